@@ -1,0 +1,183 @@
+"""The error types of the package and how they print.
+
+Every error a user can cause is built here and carries four things: a message with both
+values, the user's line that is at fault, the operands with their type and origin, and, only
+where a remedy exists, one hint.  The text is made when the error is made, so that it survives
+pickling and threads.
+
+    ShapeError: MatMul: inner dimensions differ, 784 and 785
+      mnist.py:31 in build:  logits = tf.matmul(x, w)
+      x: float32[?, 784]  placeholder at mnist.py:20
+      w: float32[785, 10]  variable at mnist.py:22
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+
+class Location(Protocol):
+    """A place in the user's program that can print itself (see `ir.loc.Loc`)."""
+
+    def excerpt(self) -> str:
+        """Return ``file:line in function:  source text``."""
+        ...
+
+
+class StaticGraphError(Exception):
+    """Base of every error that the package raises on purpose.
+
+    Args:
+      message: one line, lower case after the op's name, with both values.
+      loc: the user's line at fault.
+      operands: one line each, ``name: type  origin``.
+      hint: a remedy, only where there is one.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        loc: Location | None = None,
+        operands: Sequence[str] = (),
+        hint: str | None = None,
+    ) -> None:
+        self.message = message
+        self.loc = loc
+        self.operands = tuple(operands)
+        self.hint = hint
+        lines = [message]
+        if loc is not None:
+            lines.append(f"  {loc.excerpt()}")
+        lines += [f"  {line}" for line in operands]
+        if hint:
+            lines.append(f"  hint: {hint}")
+        super().__init__("\n".join(lines))
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return (_rebuild, (type(self), str(self)))
+
+
+def _rebuild(cls: type[StaticGraphError], text: str) -> StaticGraphError:
+    return cls(text)
+
+
+class ShapeError(StaticGraphError, ValueError):
+    """Shapes that cannot fit together."""
+
+
+class DtypeError(StaticGraphError, TypeError):
+    """Dtypes that differ where they must agree, or that an operation does not take."""
+
+
+class GraphError(StaticGraphError, ValueError):
+    """A misuse of the graph: two graphs mixed, a name taken or unknown, a finalized graph."""
+
+
+class NameNotFoundError(GraphError, KeyError):
+    """A name that the graph does not hold."""
+
+    __str__ = Exception.__str__
+
+
+class UsageError(StaticGraphError, TypeError):
+    """A symbolic tensor used where a value is needed, or an argument of the wrong kind."""
+
+
+class FeedError(StaticGraphError, ValueError):
+    """A feed that is missing, unknown, or of the wrong dtype or shape."""
+
+
+class FetchError(StaticGraphError, ValueError):
+    """A fetch that is not in the graph or is not fetchable."""
+
+
+class RunError(StaticGraphError, RuntimeError):
+    """A run that failed; no variable has changed."""
+
+
+class OpError(RunError):
+    """A run that failed inside one operation (`tf.errors.OpError`)."""
+
+
+class InvalidArgumentError(OpError):
+    """An operation met a value it cannot take."""
+
+
+class AssertionFailedError(InvalidArgumentError):
+    """`tf.Assert` found its condition false."""
+
+
+class NumericsError(InvalidArgumentError):
+    """`tf.check_numerics` found a NaN or an infinity."""
+
+
+class OutOfBoundsError(InvalidArgumentError, IndexError):
+    """An index outside the axis it selects from."""
+
+
+class FailedPreconditionError(OpError):
+    """The state a run needs is not there."""
+
+
+class UninitializedError(FailedPreconditionError):
+    """A variable was read before anything was assigned to it."""
+
+
+class OutOfRangeError(OpError):
+    """An iterator ran past its end."""
+
+
+class NotFoundError(OpError):
+    """A file or entry that does not exist."""
+
+
+class CancelledError(OpError):
+    """A run was cancelled."""
+
+
+class ResourceExhaustedError(OpError, MemoryError):
+    """The memory a plan needs cannot be had."""
+
+
+class UnimplementedError(OpError, NotImplementedError):
+    """An operation that the chosen target does not offer."""
+
+
+class VerificationError(StaticGraphError):
+    """A compiler pass broke an invariant of the IR; a defect of the package, not of the user."""
+
+
+class ParseError(StaticGraphError, ValueError):
+    """IR text that does not follow the grammar."""
+
+
+class MissingExtraError(StaticGraphError, ImportError):
+    """An optional feature whose packages are not installed.
+
+    Args:
+      extra: name of the pip extra.
+      feature: what the user asked for.
+    """
+
+    def __init__(self, extra: str, feature: str = "this feature") -> None:
+        if "\n" in extra or " " in extra:  # rebuilt from its own text by pickle
+            super().__init__(extra)
+            return
+        super().__init__(
+            f"{feature} needs the optional extra {extra!r}",
+            hint=f'pip install "staticgraph[{extra}]"',
+        )
+
+
+class GraphGrowthWarning(UserWarning):
+    """Operations are being added to a graph between runs, usually inside the training loop."""
+
+
+class CompileFallbackWarning(UserWarning):
+    """A kernel could not be compiled and is evaluated by the reference instead."""
+
+
+class CacheWarning(UserWarning):
+    """The kernel cache cannot be used; speed suffers, results do not."""

@@ -1,0 +1,1 @@
+"""The nouns: types, graphs, functions, kernels, programs; each level prints, parses, verifies."""

@@ -1,0 +1,70 @@
+"""Where in the user's program something was made.
+
+A location is metadata: it never takes part in equality, hashing of IR or cache keys.
+The user's line is the first stack frame outside this package.
+"""
+
+from __future__ import annotations
+
+import linecache
+import os
+import sys
+from dataclasses import dataclass
+from types import CodeType
+
+_PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
+_INTERNAL: dict[CodeType, bool] = {}
+_STDLIB = os.path.dirname(os.path.abspath(os.__file__)) + os.sep + "contextlib.py"
+
+
+@dataclass(frozen=True, slots=True)
+class Loc:
+    """A file, a line and the function it is in."""
+
+    file: str
+    line: int
+    function: str
+
+    @property
+    def source(self) -> str:
+        """The text of the line, or an empty string where it cannot be read."""
+        return linecache.getline(self.file, self.line).strip()
+
+    def short(self) -> str:
+        """``file:line`` with the file's last component only."""
+        return f"{os.path.basename(self.file)}:{self.line}"
+
+    def excerpt(self) -> str:
+        """``file:line in function:  source``, the form that errors print."""
+        where = "" if self.function == "<module>" else f" in {self.function}"
+        source = self.source
+        return f"{self.short()}{where}" + (f":  {source}" if source else "")
+
+
+UNKNOWN = Loc("<unknown>", 0, "<module>")
+
+
+def _is_internal(code: CodeType) -> bool:
+    known = _INTERNAL.get(code)
+    if known is None:
+        if len(_INTERNAL) > 4096:  # code objects made by exec in a loop must not pile up
+            _INTERNAL.clear()
+        name = code.co_filename
+        known = name.startswith(_PACKAGE) or name == _STDLIB
+        _INTERNAL[code] = known
+    return known
+
+
+def caller() -> Loc:
+    """Return the location of the innermost stack frame outside this package.
+
+    >>> caller().function
+    '<module>'
+    """
+    frame = sys._getframe(1)
+    while frame is not None and _is_internal(frame.f_code):
+        back = frame.f_back
+        if back is None:
+            return UNKNOWN
+        frame = back
+    return Loc(frame.f_code.co_filename, frame.f_lineno, frame.f_code.co_name)

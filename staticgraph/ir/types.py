@@ -1,0 +1,85 @@
+"""The type of a tensor, and constant arrays as values that can be compared and hashed."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from staticgraph.ir.dims import Dim
+from staticgraph.ir.dtypes import DType
+
+
+class UnknownRankError(Exception):
+    """A shape rule asked for the dims of a tensor of unknown rank; the result is unknown too."""
+
+
+@dataclass(frozen=True, slots=True)
+class TensorType:
+    """An element type and the size of each axis; `shape` is None where the rank is unknown.
+
+    >>> from staticgraph.ir import dtypes
+    >>> str(TensorType(dtypes.float32, (2, 3)))
+    'f32[2, 3]'
+    """
+
+    dtype: DType
+    shape: tuple[Dim, ...] | None
+
+    @property
+    def dims(self) -> tuple[Dim, ...]:
+        """The sizes; raises `UnknownRankError` where the rank is unknown."""
+        if self.shape is None:
+            raise UnknownRankError
+        return self.shape
+
+    @property
+    def rank(self) -> int:
+        """The number of axes; raises `UnknownRankError` where it is unknown."""
+        return len(self.dims)
+
+    def __str__(self) -> str:
+        inner = "*" if self.shape is None else ", ".join(map(str, self.shape))
+        return f"{self.dtype.short}[{inner}]"
+
+    def public(self) -> str:
+        """The form that users see: ``float32[?, 784]``."""
+        if self.shape is None:
+            return f"{self.dtype.base.name}<unknown>"
+        dims = ", ".join(str(d) if isinstance(d, int) else "?" for d in self.shape)
+        return f"{self.dtype.base.name}[{dims}]"
+
+
+class ConstantArray:
+    """A read-only numpy array that compares and hashes by content.
+
+    >>> ConstantArray(np.arange(3)) == ConstantArray(np.arange(3))
+    True
+    """
+
+    __slots__ = ("__dict__", "array")
+
+    array: np.ndarray
+
+    def __init__(self, array: object) -> None:
+        a = np.array(array)  # a copy: the user's array may change later
+        a.flags.writeable = False
+        self.array = a
+
+    @cached_property
+    def digest(self) -> bytes:
+        """A content hash that tells NaN payloads and signed zeros apart."""
+        a = self.array
+        body = repr(a.tolist()).encode() if a.dtype == object else np.ascontiguousarray(a).tobytes()
+        return hashlib.blake2b(f"{a.dtype.str}{a.shape}".encode() + body, digest_size=16).digest()
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, ConstantArray) and self.digest == other.digest
+
+    def __hash__(self) -> int:
+        return hash(self.digest)
+
+    def __repr__(self) -> str:
+        return f"ConstantArray({self.array.tolist()!r})"
