@@ -12,7 +12,8 @@ the same to the bit where the compiler neither contracts nor reorders floating p
 rounding.
 
 Numba widens the product of two uint32 to uint64 and takes int64 with uint64 to float64, hence the
-casts.
+casts. There are no inner functions: inlining one makes Numba remove "dead" statements, and it
+counts a store through a pointer that is not read afterwards as dead.
 """
 
 from __future__ import annotations
@@ -45,36 +46,43 @@ def groups(n: int) -> int:
     return (n + GROUP - 1) // GROUP
 
 
-_PHILOX = """
-def philox(key0, key1, high, low):
-    # Philox4x32-10: the block of the 128-bit counter high:low
-    c0 = np.uint32(low)
-    c1 = np.uint32(low >> np.uint64(32))
-    c2 = np.uint32(high)
-    c3 = np.uint32(high >> np.uint64(32))
-    for _ in range(10):
-        p = np.uint64(0xD2511F53) * np.uint64(c0)
-        q = np.uint64(0xCD9E8D57) * np.uint64(c2)
-        c0 = np.uint32(np.uint32(q >> np.uint64(32)) ^ c1 ^ key0)
-        c1 = np.uint32(q)
-        c2 = np.uint32(np.uint32(p >> np.uint64(32)) ^ c3 ^ key1)
-        c3 = np.uint32(p)
-        key0 = np.uint32(key0 + np.uint32(0x9E3779B9))
-        key1 = np.uint32(key1 + np.uint32(0xBB67AE85))
-    return c0, c1, c2, c3
+_SETUP = """
+out = {pointer}(args[0])
+n = args[1]
+seed_low = np.uint32(args[2])
+seed_high = np.uint32(args[2] >> 32)
+low0 = np.uint64(args[4])
+high0 = np.uint64(args[3]) + np.uint64(args[5])
 """
 
-_UNIT32 = """
-def unit32(x):
-    # [0, 1) from 23 bits
-    return np.float32(np.int32(x & np.uint32(0x7FFFFF))) * np.float32(2.0**-23)
+# The words x0 to x3 of block `b`, counted from the start of this run.
+_BLOCK = """
+low = low0 + np.uint64(b)
+high = high0 + np.uint64(low < low0)
+x0 = np.uint32(low)
+x1 = np.uint32(low >> np.uint64(32))
+x2 = np.uint32(high)
+x3 = np.uint32(high >> np.uint64(32))
+key0 = seed_low
+key1 = seed_high
+for _ in range(10):
+    p = np.uint64(0xD2511F53) * np.uint64(x0)
+    q = np.uint64(0xCD9E8D57) * np.uint64(x2)
+    x0 = np.uint32(np.uint32(q >> np.uint64(32)) ^ x1 ^ key0)
+    x1 = np.uint32(q)
+    x2 = np.uint32(np.uint32(p >> np.uint64(32)) ^ x3 ^ key1)
+    x3 = np.uint32(p)
+    key0 = np.uint32(key0 + np.uint32(0x9E3779B9))
+    key1 = np.uint32(key1 + np.uint32(0xBB67AE85))
 """
 
+# [0, 1) from 23 bits of the word {x}.
+_UNIT32 = "np.float32(np.int32({x} & np.uint32(0x7FFFFF))) * np.float32(2.0**-23)"
+
+# {y} in [0, 1): 52 bits of the words {x0} and {x1} as the mantissa of a number in [1, 2), less 1.
 _UNIT64 = """
-def unit64(x0, x1):
-    # [0, 1): 52 bits as the mantissa of a number in [1, 2), less 1
-    high = np.uint64(x0 & np.uint32(0xFFFFF)) | np.uint64(0x3FF00000)
-    return np.uint64((high << np.uint64(32)) | np.uint64(x1)).view(np.float64) - 1.0
+bits = np.uint64({x0} & np.uint32(0xFFFFF)) | np.uint64(0x3FF00000)
+{y} = np.uint64((bits << np.uint64(32)) | np.uint64({x1})).view(np.float64) - 1.0
 """
 
 _a1, _a2, _a3, _a4, _a5, _a6, _a7 = LOG_TERMS
@@ -82,78 +90,78 @@ _s1, _s2, _s3, _s4, _s5, _s6 = SIN_TERMS
 _c1, _c2, _c3, _c4, _c5, _c6 = COS_TERMS
 _p1, _p2, _p3 = HALF_PI_PARTS
 
+# The division is np.divide because the operator would test for zero, which keeps the loop scalar.
 _LOG = f"""
-def log(x):
-    # x = 2**k * (1 + f) with sqrt(1/2) <= 1 + f < sqrt(2)
-    root = np.int64({SQRT_HALF_WORD << 32})
-    bits = np.float64(x).view(np.int64) + (np.int64({0x3FF00000 << 32}) - root)
-    k = np.float64(np.int32((bits >> 52) - 1023))
-    f = np.int64((bits & np.int64({0x000FFFFFFFFFFFFF})) + root).view(np.float64) - 1.0
-    s = np.divide(f, 2.0 + f)  # the operator would test for zero, which keeps the loop scalar
-    z = s * s
-    w = z * z
-    r = w * ({_a2!r} + w * ({_a4!r} + w * {_a6!r})) + z * (
-        {_a1!r} + w * ({_a3!r} + w * ({_a5!r} + w * {_a7!r}))
-    )
-    half = 0.5 * f * f
-    return s * (half + r) + k * {LN2_LOW!r} - half + f + k * {LN2_HIGH!r}
+# logarithm = log(u): u = 2**k * (1 + f) with sqrt(1/2) <= 1 + f < sqrt(2)
+word = np.float64(u).view(np.int64) + np.int64({(0x3FF00000 - SQRT_HALF_WORD) << 32})
+k = np.float64(np.int32((word >> 52) - 1023))
+word = (word & np.int64({0x000FFFFFFFFFFFFF})) + np.int64({SQRT_HALF_WORD << 32})
+f = np.int64(word).view(np.float64) - 1.0
+s = np.divide(f, 2.0 + f)
+z = s * s
+w = z * z
+even = w * ({_a2!r} + w * ({_a4!r} + w * {_a6!r}))
+r = even + z * ({_a1!r} + w * ({_a3!r} + w * ({_a5!r} + w * {_a7!r})))
+half = 0.5 * f * f
+logarithm = s * (half + r) + k * {LN2_LOW!r} - half + f + k * {LN2_HIGH!r}
 """
 
 _SIN_COS = f"""
-def sin_cos(x):
-    # x in [0, 2 pi]; y is what is left of it beside a multiple of pi / 2
-    quadrant = np.int32(x * (2.0 / np.pi) + 0.5)
-    q = np.float64(quadrant)
-    y = ((x - q * {_p1!r}) - q * {_p2!r}) - q * {_p3!r}
-    z = y * y
-    w = z * z
-    sine = y + z * y * (
-        {_s1!r}
-        + z * ({_s2!r} + z * ({_s3!r} + z * {_s4!r}) + z * w * ({_s5!r} + z * {_s6!r}))
+# sine and cosine of angle; y is what is left of it beside a multiple of pi / 2
+quadrant = np.int32(angle * (2.0 / np.pi) + 0.5)
+turn = np.float64(quadrant)
+y = ((angle - turn * {_p1!r}) - turn * {_p2!r}) - turn * {_p3!r}
+z = y * y
+w = z * z
+r = {_s2!r} + z * ({_s3!r} + z * {_s4!r}) + z * w * ({_s5!r} + z * {_s6!r})
+s = y + z * y * ({_s1!r} + z * r)
+r = z * ({_c1!r} + z * ({_c2!r} + z * {_c3!r}))
+r = r + w * w * ({_c4!r} + z * ({_c5!r} + z * {_c6!r}))
+half = 0.5 * z
+t = 1.0 - half
+c = t + (((1.0 - t) - half) + z * r)
+odd = (quadrant & 1) == 1
+sine = (c if odd else s) * np.float64(np.int32(1 - (quadrant & 2)))
+cosine = (s if odd else c) * np.float64(np.int32(1 - ((quadrant + 1) & 2)))
+"""
+
+
+def _pair32(x0: str, x1: str, first: str, second: str) -> str:
+    """Box and Muller in single precision; the angle is rounded to it, as in TensorFlow."""
+    return (
+        f"\nu = np.float64(max({_UNIT32.format(x=x0)}, np.float32(1.0e-7)))"
+        + _LOG
+        + f"\nturns = {_UNIT32.format(x=x1)}\n"
+        + "angle = np.float64(np.float32((2.0 * np.pi) * np.float64(turns)))"
+        + _SIN_COS
+        + "radius = np.sqrt(np.float32(-2.0) * np.float32(logarithm))\n"
+        + f"{first} = np.float32(sine) * radius\n{second} = np.float32(cosine) * radius\n"
     )
-    r = z * ({_c1!r} + z * ({_c2!r} + z * {_c3!r})) + w * w * (
-        {_c4!r} + z * ({_c5!r} + z * {_c6!r})
-    )
-    half = 0.5 * z
-    t = 1.0 - half
-    cosine = t + (((1.0 - t) - half) + z * r)
-    odd = (quadrant & 1) == 1
-    s = (cosine if odd else sine) * np.float64(np.int32(1 - (quadrant & 2)))
-    c = (sine if odd else cosine) * np.float64(np.int32(1 - ((quadrant + 1) & 2)))
-    return s, c
+
+
+_PAIRS32 = _pair32("x0", "x1", "y0", "y1") + _pair32("x2", "x3", "y2", "y3")
+
+_PAIR64 = (
+    _UNIT64.format(x0="x0", x1="x1", y="u")
+    + "u = max(u, 1.0e-7)"
+    + _LOG
+    + _UNIT64.format(x0="x2", x1="x3", y="turns")
+    + "angle = (2.0 * np.pi) * turns"
+    + _SIN_COS
+    + "radius = np.sqrt(-2.0 * logarithm)\n"
+    + "{first} = sine * radius\n{second} = cosine * radius\n"
+)
+
+# {y} = base + {x} % span in 32 bits. Exact: the rounded quotient of 32-bit integers does not reach
+# the next integer. (The operator % would be a scalar division with a test for zero.)
+_REMAINDER32 = """
+q = np.int64(np.divide(np.float64({x}), np.float64(span)))
+{y} = np.int32(np.uint32(base + np.uint32(np.int64({x}) - q * np.int64(span))))
 """
 
-_SETUP = """
-out = {pointer}(args[0])
-n = args[1]
-key0 = np.uint32(args[2])
-key1 = np.uint32(args[2] >> 32)
-low0 = np.uint64(args[4])
-high0 = np.uint64(args[3]) + np.uint64(args[5])
-"""
-
-# `b` is the index of a block, counted from the start of this run.
-_BLOCK = """
-low = low0 + np.uint64(b)
-high = high0 + np.uint64(low < low0)
-x0, x1, x2, x3 = philox(key0, key1, high, low)
-"""
-
-# The angle is rounded to single precision, as in TensorFlow.
-_PAIR32 = """
-u = max(unit32({x0}), np.float32(1.0e-7))
-radius = np.sqrt(np.float32(-2.0) * np.float32(log(np.float64(u))))
-sine, cosine = sin_cos(np.float64(np.float32((2.0 * np.pi) * np.float64(unit32({x1})))))
-{first} = np.float32(sine) * radius
-{second} = np.float32(cosine) * radius
-"""
-
-_PAIR64 = """
-u = max(unit64(x0, x1), 1.0e-7)
-radius = np.sqrt(-2.0 * log(u))
-sine, cosine = sin_cos((2.0 * np.pi) * unit64(x2, x3))
-{first} = sine * radius
-{second} = cosine * radius
+_REMAINDER64 = """
+word = np.uint64({x0}) | (np.uint64({x1}) << np.uint64(32))
+{y} = np.int64(base + word % span)
 """
 
 _NAMES = ("y0", "y1", "y2", "y3")
@@ -174,16 +182,14 @@ def _two_blocks(convert: str) -> str:
     )
 
 
-def _kernel(pointer: str, helpers: str, group: str, setup: str = "") -> str:
+def _kernel(pointer: str, group: str, setup: str = "") -> str:
     """A kernel whose ``group`` makes outputs ``y0`` to ``y3`` of group ``g``."""
     whole = "".join(f"out[4 * g + {i}] = {name}\n" for i, name in enumerate(_NAMES))
     part = "out[4 * g] = y0\n" + "".join(
         f"if rest > {i}:\n    out[4 * g + {i}] = {_NAMES[i]}\n" for i in (1, 2)
     )
-    body = (
-        _PHILOX
-        + helpers
-        + _SETUP.format(pointer=pointer)
+    return _function(
+        _SETUP.format(pointer=pointer)
         + setup
         + "\n# the groups that are whole\nfor g in range(lo, min(hi, n // 4)):\n"
         + textwrap.indent(group + whole, "    ")
@@ -191,79 +197,61 @@ def _kernel(pointer: str, helpers: str, group: str, setup: str = "") -> str:
         + "if rest > 0 and lo <= g and g < hi:\n"
         + textwrap.indent(group + part, "    ")
     )
-    return "def k(args, lo, hi):" + textwrap.indent(body, "    ")
 
 
 def _truncated(pointer: str) -> str:
     """Each group reads blocks of its own until 4 normals are inside (-2, 2)."""
-    pairs = _PAIR32.format(x0="x0", x1="x1", first="y0", second="y1") + _PAIR32.format(
-        x0="x2", x1="x3", first="y2", second="y3"
-    )
     keep = "".join(
         f"if abs({name}) < np.float32(2.0) and at < end:\n    out[at] = {name}\n    at += 1\n"
         for name in _NAMES
     )
     loop = (
         f"at = 4 * g\nend = min(at + 4, n)\nb = g * {SAMPLES_PER_OUTPUT}\nwhile at < end:\n"
-        + textwrap.indent(_BLOCK + pairs + keep + "b += 1\n", "    ")
+        + textwrap.indent(_BLOCK + _PAIRS32 + keep + "b += 1\n", "    ")
     )
-    body = (
-        _PHILOX
-        + _UNIT32
-        + _LOG
-        + _SIN_COS
-        + _SETUP.format(pointer=pointer)
+    return _function(
+        _SETUP.format(pointer=pointer)
         + "\nfor g in range(lo, hi):\n"
         + textwrap.indent(loop, "    ")
     )
+
+
+def _function(body: str) -> str:
     return "def k(args, lo, hi):" + textwrap.indent(body, "    ")
 
 
-def _each(expression: str) -> str:
-    return "".join(f"y{i} = {expression.format(x=f'x{i}')}\n" for i in range(4))
+def _each(convert: str) -> str:
+    """``convert`` from each word to the output of the same place."""
+    return "".join(convert.format(x=f"x{i}", y=name) for i, name in enumerate(_NAMES))
 
 
-UNIFORM_F32 = _kernel("ptr_f32", _UNIT32, _one_block(_each("unit32({x})")))
+UNIFORM_F32 = _kernel("ptr_f32", _one_block(_each("{y} = " + _UNIT32 + "\n")))
 
 UNIFORM_F64 = _kernel(
     "ptr_f64",
-    _UNIT64,
-    _two_blocks("{first} = unit64(x0, x1)\n{second} = unit64(x2, x3)\n"),
-)
-
-NORMAL_F32 = _kernel(
-    "ptr_f32",
-    _UNIT32 + _LOG + _SIN_COS,
-    _one_block(
-        _PAIR32.format(x0="x0", x1="x1", first="y0", second="y1")
-        + _PAIR32.format(x0="x2", x1="x3", first="y2", second="y3")
+    _two_blocks(
+        _UNIT64.format(x0="x0", x1="x1", y="{first}")
+        + _UNIT64.format(x0="x2", x1="x3", y="{second}")
     ),
 )
 
-NORMAL_F64 = _kernel("ptr_f64", _UNIT64 + _LOG + _SIN_COS, _two_blocks(_PAIR64))
+NORMAL_F32 = _kernel("ptr_f32", _one_block(_PAIRS32))
+
+NORMAL_F64 = _kernel("ptr_f64", _two_blocks(_PAIR64))
 
 TRUNCATED_NORMAL_F32 = _truncated("ptr_f32")
 
-_REMAINDER = """
-def remainder(x, y):
-    # exact: the rounded quotient of 32-bit integers does not reach the next integer
-    q = np.int64(np.divide(np.float64(x), np.float64(y)))
-    return np.uint32(np.int64(x) - q * np.int64(y))
-"""
-
 UNIFORM_I32 = _kernel(
     "ptr_i32",
-    _REMAINDER,
-    _one_block(_each("np.int32(np.uint32(base + remainder({x}, span)))")),
+    _one_block(_each(_REMAINDER32)),
     "base = np.uint32(args[6])\nspan = np.uint32(args[7])\n",
 )
 
 UNIFORM_I64 = _kernel(
     "ptr_i64",
-    "\ndef join(x0, x1):\n    return np.uint64(x0) | (np.uint64(x1) << np.uint64(32))\n",
     _two_blocks(
-        "{first} = np.int64(base + join(x0, x1) % span)\n"
-        "{second} = np.int64(base + join(x2, x3) % span)\n"
+        _REMAINDER64.format(x0="x0", x1="x1", y="{first}")
+        + _REMAINDER64.format(x0="x2", x1="x3", y="{second}")
     ),
     "base = np.uint64(args[6])\nspan = np.uint64(args[7])\n",
 )

@@ -15,6 +15,8 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from staticgraph.codegen import vector_math_explog as explog
+from staticgraph.codegen import vector_math_special as special
+from staticgraph.codegen import vector_math_trig as trig
 from staticgraph.codegen.vector_math_lanes import Real, call_intrinsic, wrap
 
 
@@ -91,6 +93,19 @@ FUNCTIONS: dict[str, VectorFunction] = {
     "acosh": VectorFunction(1, _wide(explog.acosh)),
     "atanh": VectorFunction(1, _wide(explog.atanh)),
     "pow": VectorFunction(2, _wide(explog.pow_)),
+    "sin": VectorFunction(1, _wide(trig.sin)),
+    "cos": VectorFunction(1, _wide(trig.cos)),
+    "tan": VectorFunction(1, _wide(trig.tan)),
+    "asin": VectorFunction(1, _wide(trig.asin)),
+    "acos": VectorFunction(1, _wide(trig.acos)),
+    "atan": VectorFunction(1, _wide(trig.atan)),
+    "atan2": VectorFunction(2, _wide(trig.atan2)),
+    "cbrt": VectorFunction(1, _wide(special.cbrt)),
+    "erf": VectorFunction(1, _wide(special.erf)),
+    "erfc": VectorFunction(1, _wide(special.erfc)),
+    "erfinv": VectorFunction(1, _wide(special.erfinv)),
+    "lgamma": VectorFunction(1, _wide(special.lgamma)),
+    "digamma": VectorFunction(1, _wide(special.digamma)),
 }
 
 

@@ -58,6 +58,12 @@ def exp_scaled(x: Real, shift: int = 0) -> Real:
     return scale(value, n + shift if shift else n)
 
 
+def exp_parts(x: Real) -> tuple[Real, Whole]:
+    """exp(x) as a number near one and a power of two, for x <= 0."""
+    n, _, r = _exp_reduce(x.at_least(x.pick(-105.0, -800.0)))
+    return (r * r).fma(r.polynomial(tables.EXP), r) + 1.0, n
+
+
 def exp(x: Real) -> Real:
     """exp(x)."""
     return exp_scaled(x)
@@ -69,15 +75,6 @@ def _exp_of_pair(high: Real, low: Real) -> Real:
     n, _, r = _exp_reduce(high)
     r = r + low
     return scale((r * r).fma(r.polynomial(tables.EXP), r) + 1.0, n)
-
-
-def exp_negative_square(x: Real) -> Real:
-    """exp(-x**2), the square's rounding error taken into account."""
-    square, rest = two_product(x, x)
-    value = exp_scaled(-square)
-    # Overflow of the square leaves NaN in the rest; the exponential is zero there.
-    rest = rest.where(square < 1000.0, 0.0)
-    return (-rest).fma(value, value)
 
 
 def exp2(x: Real) -> Real:
@@ -179,6 +176,11 @@ def log_positive(x: Real) -> Real:
 def log(x: Real) -> Real:
     """log(x)."""
     return _log_edges(x, log_positive(x))
+
+
+def log_signed(x: Real) -> Real:
+    """log(x) for finite x >= 0; minus infinity at zero."""
+    return log_positive(x).unless(x.equals(0.0), -math.inf)
 
 
 def _log1p_core(x: Real) -> Real:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from functools import cache
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -368,7 +369,7 @@ def by_kernel(
     args = [guard.ctypes.data, n, SEED, SEED2, *philox.counter_words(counter)]
     args += [philox.signed_word(lo), philox.signed_word(hi - lo)]
     edges = [0, *cuts, philox_source.groups(n)]
-    pieces = list(zip(edges[:-1], edges[1:], strict=True))
+    pieces = list(pairwise(edges))
     for begin, end in reversed(pieces):
         kernel(op, dtype)(np.array(args, np.int64), begin, end)
     assert (guard[n:] == 77).all(), "wrote past the end"

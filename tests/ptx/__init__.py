@@ -1,0 +1,1 @@
+"""Running generated PTX on a machine without a GPU."""
