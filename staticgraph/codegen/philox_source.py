@@ -152,11 +152,14 @@ _PAIR64 = (
     + "{first} = sine * radius\n{second} = cosine * radius\n"
 )
 
-# {y} = base + {x} % span in 32 bits. Exact: the rounded quotient of 32-bit integers does not reach
-# the next integer. (The operator % would be a scalar division with a test for zero.)
+# {y} = base + {x} % span in 32 bits, by a quotient that may be off by one where the compiler
+# multiplies by a reciprocal. (The operator % would be a scalar division with a test for zero.)
 _REMAINDER32 = """
 q = np.int64(np.divide(np.float64({x}), np.float64(span)))
-{y} = np.int32(np.uint32(base + np.uint32(np.int64({x}) - q * np.int64(span))))
+left = np.int64({x}) - q * np.int64(span)
+left = left + np.int64(span) if left < 0 else left
+left = left - np.int64(span) if left >= np.int64(span) else left
+{y} = np.int32(np.uint32(base + np.uint32(left)))
 """
 
 _REMAINDER64 = """
