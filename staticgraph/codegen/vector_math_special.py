@@ -41,7 +41,9 @@ def _erfc_positive(a: Real) -> Real:
 def erfc(x: Real) -> Real:
     """1 - erf(x)."""
     value = _erfc_positive(x.abs())
-    return (2.0 - value).where(x < 0.0, value)
+    value = (2.0 - value).where(x < 0.0, value)
+    near = 1.0 - x * (x * x).polynomial(tables.ERF)
+    return near.where((x < 0.5) & (x > -0.89), value)
 
 
 def erf(x: Real) -> Real:
@@ -60,8 +62,7 @@ def erfinv(x: Real) -> Real:
     outer = w > 16.0
     t = (w - 3.0).unless(middle, root - 3.25).unless(outer, root - 5.0)
     rows: list[tuple[float, ...]] = [
-        getattr(table, x.profile)
-        for table in (tables.ERFINV0, tables.ERFINV1, tables.ERFINV2)
+        getattr(table, x.profile) for table in (tables.ERFINV0, tables.ERFINV1, tables.ERFINV2)
     ]
     length = max(len(row) for row in rows)
     first, second, third = (row + (0.0,) * (length - len(row)) for row in rows)
@@ -156,7 +157,8 @@ def digamma(x: Real) -> Real:
     value = reflected.where(negative, value)
     pole = negative & a.equals(a.floor())
     value = value.unless(pole, math.nan)
-    value = value.unless(x.equals(0.0), x.constant(-math.inf).copysign(-x))
+    # Where the other terms vanish beside it (and an infinity would meet its opposite).
+    value = (-inverse.copysign(x)).where(a < 2.0**-60, value)
     return value.unless(x.is_nan(), math.nan)
 
 

@@ -31,7 +31,11 @@ from staticgraph.codegen.vector_math_lanes import (
 
 # floor(2**1344 / (2 pi)).
 _INVERSE_TURN = int(
-    "@@HEX@@",
+    "28be60db9391054a7f09d5f47d4d377036d8a5664f10e4107f9458eaf7aef1586dc91b8e909374b8"
+    "01924bba827464873f877ac72c4a69cfba208d7d4baed1213a671c09ad17df904e64758e60d4ce7d"
+    "272117e2ef7e4a0ec7fe25fff7816603fbcbc462d6829b47db4d9fb3c9f2c26dd3d18fd9a797fa8b"
+    "5d49eeb1faf97c5ecf41ce7de294a4ba9afed7ec47e357421580cc11bf1edaeafc33ef0826bd0d87"
+    "6a78e45857b986c2",
     16,
 )
 _INVERSE_TURN_BITS = 1344
@@ -64,9 +68,7 @@ def _table(builder: Any) -> Any:
     if name in module.globals:
         return module.globals[name]
     words = [
-        word
-        for row in range(_DOUBLE_ROWS)
-        for word in _digits(row * _DOUBLE_STEP, _DOUBLE_WORDS)
+        word for row in range(_DOUBLE_ROWS) for word in _digits(row * _DOUBLE_STEP, _DOUBLE_WORDS)
     ]
     kind = ir.ArrayType(ir.DoubleType(), len(words))
     table = ir.GlobalVariable(module, kind, name)
@@ -124,6 +126,8 @@ def _reduce_double(magnitude: Real) -> tuple[Whole, Real, Real]:
     turn, rest = two_sum(turn, rest)
     radians, radians_rest = two_product(turn, _TURN)
     radians_rest = rest.fma(_TURN, turn.fma(_TURN_REST, radians_rest))
+    # The scaling of the argument made infinities and NaN finite; both end as NaN.
+    radians = radians + (magnitude - magnitude)
     # Already reduced arguments stay as they are: exact, and right for subnormals.
     inside = magnitude < 0.75
     return (
@@ -246,13 +250,14 @@ def atan(x: Real) -> Real:
 def atan2(y: Real, x: Real) -> Real:
     """The angle of the point (x, y), with the special cases of C99."""
     opposite, adjacent = y.abs(), x.abs()
-    # Two zeros are as (0, 1), two infinities as (1, 1), and huge values are scaled so that
-    # their sum is finite.
+    # Two zeros are as (0, 1), two infinities as (1, 1); huge values are scaled so that their
+    # sum is finite, tiny ones so that their products are not subnormal.
     zeros = opposite.equals(0.0) & adjacent.equals(0.0)
     infinite = opposite.equals(math.inf) & adjacent.equals(math.inf)
     if x.profile == DOUBLE:
         huge = (opposite > 2.0**1000) | (adjacent > 2.0**1000)
-        factor = x.constant(2.0**-30).where(huge, 1.0)
+        tiny = (opposite < 2.0**-900) & (adjacent < 2.0**-900)
+        factor = x.constant(2.0**-30).where(huge, x.constant(2.0**100).where(tiny, 1.0))
         opposite, adjacent = opposite * factor, adjacent * factor
     opposite = opposite.unless(infinite, 1.0)
     adjacent = adjacent.unless(zeros | infinite, 1.0)
