@@ -14,6 +14,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+from llvmlite import ir  # type: ignore[import-untyped]  # llvmlite ships no stubs
+
 from staticgraph.codegen import vector_math_explog as explog
 from staticgraph.codegen import vector_math_special as special
 from staticgraph.codegen import vector_math_trig as trig
@@ -115,3 +117,35 @@ def emit(name: str, builder: Any, *operands: Any) -> Any:
     if len(operands) != function.arity:
         raise TypeError(f"{name} takes {function.arity} operands, not {len(operands)}")
     return function.emit(builder, *operands)
+
+
+# One addition or product may be reordered (and fused with a product that allows it), which is
+# what lets a loop of them be split over vector lanes; nothing else in the kernel may.
+_REORDERED = ("reassoc", "contract")
+
+
+def emit_accumulate(
+    builder: Any, operation: str, accumulator: Any, value: Any, *, signed: bool = True
+) -> Any:
+    """Emit one step of a reduction whose loop may be vectorised.
+
+    ``operation`` is sum, prod, max or min. Floating sums and products may be reordered; max and
+    min return NaN once they met one. Integers wrap around; ``signed`` is their reading in max
+    and min.
+    """
+    floating = isinstance(value.type, (ir.FloatType, ir.DoubleType))
+    if operation == "sum":
+        if floating:
+            return builder.fadd(accumulator, value, flags=_REORDERED)
+        return builder.add(accumulator, value)
+    if operation == "prod":
+        if floating:
+            return builder.fmul(accumulator, value, flags=_REORDERED)
+        return builder.mul(accumulator, value)
+    if operation not in ("max", "min"):
+        raise ValueError(f"no such reduction: {operation}")
+    if floating:
+        return call_intrinsic(builder, f"llvm.{operation}imum", (accumulator, value))
+    relation = ">" if operation == "max" else "<"
+    compare = builder.icmp_signed if signed else builder.icmp_unsigned
+    return builder.select(compare(relation, accumulator, value), accumulator, value)
