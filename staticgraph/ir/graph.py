@@ -25,13 +25,13 @@ from staticgraph.errors import (
 )
 from staticgraph.ir import dtypes, loc
 from staticgraph.ir.dims import Dim, symbol
-from staticgraph.ir.op import Infer, Op, RuleError, fold_sizes, infer
+from staticgraph.ir.known import known_value, nested
+from staticgraph.ir.op import Infer, Op, RuleError, infer
 from staticgraph.ir.tensor import Operation, Tensor, sessions, split_operands
 from staticgraph.ir.types import TensorType
 
 _VALID_NAME = re.compile(r"^[A-Za-z0-9.][A-Za-z0-9_.\-/]*$")
 _VALID_SCOPE = re.compile(r"^[A-Za-z0-9_.\-/]*$")
-_MAX_KNOWN = 64  # elements; shapes are short, and larger integer arrays are data
 
 
 class Graph:
@@ -255,7 +255,7 @@ class Graph:
                 state.device, where,
             )  # fmt: skip
             op.outputs = tuple(
-                Tensor(op, i, t, _known(op, t, data, {**attrs, **values}))
+                Tensor(op, i, t, known_value(record, t, [d.type for d in data], [d.known for d in data], {**attrs, **values}))
                 for i, t in enumerate(types)
             )
             self._ops.append(op)
@@ -399,49 +399,6 @@ class _Building:
         self.overrides: dict[str, str] = {}
 
 
-def _known(op: Operation, type_: TensorType, data: Sequence[Tensor], attrs: Mapping[str, Any]) -> np.ndarray | None:
-    if type_.dtype.base not in (dtypes.int32, dtypes.int64) or type_.shape is None:
-        return None
-    size = 1
-    for d in type_.shape:
-        if not isinstance(d, int):
-            return None
-        size *= d
-    if size > _MAX_KNOWN:
-        return None
-    if op.record.name == "Const":
-        return np.asarray(attrs["value"].array, dtype=object)
-    if op.record.name in ("Shape", "Size", "Rank"):
-        return shape_value(op.record.name, data[0].type)
-    value = fold_sizes(op.record, [t.known for t in data], attrs)
-    return None if value is None or value.size != size else value
-
-
-def shape_value(op: str, type_: TensorType) -> np.ndarray | None:
-    """The value of ``Shape``, ``Size`` or ``Rank`` of a tensor of a known type, as sizes."""
-    if type_.shape is None:
-        return None
-    if op == "Rank":
-        return np.asarray(len(type_.shape), dtype=object)
-    if op == "Size":
-        total: Dim = 1
-        for d in type_.shape:
-            total = total * d
-        return np.asarray(total, dtype=object)
-    out = np.empty(len(type_.shape), dtype=object)
-    out[:] = type_.shape
-    return out
-
-
-def nested(value: np.ndarray) -> Any:
-    """An array of sizes as nested tuples of ints and polynomials, the form attributes take."""
-
-    def plain(x: Any) -> Any:
-        return tuple(plain(i) for i in x) if isinstance(x, list) else x if not hasattr(x, "__index__") else int(x)
-
-    return plain(value.tolist())
-
-
 def rule_error(
     e: RuleError, record: Op, name: str, inputs: Sequence[Tensor], where: loc.Loc
 ) -> ShapeError | DtypeError:
@@ -491,4 +448,4 @@ def reset_default_graph() -> None:
         _GLOBAL[:] = [Graph()]
 
 
-__all__ = ["Graph", "Operation", "Tensor", "get_default_graph", "reset_default_graph", "sessions"]
+__all__ = ["Graph", "Operation", "Tensor", "get_default_graph", "nested", "reset_default_graph", "sessions"]

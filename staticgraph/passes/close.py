@@ -1,0 +1,290 @@
+"""Close: from the user's graph and one run's fetches and feeds to a `Function`.
+
+The state rules of the language are decided here, once:
+
+1. Only what the fetches need is taken, by data and control edges; a fed tensor cuts.
+2. A plain read of a variable gives its value at the start, or the value after the latest write
+   (in creation order) among the read's ancestors.
+3. Writes to one variable run in creation order, which respects every edge because inputs always
+   exist before the operation that takes them.  Each acts on the value the one before it left.
+4. A fetched variable gives its value at the end.
+
+Types are inferred anew from the parameters, so one graph serves any sizes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from staticgraph.errors import FeedError, ShapeError, StaticGraphError
+from staticgraph.ir import dtypes
+from staticgraph.ir.dims import Dim, symbol
+from staticgraph.ir.function import Builder, ElementOf, Function, GuardSite, SizeOf, Value
+from staticgraph.ir.graph import Graph, rule_error
+from staticgraph.ir.known import known_value, nested
+from staticgraph.ir.op import Guard, RuleError
+from staticgraph.ir.tensor import Operation, Tensor
+from staticgraph.ir.types import TensorType
+
+
+def needed_operations(fetches: Iterable[Operation], fed: set[Tensor]) -> list[Operation]:
+    """The operations a run executes, in creation order."""
+    seen: set[Operation] = set()
+    stack = list(fetches)
+    while stack:
+        op = stack.pop()
+        if op in seen:
+            continue
+        seen.add(op)
+        if op.outputs and all(t in fed for t in op.outputs) and op.record.effect == "pure":
+            continue
+        stack += [t.op for t in op.inputs if t not in fed]
+        stack += op.control_inputs
+    return sorted(seen, key=lambda op: op.id)
+
+
+def close(
+    graph: Graph,
+    fetches: Sequence[Tensor | Operation],
+    feeds: Mapping[Tensor, TensorType],
+    final: Sequence[Operation] = (),
+    name: str = "run",
+) -> Function:
+    """Close a graph over fetches and feeds.
+
+    Args:
+      fetches: tensors (their values become results, in order) and operations (run for effect).
+      feeds: fed tensors and the types of what is fed; a symbol or int per axis, None for a size
+        that the caller leaves open.
+      final: variables (their ``VariableV2`` operations) whose values at the end are results too.
+
+    Raises:
+      FeedError: a placeholder that is needed is not fed.
+      ShapeError, DtypeError: with the sizes fed, an operation's inputs do not fit.
+    """
+    return _Closing(feeds, name).run(fetches, final)
+
+
+class _Closing:
+    def __init__(self, feeds: Mapping[Tensor, TensorType], name: str) -> None:
+        self.b = Builder(name)
+        self.env: dict[Tensor, Value] = {}
+        self.known: dict[Value, np.ndarray | None] = {}
+        self.start: dict[Operation, Value] = {}  # variable -> value at the start
+        self.latest: dict[Operation, Value] = {}  # variable -> value after the last write so far
+        self.written: dict[Operation, Value] = {}  # write -> value it left
+        self.writes_before: dict[Operation, dict[Operation, Operation]] = {}
+        self.elements: dict[Value, Any] = {}
+        self.updates: dict[str, Value] = {}
+        self.feeds = feeds
+        for t, type_ in feeds.items():
+            self.env[t] = self._param(t, type_)
+
+    def _param(self, t: Tensor, type_: TensorType) -> Value:
+        dims: list[Dim] = []
+        new: list[tuple[Dim, int]] = []
+        for axis, d in enumerate(type_.shape or ()):
+            if not isinstance(d, int):
+                d = symbol(f"n{len(self.b.sizes) + len(new)}")
+                new.append((d, axis))
+            dims.append(d)
+        value = self.b.param("feed", t.name, TensorType(type_.dtype.base, tuple(dims)), t.op.loc)
+        for d, axis in new:
+            self.b.define(d, SizeOf(value, axis))
+        return value
+
+    def run(self, fetches: Sequence[Tensor | Operation], final: Sequence[Operation]) -> Function:
+        ops = [f.op if isinstance(f, Tensor) else f for f in fetches if f not in self.env]
+        needed = needed_operations(ops, set(self.feeds))
+        with self.b:
+            for op in needed:
+                if op.outputs and all(t in self.env for t in op.outputs) and op.record.effect == "pure":
+                    continue
+                self.b.loc, self.b.label = op.loc, op.name
+                self._writes(op)
+                try:
+                    self._operation(op)
+                except RuleError as e:
+                    raise self._error(e, op) from None
+            results = [self._tensor(f, None) for f in fetches if isinstance(f, Tensor)]
+            results += [self.latest.get(v) or self._variable(v) for v in final]
+        return self.b.finish(results, self.updates)
+
+    def _error(self, e: RuleError, op: Operation) -> StaticGraphError:
+        error = rule_error(e, op.record, op.name, op.inputs, op.loc)
+        seen = [f"{t.name} here: {self.env[t].type.public()}" for t in op.inputs if t in self.env]
+        cls = type(error)
+        return cls(error.message, loc=error.loc, operands=(*error.operands, *seen), hint=error.hint)
+
+    # ---- state
+    def _writes(self, op: Operation) -> None:
+        """Record, per variable, the latest write among the ancestors of `op`."""
+        merged: dict[Operation, Operation] = {}
+        for source in [t.op for t in op.inputs if t not in self.feeds] + list(op.control_inputs):
+            before = self.writes_before.get(source)
+            if before:
+                if not merged:
+                    merged = before
+                elif before is not merged:
+                    merged = dict(merged)
+                    for var, write in before.items():
+                        if var not in merged or merged[var].id < write.id:
+                            merged[var] = write
+        if op.record.effect == "state" and op.inputs and op.type not in _QUERIES:
+            var = _root(op.inputs[0])
+            merged = {**merged, var: op}
+        if merged:
+            self.writes_before[op] = merged
+
+    def _variable(self, var: Operation) -> Value:
+        value = self.start.get(var)
+        if value is None:
+            type_ = TensorType(var.outputs[0].dtype.base, var.outputs[0].type.shape)
+            dims = []
+            for axis, d in enumerate(type_.dims if type_.shape is not None else ()):
+                dims.append(d if isinstance(d, int) else (symbol(f"n{len(self.b.sizes) + axis}")))
+            type_ = TensorType(type_.dtype, tuple(dims))
+            value = self.start[var] = self.b.param("variable", var.name, type_, var.loc)
+            for axis, d in enumerate(dims):
+                if not isinstance(d, int):
+                    self.b.define(d, SizeOf(value, axis))
+        return value
+
+    def _tensor(self, t: Tensor, reader: Operation | None) -> Value:
+        value = self.env.get(t)
+        if value is not None:
+            return value
+        if t.op.type == "VariableV2":
+            write = self.writes_before.get(reader, {}).get(t.op) if reader else None
+            if reader is None:
+                return self.latest.get(t.op) or self._variable(t.op)
+            return self.written[write] if write is not None else self._variable(t.op)
+        raise FeedError(f"the tensor {t.name!r} has no value in this run", loc=t.op.loc)
+
+    # ---- one operation
+    def _operation(self, op: Operation) -> None:
+        if op.type in ("VariableV2", "NoOp"):
+            return
+        if op.type == "Placeholder":
+            shape = op.outputs[0].type.public()
+            raise FeedError(
+                f"the placeholder {op.name!r} needs a value: nothing is fed for it",
+                loc=op.loc, operands=(f"{op.name}: {shape}",),
+                hint=f"add it to feed_dict: sess.run(..., feed_dict={{{op.name}: value}})",
+            )  # fmt: skip
+        data, static = op.split()
+        attrs = {k: v for k, v in op.attrs.items() if not k.startswith("_")}
+        for k, t in static.items():
+            attrs[k] = self._static(op, k, t)
+        if op.record.effect == "state":
+            self._state(op, data, attrs)
+            return
+        inputs = tuple(self._tensor(t, op) for t in data)
+        if op.record.effect == "random":
+            self._random(op, inputs, attrs)
+            return
+        node = self.b.emit(op.record, inputs, attrs, op.name, op.loc)
+        for t, v in zip(op.outputs, node.outputs, strict=True):
+            self._bind(t, v)
+            self.known[v] = known_value(
+                op.record, v.type, [x.type for x in inputs], [self.known.get(x) for x in inputs], attrs
+            )
+
+    def _bind(self, t: Tensor, v: Value) -> None:
+        if t in self.env:  # fed, while another result of the operation is needed
+            return
+        if v.type.shape is not None and t.type.shape is not None and len(v.type.shape) == len(t.type.shape):
+            # what the graph knows (set_shape, host ops) but inference from here does not
+            dims = tuple(
+                g if isinstance(g, int) and not isinstance(d, int) else d
+                for d, g in zip(v.type.shape, t.type.shape, strict=True)
+            )
+            if dims != v.type.shape:
+                for d, g in zip(v.type.shape, dims, strict=True):
+                    if d != g:
+                        self._guard(t.op, d, g, "the size was declared {b} but is {a}")
+                v.type = TensorType(v.type.dtype, dims)
+        elif v.type.shape is None and t.type.shape is not None:
+            dims = tuple(d if isinstance(d, int) else self.b.fresh("h") for d in t.type.shape)
+            v.type = TensorType(v.type.dtype, dims)
+            for axis, d in enumerate(dims):
+                self.b.define(d, SizeOf(v, axis))
+        self.env[t] = v
+
+    def _guard(self, op: Operation, a: Dim, b: Dim, message: str) -> None:
+        self.b.guards.append(GuardSite(Guard("==", a, b, message), op.type, op.loc, op.name))
+
+    def _static(self, op: Operation, key: str, t: Tensor) -> Any:
+        value = self._tensor(t, op)
+        known = self.known.get(value)
+        if known is not None:
+            return nested(known)
+        if value in self.elements:
+            return self.elements[value]
+        shape = value.type.shape
+        if shape == ():
+            out: Any = self._element(value, 0)
+        elif shape is not None and len(shape) == 1 and isinstance(shape[0], int):
+            out = tuple(self._element(value, i) for i in range(shape[0]))
+        else:
+            raise ShapeError(
+                f"{op.type}: the length of {key} is unknown, so is the rank of the result",
+                loc=op.loc, operands=(f"{key}: {t.describe()}",),
+            )  # fmt: skip
+        self.elements[value] = out
+        return out
+
+    def _element(self, value: Value, i: int) -> Dim:
+        s = self.b.fresh("s")
+        self.b.define(s, ElementOf(value, i))
+        return s
+
+    def _state(self, op: Operation, data: tuple[Tensor, ...], attrs: dict[str, Any]) -> None:
+        var = _root(data[0])
+        if op.type in _QUERIES:
+            value = self.b.param("feed", f"{_QUERIES[op.type]}:{var.name}", TensorType(dtypes.bool_, ()), op.loc)
+            self.env[op.outputs[0]] = value
+            return
+        others = tuple(self._tensor(t, op) for t in data[1:])
+        replaces = op.type == "Assign"  # the old value is not read, so it need not exist
+        old = self.latest.get(var)
+        if old is None and not replaces:
+            old = self._variable(var)
+        assert op.record.decompose is not None
+        new = others[0] if replaces else op.record.decompose(old, *others, **attrs)
+        want = var.outputs[0].type.shape
+        if want is not None and attrs.get("validate_shape", True):
+            self._check_assigned(op, new, want)
+        self.latest[var] = self.written[op] = new
+        self.updates[var.name] = new
+        self.env[op.outputs[0]] = new
+
+    def _check_assigned(self, op: Operation, new: Value, want: tuple[Dim, ...]) -> None:
+        have = new.type.dims
+        if len(have) != len(want):
+            raise RuleError(f"a value of rank {len(have)} is assigned to a variable of rank {len(want)}")
+        for h, w in zip(have, want, strict=True):
+            if isinstance(w, int) and h != w:
+                if isinstance(h, int):
+                    raise RuleError(f"a value of shape {list(have)} is assigned to a variable of shape {list(want)}")
+                self._guard(op, h, w, "the variable has size {b}, the value assigned to it {a}")
+
+    def _random(self, op: Operation, inputs: tuple[Value, ...], attrs: dict[str, Any]) -> None:
+        assert op.record.decompose is not None
+        counter = self.b.param("counter", op.name, TensorType(dtypes.int64, ()), op.loc)
+        draw, after = op.record.decompose(counter, *inputs, **attrs)
+        self.updates[f"counter:{op.name}"] = after
+        self._bind(op.outputs[0], draw)
+
+
+_QUERIES = {"IsVariableInitialized": "initialized"}
+
+
+def _root(t: Tensor) -> Operation:
+    """The variable that a reference stands for: itself, or the target of the write it came from."""
+    while t.op.type != "VariableV2":
+        t = t.op.inputs[0]
+    return t.op
