@@ -1,0 +1,199 @@
+"""Passes that make a function smaller without changing what it computes.
+
+`Decompose` replaces composite ops, `Fold` evaluates what depends on constants alone, `Share`
+merges equal computations (CSE), `Prune` drops what nothing needs (DCE).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from staticgraph.errors import VerificationError
+from staticgraph.ir.dims import Poly, Symbol, symbols_of
+from staticgraph.ir.function import Builder, Function, Node, Value
+from staticgraph.ir.op import RuleError, lookup
+from staticgraph.ir.types import ConstantArray
+
+
+@dataclass(frozen=True)
+class Decompose:
+    """Replace ops that decompose until only lowered, library and host ops are left."""
+
+    name: ClassVar[str] = "decompose"
+
+    def __call__(self, f: Function) -> Function:
+        for _ in range(64):
+            if not any(n.op.decompose is not None for n in f.nodes):
+                return f
+            f = self._once(f)
+        left = sorted({n.op.name for n in f.nodes if n.op.decompose is not None})
+        raise VerificationError(f"decompositions do not end: {', '.join(left)}")
+
+    def _once(self, f: Function) -> Function:
+        b = Builder(like=f)
+        env: dict[Value, Value] = {}
+        with b:
+            for node in f.nodes:
+                if node.op.decompose is None:
+                    new = b.copy(node, env)
+                    env.update(zip(node.outputs, new.outputs, strict=True))
+                    continue
+                b.loc, b.label = node.loc, node.name
+                try:
+                    out = node.op.decompose(*(env.get(v, v) for v in node.inputs), **node.attrs)
+                except RuleError as e:
+                    raise VerificationError(f"{node.op.name}: {e.message}", loc=node.loc) from e
+                outs = out if isinstance(out, (tuple, list)) else (out,)
+                for old, new_value in zip(node.outputs, outs, strict=True):
+                    if not new_value.hint:
+                        new_value.hint = old.hint
+                    env[old] = new_value
+        return b.finish(f.results, f.updates, env)
+
+
+FOLD_LIMIT = 1024  # elements: larger constants cost more to keep than to compute
+
+
+@dataclass(frozen=True)
+class Fold:
+    """Evaluate pure nodes whose inputs are constants, where the result is small."""
+
+    name: ClassVar[str] = "fold"
+
+    def __call__(self, f: Function) -> Function:
+        b = Builder(like=f)
+        env: dict[Value, Value] = {}
+        constants: dict[Value, np.ndarray] = {}
+        for node in f.nodes:
+            folded = self._fold(node, constants, env)
+            if folded is None:
+                new = b.copy(node, env)
+                if node.op.name == "Const":
+                    constants[new.output] = node.attrs["value"].array
+            else:
+                with b:
+                    b.loc = node.loc
+                    new = b.emit(
+                        lookup("Const"), (),
+                        {"value": ConstantArray(folded), "dtype": node.output.dtype}, node.name,
+                    )  # fmt: skip
+                constants[new.output] = folded
+            env.update(zip(node.outputs, new.outputs, strict=True))
+        return b.finish(f.results, f.updates, env)
+
+    def _fold(
+        self, node: Node, constants: dict[Value, np.ndarray], env: dict[Value, Value]
+    ) -> np.ndarray | None:
+        op = node.op
+        if op.name == "Const" or op.effect != "pure" or op.numpy is None or len(node.outputs) != 1:
+            return None
+        shape = node.output.type.shape
+        if shape is None or any(isinstance(d, Poly) for d in shape) or _mentions_sizes(node):
+            return None
+        if int(np.prod(shape)) > FOLD_LIMIT:
+            return None
+        arrays = [constants.get(env.get(v, v)) for v in node.inputs]
+        if any(a is None for a in arrays):
+            return None
+        with np.errstate(all="ignore"):
+            return np.asarray(op.numpy(*arrays, **node.attrs), dtype=node.output.dtype.np)
+
+
+def _mentions_sizes(node: Node) -> bool:
+    stack = list(node.attrs.values())
+    while stack:
+        v = stack.pop()
+        if isinstance(v, Poly):
+            return True
+        if isinstance(v, tuple):
+            stack += v
+    return False
+
+
+@dataclass(frozen=True)
+class Share:
+    """Merge pure nodes with the same op, inputs and attributes (CSE)."""
+
+    name: ClassVar[str] = "share"
+
+    def __call__(self, f: Function) -> Function:
+        b = Builder(like=f)
+        env: dict[Value, Value] = {}
+        seen: dict[object, Node] = {}
+        for node in f.nodes:
+            inputs = tuple(env.get(v, v) for v in node.inputs)
+            key = (node.op.name, tuple(map(id, inputs)), tuple(sorted(node.attrs.items())))
+            same = seen.get(key) if node.op.effect == "pure" else None
+            if same is None:
+                same = b.copy(node, env)
+                if node.op.effect == "pure":
+                    seen[key] = same
+            env.update(zip(node.outputs, same.outputs, strict=True))
+        return b.finish(f.results, f.updates, env)
+
+
+@dataclass(frozen=True)
+class Prune:
+    """Drop nodes that nothing needs, and sizes and guards that no type mentions (DCE)."""
+
+    name: ClassVar[str] = "prune"
+
+    def __call__(self, f: Function) -> Function:
+        producer = f.producers()
+        live: set[int] = set()
+        used: set[Symbol] = set()
+        stack: list[Value] = [*f.results, *f.updates.values(), *(p.value for p in f.params)]
+
+        def keep(node: Node) -> None:
+            if id(node) in live:
+                return
+            live.add(id(node))
+            stack.extend(node.inputs)
+            for v in node.outputs:
+                note(v)
+            for d in _sizes_in(node):
+                need(d)
+
+        def note(v: Value) -> None:
+            for d in v.type.shape or ():
+                if isinstance(d, Poly):
+                    need(d)
+
+        def need(d: Poly) -> None:
+            for s in symbols_of(d):
+                if s not in used:
+                    used.add(s)
+                    if s in f.sizes:
+                        stack.append(f.sizes[s].value)
+
+        for node in f.nodes:
+            if node.op.effect != "pure":
+                keep(node)
+        while stack:
+            v = stack.pop()
+            note(v)
+            if v in producer:
+                keep(producer[v])
+        nodes = tuple(n for n in f.nodes if id(n) in live)
+        sizes = {s: o for s, o in f.sizes.items() if s in used}
+        known = set(sizes)
+        guards = tuple(
+            dict.fromkeys(
+                g for g in f.guards if (symbols_of(g.guard.a) | symbols_of(g.guard.b)) <= known
+            )
+        )
+        return Function(f.name, f.params, nodes, f.results, f.updates, sizes, guards)
+
+
+def _sizes_in(node: Node) -> list[Poly]:
+    found, stack = [], list(node.attrs.values())
+    while stack:
+        v = stack.pop()
+        if isinstance(v, Poly):
+            found.append(v)
+        elif isinstance(v, tuple):
+            stack += v
+    return found
