@@ -79,7 +79,7 @@ def _pointer(name: str, item: Any) -> object:
     def point(typing_context: Any, address: Any) -> Any:
         if not isinstance(address, types.Integer):
             return None
-        result = types.CPointer(item)
+        result = _pointer_type(item)
 
         def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
             return builder.inttoptr(args[0], context.get_value_type(result))
@@ -89,7 +89,11 @@ def _pointer(name: str, item: Any) -> object:
     return _named(name, point)
 
 
-_HALF_POINTER = types.CPointer(types.uint16)
+def _pointer_type(item: Any) -> Any:
+    return types.CPointer(item)  # type: ignore[no-untyped-call]  # numba is partly typed
+
+
+_HALF_POINTER = _pointer_type(types.uint16)
 
 
 def _half_address(builder: Any, pointer: Any, index: Any) -> Any:

@@ -103,7 +103,7 @@ FUNCTIONS: dict[str, VectorFunction] = {
     "atan": VectorFunction(1, _wide(trig.atan)),
     "atan2": VectorFunction(2, _wide(trig.atan2)),
     "cbrt": VectorFunction(1, _wide(special.cbrt)),
-    "erf": VectorFunction(1, _wide(special.erf)),
+    "erf": VectorFunction(1, _native(special.erf)),
     "erfc": VectorFunction(1, _wide(special.erfc)),
     "erfinv": VectorFunction(1, _wide(special.erfinv)),
     "lgamma": VectorFunction(1, _wide(special.lgamma)),

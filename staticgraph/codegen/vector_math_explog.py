@@ -102,21 +102,33 @@ def expm1(x: Real) -> Real:
 
 
 def tanh(x: Real) -> Real:
-    """tanh(x) = e / (e + 2) with e = exp(2|x|) - 1."""
+    """tanh(x) = e / (e + 2) with e = exp(2|x|) - 1; in float a polynomial near zero."""
     magnitude = x.abs()
     doubled = magnitude.at_most(x.pick(10.0, 20.0)) * 2.0
     e = _expm1_core(doubled)
     # The core gives e/2, so the quotient is (e/2) / (e/2 + 1).
     value = e / (e + 1.0)
+    if x.single:
+        z = x * x
+        near = (z * x).fma(z.polynomial(tables.TANH), x)
+        return near.where(magnitude < 0.63, value).copysign(x)
     # Below this the cube is lost, and halving a subnormal would round.
-    value = magnitude.where(magnitude < x.pick(2.0**-13, 2.0**-28), value)
-    return value.copysign(x)
+    return magnitude.where(magnitude < 2.0**-28, value).copysign(x)
 
 
 def sigmoid(x: Real) -> Real:
     """1 / (1 + exp(-x)), without overflow on either side."""
     e = exp_scaled(-x.abs())
-    return e.where(x < 0.0, 1.0) / (e + 1.0)
+    negative = x < 0.0
+    total = e + 1.0
+    value = e.where(negative, 1.0) / total
+    if not x.single:
+        return value
+    # Take back the rounding error of the sum; the reciprocal of the sum is the value for
+    # positive x and its complement for negative x.
+    rest = e - (total - 1.0)
+    reciprocal = (1.0 - value).where(negative, value)
+    return (-value).fma(reciprocal * rest, value)
 
 
 def softplus(x: Real) -> Real:

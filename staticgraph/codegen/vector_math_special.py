@@ -14,6 +14,7 @@ import math
 from staticgraph.codegen import vector_math_tables as tables
 from staticgraph.codegen.vector_math_explog import (
     exp_parts,
+    exp_scaled,
     log_positive,
     log_signed,
 )
@@ -42,14 +43,19 @@ def erfc(x: Real) -> Real:
     """1 - erf(x)."""
     value = _erfc_positive(x.abs())
     value = (2.0 - value).where(x < 0.0, value)
-    near = 1.0 - x * (x * x).polynomial(tables.ERF)
+    near = 1.0 - x.fma((x * x).polynomial(tables.ERF), x)
     return near.where((x < 0.5) & (x > -0.89), value)
 
 
 def erf(x: Real) -> Real:
-    """erf(x): an odd polynomial near zero, 1 - erfc(x) beyond."""
+    """erf(x): an odd polynomial near zero, 1 - erfc(x) beyond.
+
+    In float, erfc is the exponential of a polynomial there, good to the digits that count."""
     a = x.abs()
-    near = x * (x * x).polynomial(tables.ERF)
+    near = x.fma((x * x).polynomial(tables.ERF), x)
+    if x.single:
+        far = 1.0 - exp_scaled(a.at_most(4.0).polynomial(tables.ERFTAIL))
+        return near.where(a < 1.0, far.copysign(x))
     far = (1.0 - _erfc_positive(a)).copysign(x)
     return near.where(a < 0.89, far)
 
