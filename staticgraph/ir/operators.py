@@ -52,6 +52,8 @@ class Operators(Applicable):
 
     __slots__ = ()
 
+    __array_priority__ = 100  # numpy's own operators leave the work to the reflected methods here
+
     __add__ = _binary("Add", "add")
     __radd__ = _reflected("Add", "add")
     __sub__ = _binary("Sub", "sub")
