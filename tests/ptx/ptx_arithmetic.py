@@ -1,9 +1,8 @@
 """What each arithmetic instruction of PTX computes, on NumPy arrays of one element per thread.
 
 Rounding is exact where PTX says so: a float32 ``fma`` is computed in float64 rounded to odd, from
-which rounding to float32 is always right, and directed modes look at the error term. The approximate
-instructions (``ex2.approx``, ``rcp.approx``, ...) are computed correctly rounded, so they are better
-here than on a device.
+which rounding to float32 is always right, and directed modes look at the error term. Approximate
+instructions (``ex2.approx``, ``rcp.approx``) are rounded correctly: better here than on a device.
 """
 
 from __future__ import annotations
@@ -313,7 +312,10 @@ def _to_whole(x: Array, target: Any, saturate: bool) -> Array:
     limits = np.iinfo(target)
     if x.dtype.kind != "f":
         if saturate:
-            low, high = (max(limits.min, np.iinfo(x.dtype).min), min(limits.max, np.iinfo(x.dtype).max))
+            low, high = (
+                max(limits.min, np.iinfo(x.dtype).min),
+                min(limits.max, np.iinfo(x.dtype).max),
+            )
             x = np.clip(x, x.dtype.type(low), x.dtype.type(high))
         return x.astype(target)
     x = np.asarray(x, F64)

@@ -179,7 +179,9 @@ def _opens_body(text: str, depth: int) -> bool:
 
 
 def _header(text: str, line: int) -> tuple[Function, bool]:
-    pattern = r"\.(entry|func)\s*(?:\((?P<results>[^)]*)\))?\s*(?P<name>[\w$]+)\s*(?:\((?P<p>.*?)\))?"
+    pattern = (
+        r"\.(entry|func)\s*(?:\((?P<results>[^)]*)\))?\s*(?P<name>[\w$]+)\s*(?:\((?P<p>.*?)\))?"
+    )
     found = re.search(pattern, text)
     if found is None:
         raise UnsupportedError(f"line {line}: {text}")
