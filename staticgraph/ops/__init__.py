@@ -1,5 +1,5 @@
 """One record per operation.  Importing this package makes the registry complete."""
 
-from staticgraph.ops import arithmetic, constant, like
+from staticgraph.ops import arithmetic, constant, cumulative, like, matmul, reduce
 
-__all__ = ["arithmetic", "constant", "like"]
+__all__ = ["arithmetic", "constant", "cumulative", "like", "matmul", "reduce"]
