@@ -5,6 +5,11 @@ is emitted in place, with no function of its own to compile. Elementwise functio
 type of their first argument; nothing is converted on the way in, so arguments must have the
 exact type: a wrong one is a typing error, not a silent detour through double.
 
+Kernels are best compiled with the flag ``contract`` alone. The functions here give the same bits
+under any flags, but ``nsz`` and ``arcp`` would change a kernel's own arithmetic: signed zeros
+and the rounding of divisions. Reductions do not need ``reassoc`` on the kernel either, since the
+``acc_`` steps carry it themselves.
+
 Beside the functions of ``vector_math`` there are
 
 - ``acc_sum``, ``acc_prod``, ``acc_max``, ``acc_min``: ``accumulator = f(accumulator, value)``;

@@ -3,7 +3,7 @@
 The error functions share one formula from moderate arguments on, after N. Juffa: (1 + 2a)
 exp(a**2) erfc(a) is a smooth function of (a-4)/(a+4). The inverse error function is, after
 M. Giles (Approximating the erfinv function, 2010), x times a polynomial in w = -log(1-x**2) or
-its root. The gamma functions step their argument into [1.5, 2.5] or [1, 2], or take Stirling's
+its root. The gamma functions step their argument into [1.25, 2.5] or [1, 2], or take Stirling's
 series, and reflect negative arguments.
 """
 
@@ -88,7 +88,7 @@ def lgamma(x: Real) -> Real:
     Near the zeros on the negative axis only the absolute error is small.
     """
     a = x.abs()
-    # Up to 8.5: step into [1.5, 2.5] and take the logarithm of the product of the steps.
+    # Up to 8.5: step into [1.25, 2.5] and take the logarithm of the product of the steps.
     large = a > 8.5
     one = x.constant(1.0)
     z = a
@@ -98,7 +98,8 @@ def lgamma(x: Real) -> Real:
         lower = z - 1.0
         steps = (steps * lower).where(down, steps)
         z = lower.where(down, z)
-    below = a < 1.5
+    # From 5/4 on the polynomial serves directly: lgamma(a+1) - log(a) would cancel at the minimum.
+    below = a < 1.25
     twice = a < 0.5
     z = (a + 1.0).where(below, z).unless(twice, a + 2.0)
     steps = a.where(below, steps).unless(twice, a * (a + 1.0))
