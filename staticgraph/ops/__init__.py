@@ -1,5 +1,9 @@
 """One record per operation.  Importing this package makes the registry complete."""
 
-from staticgraph.ops import arithmetic, constant, cumulative, like, matmul, reduce
+from staticgraph.ops import (
+    arithmetic, constant, cumulative, gather, like, matmul, reduce, scatter,
+)
 
-__all__ = ["arithmetic", "constant", "cumulative", "like", "matmul", "reduce"]
+__all__ = [
+    "arithmetic", "constant", "cumulative", "gather", "like", "matmul", "reduce", "scatter",
+]  # fmt: skip
