@@ -41,7 +41,10 @@ SCALARS = {
     "f32": "float32",
     "f64": "float64",
 }
-"""Signature strings and the compiler's type names; ``ptr_`` before one makes it a raw pointer."""
+"""Signature strings and the compiler's type names; ``ptr_`` before one makes it a raw pointer.
+
+``ptr_bool`` points to bytes: a kernel stores a bool as it is and loads one as ``x[i] != 0``.
+"""
 
 
 @dataclass(frozen=True)
@@ -152,8 +155,10 @@ def _argument_type(text: str) -> Any:
     base = text.removeprefix("ptr_")
     if base not in SCALARS:
         raise ValueError(f"unknown argument type {text!r} in a kernel signature")
-    scalar = getattr(types, SCALARS[base])
-    return types.CPointer(scalar) if base != text else scalar
+    if base == text:
+        return getattr(types, SCALARS[base])
+    pointee = "uint8" if base == "bool" else SCALARS[base]  # numba cannot store through boolean*
+    return types.CPointer(getattr(types, pointee))
 
 
 def _execute(source: str, name: str) -> Any:

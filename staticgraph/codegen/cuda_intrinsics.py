@@ -64,8 +64,7 @@ load4 = _load4(False, "Elements ``4 * i`` to ``4 * i + 3`` of ``pointer``, in on
 load4_readonly = _load4(True, "``load4`` through the read-only cache; nobody may write the array.")
 
 
-@intrinsic
-def store4(typing: Any, pointer: Any, i: Any, a: Any, b: Any, c: Any, d: Any) -> Any:
+def _store4(typing: Any, pointer: Any, i: Any, a: Any, b: Any, c: Any, d: Any) -> Any:
     """Store elements ``4 * i`` to ``4 * i + 3`` of ``pointer``, in one 16-byte store."""
 
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
@@ -81,8 +80,10 @@ def store4(typing: Any, pointer: Any, i: Any, a: Any, b: Any, c: Any, d: Any) ->
     return types.void(pointer, types.int64, *[pointer.dtype] * 4), codegen
 
 
-@intrinsic
-def load_readonly(typing: Any, pointer: Any, i: Any) -> Any:
+store4 = intrinsic(_store4)
+
+
+def _load_readonly(typing: Any, pointer: Any, i: Any) -> Any:
     """Element ``i`` through the read-only cache; nobody may write the array during the launch."""
 
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
@@ -90,6 +91,9 @@ def load_readonly(typing: Any, pointer: Any, i: Any) -> Any:
         return context.data_model_manager[pointer.dtype].from_data(builder, load)
 
     return pointer.dtype(pointer, types.int64), codegen
+
+
+load_readonly = intrinsic(_load_readonly)
 
 
 def __getattr__(name: str) -> Any:
@@ -155,13 +159,10 @@ def _extreme(sign: int) -> Callable[[Any], Any]:
     return value
 
 
-_add = typed(lambda dtype: lambda x, y: dtype(x + y), 2)
-_multiply = typed(lambda dtype: lambda x, y: dtype(x * y), 2)
-
 # For int32, int64, float32, float64. Every thread of the block must call them, and the block is
 # one-dimensional, of a multiple of 32 threads (at most 1024).
-warp_sum, block_sum = _reductions(_add, lambda dtype: constant(dtype, 0))
-warp_prod, block_prod = _reductions(_multiply, lambda dtype: constant(dtype, 1))
+warp_sum, block_sum = _reductions(CUDA_FUNCTIONS["add"], lambda dtype: constant(dtype, 0))
+warp_prod, block_prod = _reductions(CUDA_FUNCTIONS["mul"], lambda dtype: constant(dtype, 1))
 warp_max, block_max = _reductions(CUDA_FUNCTIONS["maximum"], _extreme(-1))
 warp_min, block_min = _reductions(CUDA_FUNCTIONS["minimum"], _extreme(1))
 

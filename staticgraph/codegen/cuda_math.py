@@ -83,8 +83,10 @@ def constant(dtype: Any, value: float) -> Any:
     return np.dtype(str(dtype)).type(value)
 
 
-_exp, _log1p, _fabs, _floor = map(_libdevice, ("exp", "log1p", "fabs", "floor"))
-_fmod = _libdevice("fmod", 2)
+_exp, _fabs, _floor, _log, _log1p, _trunc, _cospi, _sinpi = map(
+    _libdevice, ("exp", "fabs", "floor", "log", "log1p", "trunc", "cospi", "sinpi")
+)
+_copysign, _fmod, _pow = (_libdevice(name, 2) for name in ("copysign", "fmod", "pow"))
 
 
 def _build_sigmoid(dtype: Any) -> Callable[..., Any]:
@@ -137,46 +139,182 @@ def _build_abs(dtype: Any) -> Callable[..., Any]:
     return lambda x: dtype(x if x >= zero else -x)
 
 
-def _build_floor_mod(dtype: Any) -> Callable[..., Any]:
+def _build_mod(dtype: Any) -> Callable[..., Any]:
     zero = constant(dtype, 0)
 
     def of_floats(x: Any, y: Any) -> Any:
         r = _fmod(x, y)
-        return r + y if r != zero and (r < zero) != (y < zero) else r
+        if r == zero:
+            return _copysign(zero, y)
+        return r + y if (r < zero) != (y < zero) else r
 
-    def of_integers(x: Any, y: Any) -> Any:  # as NumPy: 0 where the divisor is 0
+    def of_integers(x: Any, y: Any) -> Any:
         return dtype(x % y) if y != zero else zero
 
     return of_floats if isinstance(dtype, types.Float) else of_integers
 
 
-def _build_floor_div(dtype: Any) -> Callable[..., Any]:
-    zero = constant(dtype, 0)
+def _build_floordiv(dtype: Any) -> Callable[..., Any]:
+    zero, half, one = constant(dtype, 0), constant(dtype, 0.5), constant(dtype, 1)
+
+    def of_floats(x: Any, y: Any) -> Any:
+        """As NumPy: from the exact remainder, since ``x / y`` may have been rounded up."""
+        if y == zero:
+            return x / y
+        r = _fmod(x, y)
+        quotient = (x - r) / y
+        if r != zero and (r < zero) != (y < zero):
+            quotient -= one
+        if quotient == zero:
+            return _copysign(zero, x / y)
+        whole = _floor(quotient)
+        return whole + one if quotient - whole > half else whole
 
     def of_integers(x: Any, y: Any) -> Any:
         return dtype(x // y) if y != zero else zero
 
-    return (lambda x, y: _floor(x / y)) if isinstance(dtype, types.Float) else of_integers
+    return of_floats if isinstance(dtype, types.Float) else of_integers
+
+
+def _build_truncdiv(dtype: Any) -> Callable[..., Any]:
+    zero, one = constant(dtype, 0), constant(dtype, 1)
+
+    def of_integers(x: Any, y: Any) -> Any:
+        if y == zero:
+            return zero
+        q = x // y
+        return dtype(q + one if q < 0 and q * y != x else q)
+
+    return (lambda x, y: _trunc(x / y)) if isinstance(dtype, types.Float) else of_integers
+
+
+def _build_truncmod(dtype: Any) -> Callable[..., Any]:
+    zero = constant(dtype, 0)
+
+    def of_integers(x: Any, y: Any) -> Any:
+        if y == zero:
+            return zero
+        r = x % y
+        return dtype(r - y if r != 0 and (x < zero) != (y < zero) else r)
+
+    return (lambda x, y: _fmod(x, y)) if isinstance(dtype, types.Float) else of_integers
+
+
+def _build_pow(dtype: Any) -> Callable[..., Any]:
+    zero, one = constant(dtype, 0), constant(dtype, 1)
+
+    def of_integers(x: Any, n: Any) -> Any:  # 0 for a negative exponent
+        result = zero if n < zero else one
+        while n > zero:
+            if n & one:
+                result = dtype(result * x)
+            x, n = dtype(x * x), dtype(n >> one)
+        return result
+
+    return (lambda x, y: _pow(x, y)) if isinstance(dtype, types.Float) else of_integers
+
+
+def _build_digamma(dtype: Any) -> Callable[..., Any]:
+    zero, half, one, pi = (constant(dtype, v) for v in (0, 0.5, 1, np.pi))
+    large = constant(dtype, 6 if dtype == types.float32 else 12)
+    a, b, c, d, e, f = (
+        constant(dtype, v) for v in (1 / 12, 1 / 120, 1 / 252, 1 / 240, 1 / 132, 691 / 32760)
+    )
+
+    def digamma(x: Any) -> Any:
+        """Reflection for x <= 0, then up to where the asymptotic series holds."""
+        result = zero
+        if x <= zero:
+            if x == zero:
+                return -one / x
+            if x == _floor(x):
+                return x - x + zero / zero
+            result = -pi * _cospi(x) / _sinpi(x)
+            x = one - x
+        while x < large:
+            result -= one / x
+            x += one
+        t = one / (x * x)
+        series = t * (a - t * (b - t * (c - t * (d - t * (e - t * f)))))
+        return result + _log(x) - half / x - series
+
+    return digamma
+
+
+def _build_shift(operator: str) -> Build:
+    """Shifts take their count modulo the width."""
+
+    def build(dtype: Any) -> Callable[..., Any]:
+        mask = constant(dtype, dtype.bitwidth - 1)
+        if operator == "<<":
+            return lambda x, n: dtype(x << (n & mask))
+        return lambda x, n: dtype(x >> (n & mask))
+
+    return build
+
+
+def _select(typing: Any, condition: Any, x: Any, y: Any) -> Any:
+    """``x`` where the condition holds, else ``y``, without a branch."""
+    if condition != types.boolean or x != y:
+        return None
+    return x(condition, x, y), lambda context, builder, sig, args: builder.select(*args)
 
 
 _UNARY = """acos acosh asin asinh atan atanh cbrt ceil cos cosh erf erfc erfinv exp exp2 expm1 floor
 lgamma log log10 log1p log2 rint rsqrt sin sinh sqrt tan tanh tgamma trunc"""
 
+# Spelled out because ``int8 + int8`` is int64 to the compiler: results go back to their type.
+_OPERATORS: dict[str, tuple[Build, int]] = {
+    "add": (lambda dtype: lambda x, y: dtype(x + y), 2),
+    "sub": (lambda dtype: lambda x, y: dtype(x - y), 2),
+    "mul": (lambda dtype: lambda x, y: dtype(x * y), 2),
+    "div": (lambda dtype: lambda x, y: dtype(x / y), 2),
+    "neg": (lambda dtype: lambda x: dtype(-x), 1),
+    "bitand": (lambda dtype: lambda x, y: dtype(x & y), 2),
+    "bitor": (lambda dtype: lambda x, y: dtype(x | y), 2),
+    "bitxor": (lambda dtype: lambda x, y: dtype(x ^ y), 2),
+    "bitnot": (lambda dtype: lambda x: dtype(~x), 1),
+    "shl": (_build_shift("<<"), 2),
+    "shr": (_build_shift(">>"), 2),
+}
+_PREDICATES: dict[str, tuple[Build, int]] = {
+    "lt": (lambda dtype: lambda x, y: x < y, 2),
+    "le": (lambda dtype: lambda x, y: x <= y, 2),
+    "gt": (lambda dtype: lambda x, y: x > y, 2),
+    "ge": (lambda dtype: lambda x, y: x >= y, 2),
+    "eq": (lambda dtype: lambda x, y: x == y, 2),
+    "ne": (lambda dtype: lambda x, y: x != y, 2),
+    "and": (lambda dtype: lambda x, y: x and y, 2),
+    "or": (lambda dtype: lambda x, y: x or y, 2),
+    "xor": (lambda dtype: lambda x, y: x != y, 2),
+    "not": (lambda dtype: lambda x: not x, 1),
+    "isnan": (lambda dtype: lambda x: x != x, 1),
+    "isinf": (lambda dtype: lambda x: x == x and x - x != x - x, 1),
+    "isfinite": (lambda dtype: lambda x: x - x == x - x, 1),
+}
+
 CUDA_FUNCTIONS: dict[str, Any] = {
     **{name: _libdevice(name) for name in _UNARY.split()},
-    **{name: _libdevice(name, 2) for name in ("atan2", "copysign", "fmod", "hypot", "pow")},
+    **{name: _libdevice(name, 2) for name in ("atan2", "copysign", "fmod", "hypot")},
+    **{name: typed(build, arity) for name, (build, arity) in _OPERATORS.items()},
+    **{name: typed(build, arity, types.boolean) for name, (build, arity) in _PREDICATES.items()},
     "abs": typed(_build_abs, 1),
-    "floor_div": typed(_build_floor_div, 2),
-    "floor_mod": typed(_build_floor_mod, 2),
-    "isfinite": typed(lambda dtype: lambda x: x - x == x - x, 1, types.boolean),
-    "isinf": typed(lambda dtype: lambda x: x == x and x - x != x - x, 1, types.boolean),
-    "isnan": typed(lambda dtype: lambda x: x != x, 1, types.boolean),
+    "digamma": typed(_build_digamma, 1),
+    "floordiv": typed(_build_floordiv, 2),
     "maximum": typed(_build_maximum, 2),
     "minimum": typed(_build_minimum, 2),
+    "mod": typed(_build_mod, 2),
+    "pow": typed(_build_pow, 2),
+    "select": intrinsic(_select),
     "sigmoid": typed(_build_sigmoid, 1),
     "sign": typed(_build_sign, 1),
     "softplus": typed(_build_softplus, 1),
+    "truncdiv": typed(_build_truncdiv, 2),
+    "truncmod": typed(_build_truncmod, 2),
 }
-"""Scalar functions by name, for float32 and float64 (some also for integers). Each is as accurate
-as CUDA's libdevice makes it, one or two units in the last place for most; NaN and infinities go
-through as in NumPy. They are attributes of this module too: ``gpu.exp``."""
+"""Every scalar primitive by its name, except ``cast`` and ``check_index``, and some more.
+
+Arithmetic is for all types, functions are for float32 and float64. Their accuracy is libdevice's,
+one or two units in the last place for most; NaN and infinities go through as in NumPy; a division
+of integers by zero is 0. They are attributes of ``cuda_intrinsics`` too: ``gpu.exp``.
+"""
