@@ -1,0 +1,238 @@
+"""`Kernel`: one loop nest with a fixed signature; its printed text is its identity.
+
+Grammar (scalar expressions are those of `ir.scalar`, with `Temp` for local names and `Load`
+of a pointer parameter at one flat index):
+
+    Kernel    = params, body; `body` runs for each p in [lo, hi), the parallel axis
+    Param     = Pointer(dtype, written) | SizeParam
+    Statement = Let(name, expr)                     a local value, assigned once
+              | Loop(var, start, stop, body)        serial, in increasing order
+              | Init(name, kind, dtype)             an accumulator at the neutral element
+              | Accumulate(name, kind, expr)        one reduction step; may be reassociated
+              | AccumulateArg(name, kind, expr, at) argmax / argmin: first position of the extreme
+              | Store(param, index, expr)
+
+Order of evaluation: statements in order; iterations of the parallel axis in any order and on any
+number of threads, so no iteration may read what another writes.  An accumulator of sum or prod
+may be combined in any order within its loop; the loops themselves are split at fixed places, so
+results do not depend on the number of threads.  Names `p`, `lo`, `hi`, `args` are reserved.
+
+A kernel never fails by itself: `check_index` sets the status that the caller reads.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+from staticgraph.ir.dims import Poly
+from staticgraph.ir.dtypes import DType
+from staticgraph.ir.scalar import Expr, Index, Lit, Load, Prim, ReduceKind, Size
+
+
+@dataclass(frozen=True, slots=True)
+class Temp(Expr):
+    """A local name."""
+
+    name: str
+    dtype: DType
+
+    def __str__(self) -> str:
+        return self.name
+
+
+@dataclass(frozen=True, slots=True)
+class Pointer:
+    """A parameter that is the address of an array's first element."""
+
+    dtype: DType
+    written: bool
+
+
+@dataclass(frozen=True, slots=True)
+class SizeParam:
+    """A parameter that is a size known when a plan is made; `symbolic` is its number."""
+
+    number: int
+
+
+Param = Pointer | SizeParam
+
+
+@dataclass(frozen=True, slots=True)
+class Let:
+    """``name = value``."""
+
+    name: str
+    value: Expr
+
+
+@dataclass(frozen=True, slots=True)
+class Loop:
+    """``for var in [start, stop)``."""
+
+    var: str
+    start: Expr
+    stop: Expr
+    body: tuple[Statement, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Init:
+    """An accumulator at its neutral element."""
+
+    name: str
+    kind: ReduceKind
+    dtype: DType
+
+
+@dataclass(frozen=True, slots=True)
+class Accumulate:
+    """``name = name (kind) value``."""
+
+    name: str
+    kind: ReduceKind
+    value: Expr
+
+
+@dataclass(frozen=True, slots=True)
+class AccumulateArg:
+    """Remember `at` where `value` beats the best so far (a NaN beats all)."""
+
+    name: str
+    kind: ReduceKind
+    value: Expr
+    at: Expr
+
+
+@dataclass(frozen=True, slots=True)
+class Store:
+    """``params[param][index] = value``."""
+
+    param: int
+    index: Expr
+    value: Expr
+
+
+Statement = Let | Loop | Init | Accumulate | AccumulateArg | Store
+Form = Literal["flat", "row", "column", "full"]
+
+
+@dataclass(frozen=True, slots=True)
+class Kernel:
+    """See the module's text.  `form` tells a GPU schedule how the parallel axis was chosen.
+
+    flat: one element per iteration; row: one row (with loops over its elements); column: one
+    block of columns; full: one chunk of a long reduction.
+    """
+
+    form: Form
+    params: tuple[Param, ...]
+    body: tuple[Statement, ...]
+
+    def __str__(self) -> str:
+        return print_kernel(self)
+
+    def checks(self) -> int:
+        """How many index checks the kernel holds."""
+        return sum(
+            isinstance(e, Prim) and e.name == "check_index"
+            for s in walk(self.body)
+            for x in expressions(s)
+            for e in subexpressions(x)
+        )
+
+
+def walk(body: tuple[Statement, ...]) -> Iterator[Statement]:
+    """Every statement, loops before their bodies."""
+    stack = list(reversed(body))
+    while stack:
+        statement = stack.pop()
+        yield statement
+        if isinstance(statement, Loop):
+            stack += reversed(statement.body)
+
+
+def expressions(statement: Statement) -> tuple[Expr, ...]:
+    """The expressions a statement evaluates."""
+    match statement:
+        case Let(_, value) | Accumulate(_, _, value):
+            return (value,)
+        case AccumulateArg(_, _, value, at):
+            return (value, at)
+        case Store(_, index, value):
+            return (index, value)
+        case Loop(_, start, stop, _):
+            return (start, stop)
+        case Init():
+            return ()
+
+
+def subexpressions(e: Expr) -> Iterator[Expr]:
+    """An expression and all within it."""
+    stack = [e]
+    while stack:
+        x = stack.pop()
+        yield x
+        if isinstance(x, Prim):
+            stack += x.args
+        elif isinstance(x, Load):
+            stack += x.index
+
+
+def print_kernel(k: Kernel) -> str:
+    """The text form: deterministic, and equal for equal kernels."""
+    lines = []
+    shown = ", ".join(
+        f"a{i}: {'mut ' if p.written else ''}{p.dtype.short}*" if isinstance(p, Pointer) else f"a{i}: size"
+        for i, p in enumerate(k.params)
+    )
+    lines.append(f"kernel {k.form}({shown}) parallel p {{")
+    _print_body(k.body, "  ", lines)
+    lines.append("}")
+    return "\n".join(lines)
+
+
+def _print_body(body: tuple[Statement, ...], pad: str, lines: list[str]) -> None:
+    for s in body:
+        match s:
+            case Let(name, value):
+                lines.append(f"{pad}{name}: {value.dtype.short} = {show(value)}")
+            case Loop(var, start, stop, inner):
+                lines.append(f"{pad}for {var} in {show(start)} .. {show(stop)} {{")
+                _print_body(inner, pad + "  ", lines)
+                lines.append(pad + "}")
+            case Init(name, kind, dtype):
+                lines.append(f"{pad}var {name}: {dtype.short} = {kind}()")
+            case Accumulate(name, kind, value):
+                lines.append(f"{pad}{name} {kind}= {show(value)}")
+            case AccumulateArg(name, kind, value, at):
+                lines.append(f"{pad}{name} {kind}= {show(value)} at {show(at)}")
+            case Store(param, index, value):
+                lines.append(f"{pad}a{param}[{show(index)}] = {show(value)}")
+
+
+def show(e: Expr) -> str:
+    """An expression as text; loads name parameters."""
+    match e:
+        case Load(operand, index, _):
+            return f"a{operand}[{', '.join(map(show, index))}]"
+        case Prim(name, args, dtype):
+            suffix = f".{dtype.short}" if name == "cast" else ""
+            return f"{name}{suffix}({', '.join(map(show, args))})"
+        case Lit(value, dtype):
+            return f"{value!r}:{dtype.short}"
+        case Size(dim):
+            return f"<{dim}>"
+        case Temp(name) | Index(name):
+            return name
+        case _:
+            raise TypeError(type(e).__name__)
+
+
+__all__ = [
+    "Accumulate", "AccumulateArg", "Form", "Init", "Kernel", "Let", "Loop", "Param", "Pointer",
+    "Poly", "SizeParam", "Statement", "Store", "Temp", "expressions", "print_kernel", "show",
+    "subexpressions", "walk",
+]  # fmt: skip

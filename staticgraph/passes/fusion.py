@@ -1,0 +1,395 @@
+"""Fusion: which values are computed together in one pass over memory.
+
+Every lowerable node becomes an index lambda.  A cheap one is *inlined*: its expression replaces
+the loads of its consumers.  The others are *roots*, and roots over one index space are gathered
+into `Region`s, each of which becomes one kernel:
+
+    flat     maps over one space, one element per step of the parallel axis
+    row      reductions over the trailing axes, maps over the whole space and over the rows; as
+             many passes over a row as reductions depend on each other (softmax: three)
+    column   reductions over the leading axes, in row-major order of memory, plus maps over the
+             whole space and over what is kept
+
+A value read only inside its region, at the element just computed, lives in a register.
+
+The invariant that keeps the order acyclic: every region and every other step has a place in one
+list, and a node joins a region only if all it reads from outside stands before that place.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+
+from staticgraph.ir import dtypes
+from staticgraph.ir.dims import Dim, Poly, product
+from staticgraph.ir.function import Function, Node, Value
+from staticgraph.ir.kernel import subexpressions
+from staticgraph.ir.scalar import PRIMITIVES, Expr, Index, Lit, Load, Operand, Prim, Reduce, ReduceKind
+from staticgraph.passes.indexing import rewrite, substitute
+
+KERNEL_DTYPES = frozenset(
+    d.name
+    for d in (
+        dtypes.bool_, dtypes.int8, dtypes.int16, dtypes.int32, dtypes.int64, dtypes.uint8,
+        dtypes.uint16, dtypes.uint32, dtypes.uint64, dtypes.float16, dtypes.bfloat16,
+        dtypes.float32, dtypes.float64,
+    )
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class FusionLimits:
+    """The cost rule, in one place.  Costs are in additions; see `ir.scalar.PRIMITIVES`."""
+
+    inline_size: int = 48  # expressions larger than this are computed once
+    shared_cost: int = 4  # a value with several readers is recomputed up to this cost
+    expand_cost: int = 4  # ... and one read many times per element (broadcast) up to this
+    region_cost: int = 400  # a kernel does not grow past this
+    region_members: int = 48
+    region_pointers: int = 40
+
+
+@dataclass(slots=True)
+class Member:
+    """One value of a region: `body` over the domain's variables d0, d1, ...
+
+    `scope` says what it is computed for: every element, or every row (column regions: every
+    kept element).  `level` is the pass it belongs to.
+    """
+
+    value: Value
+    node: Node
+    body: Expr
+    reduce: ReduceKind | None
+    scope: Literal["full", "outer"]
+    level: int = 0
+
+
+@dataclass(slots=True)
+class Region:
+    """Values computed together; `dims[:split]` is the outer (row) space, the rest is inner.
+
+    In a column region it is the other way round: `dims[:split]` is reduced.
+    """
+
+    order: int
+    form: Literal["flat", "row", "column"]
+    dims: tuple[Dim, ...]
+    split: int
+    members: list[Member] = field(default_factory=list)
+    cost: int = 0
+
+    @property
+    def outer(self) -> tuple[Dim, ...]:
+        """The axes of values per row (per kept element in a column region)."""
+        return self.dims[self.split :] if self.form == "column" else self.dims[: self.split]
+
+    def outer_vars(self) -> tuple[Expr, ...]:
+        """The variables of `outer`."""
+        names = variables(self.dims)
+        return names[self.split :] if self.form == "column" else names[: self.split]
+
+
+def variables(dims: Sequence[Dim]) -> tuple[Expr, ...]:
+    """The loop variables of a domain."""
+    return tuple(Index(f"d{k}") for k in range(len(dims)))
+
+
+@dataclass(frozen=True, slots=True)
+class Fused:
+    """What fusion gives: steps in order, and what a load's number stands for."""
+
+    items: tuple[Region | Node, ...]
+    values: tuple[Value, ...]
+    inlined: frozenset[Value]
+
+
+@dataclass(slots=True)
+class _Lowered:
+    dims: tuple[Dim, ...]
+    body: Expr
+    reduce: ReduceKind | None
+    form: Literal["flat", "row", "column"]
+    split: int
+
+
+def fuse(f: Function, limits: FusionLimits | None = None, enabled: bool = True) -> Fused:
+    """Gather the nodes of a function into regions.
+
+    Args:
+      enabled: with False every node is a region of its own (the unoptimised form).
+    """
+    return _Fusion(f, limits or FusionLimits(), enabled).run()
+
+
+class _Fusion:
+    def __init__(self, f: Function, limits: FusionLimits, enabled: bool) -> None:
+        self.f, self.limits, self.enabled = f, limits, enabled
+        self.number: dict[Value, int] = {}
+        self.values: list[Value] = []
+        self.bodies: dict[int, Expr] = {}  # inlined values: body over i0, i1, ...
+        self.items: list[Region | Node] = []
+        self.home: dict[int, int] = {}  # value number -> place in items
+        self.by_dims: dict[tuple[Dim, ...], Region] = {}
+        self.region_of: dict[int, tuple[Region, Member]] = {}
+        self.consumers: dict[Value, list[Node]] = {}
+        self.external: set[Value] = set(f.outputs())
+        for n in f.nodes:
+            for v in n.inputs:
+                self.consumers.setdefault(v, []).append(n)
+                if not lowerable(n):
+                    self.external.add(v)
+
+    def id(self, v: Value) -> int:
+        k = self.number.get(v)
+        if k is None:
+            k = self.number[v] = len(self.values)
+            self.values.append(v)
+        return k
+
+    def run(self) -> Fused:
+        inlined: set[Value] = set()
+        for node in self.f.nodes:
+            if not lowerable(node):
+                literal = self._literal(node)
+                if literal is not None:
+                    self.bodies[self.id(node.output)] = literal
+                    if node.output not in self.external:
+                        inlined.add(node.output)
+                        continue
+                for v in node.outputs:
+                    self.home[self.id(v)] = len(self.items)
+                self.items.append(node)
+                continue
+            raw = self._lower(node)
+            if isinstance(raw, Expr) and self._inline(node, raw):
+                self.bodies[self.id(node.output)] = raw
+                inlined.add(node.output)
+                continue
+            self._place(node, self._domain(node, raw))
+        return Fused(tuple(self.items), tuple(self.values), frozenset(inlined))
+
+    def _literal(self, node: Node) -> Expr | None:
+        if node.op.name != "Const" or node.output.dtype.name not in KERNEL_DTYPES:
+            return None
+        a = node.attrs["value"].array
+        if a.size != 1:
+            return None
+        return Lit(a.reshape(()).astype(np.float64 if a.dtype.kind == "V" else a.dtype).item(), node.output.dtype)
+
+    # ---- lowering of one node, inlined producers substituted
+    def _lower(self, node: Node) -> Expr | tuple[Reduce, Expr]:
+        operands = [Operand(self.id(v), v.type) for v in node.inputs]
+        zero = Lit(0, dtypes.int64)
+        ix = tuple(zero if d == 1 else Index(f"i{k}") for k, d in enumerate(node.output.dims))
+        assert node.op.lower is not None
+        out = node.op.lower(ix, *operands, **node.attrs)
+        if isinstance(out, Reduce):
+            rix = tuple(zero if d == 1 else Index(f"r{k}") for k, d in enumerate(out.extents))
+            return out, self._expand(out.body(rix))
+        return self._expand(out)
+
+    def _expand(self, e: Expr) -> Expr:
+        memo: dict[Expr, Expr] = {}
+
+        def leaf(x: Expr) -> Expr | None:
+            if isinstance(x, Load) and x.operand in self.bodies:
+                index = tuple(rewrite(i, leaf, memo) for i in x.index)
+                return substitute(self.bodies[x.operand], {f"i{k}": e for k, e in enumerate(index)})
+            return None
+
+        return rewrite(e, leaf, memo)
+
+    def _inline(self, node: Node, body: Expr) -> bool:
+        v = node.output
+        if not self.enabled or v in self.external:
+            return False
+        size, cost, loads = measure(body)
+        users = self.consumers.get(v, [])
+        if size > self.limits.inline_size or not users:
+            return False
+        expands = any(_expands(u, v) for u in users)
+        if expands and cost > self.limits.expand_cost:
+            return False
+        if len(users) == 1:
+            return True
+        return cost <= self.limits.shared_cost and loads <= 1
+
+    # ---- the space a root is computed over
+    def _domain(self, node: Node, raw: Expr | tuple[Reduce, Expr]) -> _Lowered:
+        sizes = {f"i{k}": d for k, d in enumerate(node.output.dims) if d != 1}
+        if isinstance(raw, Expr):
+            names = list(sizes)
+            dims = tuple(sizes.values())
+            env = {n: Index(f"d{k}") for k, n in enumerate(names)}
+            return _Lowered(dims, substitute(raw, env), None, "flat", len(dims))
+        reduce, body = raw
+        kept = list(sizes)
+        gone = [f"r{k}" for k, d in enumerate(reduce.extents) if d != 1]
+        sizes |= {f"r{k}": d for k, d in enumerate(reduce.extents) if d != 1}
+        order = _memory_order(body, kept + gone)
+        flags = [n in gone for n in order]
+        first, last = flags.index(True) if gone else 0, len(flags) - 1 - flags[::-1].index(True) if gone else -1
+        arg = reduce.kind in ("argmax", "argmin")
+        form: Literal["row", "column"] = "row"
+        if gone and kept and not arg and first == 0 and not any(flags[last + 1 :]) and all(flags[: last + 1]):
+            form, split = "column", last + 1
+        else:
+            order, split = [n for n in order if n not in gone] + [n for n in order if n in gone], len(kept)
+        env = {n: Index(f"d{k}") for k, n in enumerate(order)}
+        return _Lowered(tuple(sizes[n] for n in order), substitute(body, env), reduce.kind, form, split)
+
+    # ---- joining
+    def _place(self, node: Node, low: _Lowered) -> None:
+        value = node.output
+        k = self.id(value)
+        loads = {e.operand for e in subexpressions(low.body) if isinstance(e, Load)}
+        cost = measure(low.body)[1]
+        latest = max((self.home.get(n, -1) for n in loads), default=-1)
+        for region in self._candidates(loads, low, latest):
+            member = self._fit(region, node, low, loads, latest, cost)
+            if member is not None:
+                self._join(region, member, low, cost)
+                return
+        region = Region(len(self.items), low.form, low.dims, low.split)
+        self.items.append(region)
+        scope: Literal["full", "outer"] = "full"
+        self._join(region, Member(value, node, low.body, low.reduce, scope), low, cost)
+        self.by_dims[low.dims] = region
+        del k
+
+    def _candidates(self, loads: set[int], low: _Lowered, latest: int) -> Iterator[Region]:
+        if not self.enabled:
+            return
+        seen: set[int] = set()
+        for region in [self.region_of[n][0] for n in loads if n in self.region_of] + [
+            r for r in (self.by_dims.get(low.dims),) if r is not None
+        ]:
+            if region.order not in seen and region.order >= latest:
+                seen.add(region.order)
+                yield region
+
+    def _fit(
+        self, region: Region, node: Node, low: _Lowered, loads: set[int], latest: int, cost: int
+    ) -> Member | None:
+        lim = self.limits
+        if region.cost + cost > lim.region_cost or len(region.members) >= lim.region_members:
+            return None
+        if any(self.home.get(n, -1) >= region.order and self.home.get(n) != region.order for n in loads):
+            return None
+        scope: Literal["full", "outer"]
+        body, form, split = low.body, region.form, region.split
+        if low.dims == region.dims and (low.reduce is None or region.form == "flat"
+                                        or (low.form, low.split) == (region.form, region.split)):
+            scope = "full"
+            if low.reduce is not None and region.form == "flat":
+                form, split = low.form, low.split
+        elif low.reduce is None and region.form != "flat" and low.dims == region.outer:
+            scope = "outer"
+            shift = region.split if region.form == "column" else 0
+            body = substitute(body, {f"d{k}": Index(f"d{k + shift}") for k in range(len(low.dims))})
+        else:
+            return None
+        pointers = {e.operand for m in region.members for e in subexpressions(m.body) if isinstance(e, Load)}
+        if len(pointers | loads) + len(region.members) > lim.region_pointers:
+            return None
+        level = self._level(region, body, scope, form, split)
+        if level is None:
+            return None
+        return Member(node.output, node, body, low.reduce, scope, level)
+
+    def _level(
+        self, region: Region, body: Expr, scope: str, form: str, split: int
+    ) -> int | None:
+        """The pass in which a member can be computed, or None where it cannot be in this region."""
+        inside = {self.id(m.value): m for m in region.members}
+        full = variables(region.dims)
+        outer = region.outer_vars()
+        level = 0
+        for e in subexpressions(body):
+            if not isinstance(e, Load) or e.operand not in inside:
+                continue
+            m = inside[e.operand]
+            index = tuple(i for i, d in zip(e.index, m.value.dims, strict=True) if d != 1)
+            per_row = m.scope == "outer" or m.reduce is not None
+            if per_row:
+                if index != outer:
+                    return None
+                if scope == "full" and form == "column":
+                    return None
+                level = max(level, m.level + (1 if scope == "full" and m.reduce is not None else 0),
+                            m.level + (1 if scope == "full" else 0))
+            else:
+                if scope == "outer" or index != full:
+                    return None
+                level = max(level, m.level)
+        if scope == "full" and level > 0 and split == 0:
+            return None  # a long reduction to a scalar is chunked; nobody waits for it inside
+        return level
+
+    def _join(self, region: Region, member: Member, low: _Lowered, cost: int) -> None:
+        if member.reduce is not None and region.form == "flat":
+            region.form, region.split = low.form, low.split
+        region.members.append(member)
+        region.cost += cost
+        k = self.id(member.value)
+        self.home[k] = region.order
+        self.region_of[k] = (region, member)
+
+
+def lowerable(n: Node) -> bool:
+    """True where a node can be part of a kernel."""
+    return n.op.lower is not None and all(
+        v.dtype.name in KERNEL_DTYPES and v.type.shape is not None for v in (*n.inputs, *n.outputs)
+    )
+
+
+def _expands(user: Node, v: Value) -> bool:
+    """True where `user` reads an element of `v` more than once."""
+    if user.op.lower is None:
+        return False
+    if user.op.name in ("Sum", "Prod", "Max", "Min", "All", "Any", "ArgMax", "ArgMin"):
+        return False
+    have, want = product(v.dims), product(user.output.dims)
+    if have == want:
+        return user.op.name == "IntMatMul"
+    return not (isinstance(have, int) and isinstance(want, int) and want < have)
+
+
+def measure(e: Expr) -> tuple[int, int, int]:
+    """Distinct subexpressions, their cost, and how many of them load more than a scalar."""
+    seen: set[Expr] = set()
+    cost = loads = 0
+    stack = [e]
+    while stack:
+        x = stack.pop()
+        if x in seen:
+            continue
+        seen.add(x)
+        if isinstance(x, Prim):
+            if x.dtype is not dtypes.int64:
+                cost += PRIMITIVES[x.name].cost
+            stack += x.args
+        elif isinstance(x, Load):
+            stack += x.index
+            loads += any(not isinstance(i, Lit) for i in x.index)
+    return len(seen), cost, loads
+
+
+def _memory_order(body: Expr, names: Sequence[str]) -> list[str]:
+    """The variables in the order in which the widest plain load has them; others first."""
+    best: list[str] = []
+    for e in subexpressions(body):
+        if isinstance(e, Load):
+            plain = [i.name for i in e.index if isinstance(i, Index)]
+            others = [i for i in e.index if not isinstance(i, Index | Lit)]
+            if not others and len(set(plain)) == len(plain) and len(plain) > len(best):
+                best = plain
+    return [n for n in names if n not in best] + best
+
+
+__all__ = ["Fused", "FusionLimits", "Mapping", "Member", "Poly", "Region", "fuse", "lowerable", "measure", "variables"]
