@@ -1,9 +1,37 @@
 """One record per operation.  Importing this package makes the registry complete."""
 
 from staticgraph.ops import (
-    arithmetic, constant, cumulative, gather, like, matmul, reduce, scatter,
+    activation,
+    arithmetic,
+    cast,
+    comparison,
+    constant,
+    cumulative,
+    gather,
+    like,
+    logical,
+    matmul,
+    reduce,
+    scatter,
+    select,
+    special,
+    transcendental,
 )
 
 __all__ = [
-    "arithmetic", "constant", "cumulative", "gather", "like", "matmul", "reduce", "scatter",
-]  # fmt: skip
+    "activation",
+    "arithmetic",
+    "cast",
+    "comparison",
+    "constant",
+    "cumulative",
+    "gather",
+    "like",
+    "logical",
+    "matmul",
+    "reduce",
+    "scatter",
+    "select",
+    "special",
+    "transcendental",
+]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -84,8 +85,7 @@ def zeros_like(x: Any) -> Any:
 # ---------------------------------------------------------------- samples
 def rng(seed: object) -> np.random.Generator:
     """A generator whose stream depends on `seed` alone."""
-    text = repr(seed).encode()
-    return np.random.default_rng(int.from_bytes(text[:8].ljust(8, b"\0"), "little") + len(text))
+    return np.random.default_rng(zlib.crc32(repr(seed).encode()))
 
 
 def floats(lo: float = -2, hi: float = 2, shape: tuple[int, ...] = (3, 4), seed: int = 0, dtype: str = "float32") -> np.ndarray:
@@ -105,6 +105,19 @@ def bools(shape: tuple[int, ...] = (3, 4), seed: int = 0) -> np.ndarray:
 
 # ---------------------------------------------------------------- families
 Grad = Callable[..., Any]
+
+
+def in_float32(numpy: Callable[..., Any]) -> Callable[..., Any]:
+    """A numpy rule that computes float16 and bfloat16 in float32, as kernels do."""
+
+    def rule(*arrays: Any, **attrs: Any) -> Any:
+        kind = arrays[0].dtype
+        if kind.itemsize != 2 or dtypes.as_dtype(kind) not in FLOATING:
+            return numpy(*arrays, **attrs)
+        out = numpy(*(a.astype(np.float32) for a in arrays), **attrs)
+        return out if out.dtype == bool else out.astype(kind)
+
+    return rule
 
 
 def unary(
@@ -139,7 +152,7 @@ def unary(
 
     return Op(
         name, (operand,), same(allowed, result), first_shape,
-        lambda x, **_: numpy(x),
+        in_float32(lambda x, **_: numpy(x)),
         None if grad is None else lambda g, y, x, **_: (grad(g, y, x),),
         lower=lower, cheap=cheap, samples=samples, doc=doc,
         error_samples=() if dtypes.bool_ in allowed else (
@@ -152,7 +165,8 @@ def binary(
     name: str, numpy: Callable[..., Any], scalar: Callable[[Expr, Expr], Expr], grad: Grad | None, *,
     allowed: Sequence[DType] = NUMERIC, result: DType | None = None,
     domain: tuple[float, float] = (-2.0, 2.0), kinks: bool = False, cheap: bool = True,
-    folds: bool = False, extra: tuple[Sample, ...] = (), doc: str = "",
+    folds: bool = False, extra: tuple[Sample, ...] = (), operands: tuple[str, str] = ("x", "y"),
+    doc: str = "",
 ) -> Op:  # fmt: skip
     """A record of two elementwise operands that broadcast.
 
@@ -187,8 +201,8 @@ def binary(
     wrong = "does not take bool" if dtypes.bool_ not in allowed else "do not broadcast"
     bad = np.zeros((2,), bool if dtypes.bool_ not in allowed else samples[0].args[0].dtype)
     return Op(
-        name, ("x", "y"), same(allowed, result), broadcast_shape,
-        lambda x, y, **_: numpy(x, y), None if grad is None else cotangents,
+        name, operands, same(allowed, result), broadcast_shape,
+        in_float32(lambda x, y, **_: numpy(x, y)), None if grad is None else cotangents,
         lower=lower, cheap=cheap, folds=folds, samples=samples, doc=doc,
         error_samples=(
             ErrorSample((samples[0].args[0].ravel()[:2], samples[0].args[0].ravel()[:3]), {},
