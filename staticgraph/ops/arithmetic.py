@@ -29,11 +29,13 @@ def choose(condition: Any, t: Any, e: Any) -> Any:
 
 
 # ---------------------------------------------------------------- sums and products
-add = binary("Add", np.add, lambda a, b: a + b, lambda g, y, a, b: (g, g), folds=True)
-add_v2 = binary("AddV2", np.add, lambda a, b: a + b, lambda g, y, a, b: (g, g), folds=True)
-sub = binary("Sub", np.subtract, lambda a, b: a - b, lambda g, y, a, b: (g, neg(g)), folds=True)
-mul = binary("Mul", np.multiply, lambda a, b: a * b, lambda g, y, a, b: (g * b, g * a), folds=True)
-neg = Op(
+add: Op = binary("Add", np.add, lambda a, b: a + b, lambda g, y, a, b: (g, g), folds=True)
+add_v2: Op = binary("AddV2", np.add, lambda a, b: a + b, lambda g, y, a, b: (g, g), folds=True)
+sub: Op = binary("Sub", np.subtract, lambda a, b: a - b, lambda g, y, a, b: (g, neg(g)), folds=True)
+mul: Op = binary(
+    "Mul", np.multiply, lambda a, b: a * b, lambda g, y, a, b: (g * b, g * a), folds=True
+)
+neg: Op = Op(
     "Neg", ("x",), same(NUMERIC),
     lambda ctx, x: x.dims, lambda x, **_: np.negative(x), lambda g, y, x, **_: (neg(g),),
     lower=lambda ix, x: -x.at(ix), folds=True,
@@ -44,10 +46,10 @@ neg = Op(
     ),
     error_samples=(ErrorSample((np.zeros(2, bool),), {}, "does not take bool"),),
 )  # fmt: skip
-square = unary(
+square: Op = unary(
     "Square", np.square, lambda x: x * x, lambda g, y, x: g * (x * 2), allowed=NUMERIC, cheap=True
 )
-squared_difference = binary(
+squared_difference: Op = binary(
     "SquaredDifference", lambda a, b: np.square(a - b), lambda a, b: (a - b) * (a - b),
     lambda g, y, a, b: _squared_difference_grad(g * ((a - b) * 2)),
 )  # fmt: skip
@@ -57,7 +59,7 @@ def _squared_difference_grad(d: Any) -> tuple[Any, Any]:
     return d, neg(d)
 
 
-def _all_equal(ctx: Infer, *types: TensorType, **_: Any) -> tuple[Dim, ...]:
+def one_shape(ctx: Infer, *types: TensorType, **_: Any) -> tuple[Dim, ...]:
     """One shape for all operands, without broadcasting; operands of unknown rank agree."""
     known = [t.dims for t in types if t.shape is not None]
     if not known:
@@ -87,8 +89,8 @@ def _lower_add_n(ix: tuple[Expr, ...], *xs: Operand, **_: Any) -> Expr:
     return total
 
 
-add_n = Op(
-    "AddN", ("*inputs",), same(NUMERIC), _all_equal, _np_add_n,
+add_n: Op = Op(
+    "AddN", ("*inputs",), same(NUMERIC), one_shape, _np_add_n,
     lambda g, y, *xs, **_: (g,) * len(xs), lower=_lower_add_n, folds=True,
     samples=(
         Sample(([floats(shape=(3, 4), seed=i, dtype="float64") for i in range(3)],)),
@@ -104,19 +106,22 @@ add_n = Op(
     doc="The sum of tensors of one shape.",
 )  # fmt: skip
 
-mul_no_nan = binary(
+mul_no_nan: Op = binary(
     "MulNoNan", lambda a, b: np.where(b == 0, b * 0, a * b).astype(a.dtype),
     lambda a, b: s.select(b.eq(0), 0, a * b),
     lambda g, y, a, b: (mul_no_nan(g, b), mul_no_nan(a, g)), allowed=FLOATING,
     extra=(
-        Sample((np.array([np.inf, np.nan, 2, 3], "float32"), np.array([0, 0, 0, 4], "float32")), grad=False),
+        Sample(
+            (np.array([np.inf, np.nan, 2, 3], "float32"), np.array([0, 0, 0, 4], "float32")),
+            grad=False,
+        ),
     ),
     doc="The product, 0 wherever the second operand is 0, even times infinity or NaN.",
 )  # fmt: skip
 
 
 # ---------------------------------------------------------------- division
-real_div = binary(
+real_div: Op = binary(
     "RealDiv", np.true_divide, lambda a, b: a / b,
     lambda g, y, a, b: (real_div(g, b), neg(real_div(g * y, b))),
     allowed=FLOATING, domain=(0.5, 2.0), cheap=False,
@@ -144,21 +149,21 @@ def _np_fold(fn: Callable[[Any, Any], Any], sizes: Callable[[Dim, Dim], Dim]) ->
 _BY_ZERO = (
     Sample((np.array([-7, 7, 0, -7, 7], "int32"), np.array([0, 0, 0, 2, -2], "int32")), grad=False),
 )
-div = binary(
+div: Op = binary(
     "Div", _np_div, lambda a, b: a / b if a.dtype.is_floating else s.truncdiv(a, b),
     lambda g, y, a, b: (real_div(g, b), neg(real_div(g * y, b))),
     domain=(0.5, 2.0), cheap=False, extra=_BY_ZERO,
     doc="Division; of integers, rounded towards zero.",
 )  # fmt: skip
-floor_div = binary(
+floor_div: Op = binary(
     "FloorDiv", _np_fold(np.floor_divide, dims.floordiv), lambda a, b: s.floordiv(a, b), None,
     domain=(0.5, 2.0), cheap=False, folds=True, extra=_BY_ZERO,
 )  # fmt: skip
-truncate_div = binary(
+truncate_div: Op = binary(
     "TruncateDiv", _np_truncdiv, lambda a, b: s.truncdiv(a, b), None,
     domain=(0.5, 2.0), cheap=False, extra=_BY_ZERO,
 )  # fmt: skip
-floor_mod = binary(
+floor_mod: Op = binary(
     "FloorMod", _np_fold(np.mod, dims.mod), lambda a, b: s.mod(a, b),
     lambda g, y, a, b: (g, neg(g * floor_div(a, b))),
     domain=(0.5, 2.0), cheap=False, folds=True, extra=_BY_ZERO,
@@ -169,15 +174,15 @@ def _truncate_mod_grad(g: Any, y: Any, a: Any, b: Any) -> tuple[Any, Any]:
     return g, neg(g * truncate_div(a, b))
 
 
-truncate_mod = binary(
+truncate_mod: Op = binary(
     "TruncateMod", np.fmod, lambda a, b: s.truncmod(a, b), _truncate_mod_grad,
     domain=(0.5, 2.0), cheap=False, extra=_BY_ZERO,
 )  # fmt: skip
-mod = binary(
+mod: Op = binary(
     "Mod", np.fmod, lambda a, b: s.truncmod(a, b), _truncate_mod_grad,
     domain=(0.5, 2.0), cheap=False, extra=_BY_ZERO,
 )  # fmt: skip
-div_no_nan = binary(
+div_no_nan: Op = binary(
     "DivNoNan", lambda a, b: np.where(b == 0, b * 0, a / b).astype(a.dtype),
     lambda a, b: s.select(b.eq(0), 0, a / b),
     lambda g, y, a, b: (div_no_nan(g, b), neg(div_no_nan(g * y, b))),
@@ -185,10 +190,16 @@ div_no_nan = binary(
     extra=(Sample((floats(shape=(4,)), np.array([0, 1, -0.0, 2], "float32")), grad=False),),
     doc="The quotient, 0 where the divisor is 0.",
 )  # fmt: skip
-reciprocal = unary(
-    "Reciprocal", np.reciprocal, lambda x: 1 / x, lambda g, y, x: neg(g * (y * y)), domain=(0.5, 2.0)
+reciprocal: Op = unary(
+    "Reciprocal",
+    np.reciprocal,
+    lambda x: 1 / x,
+    lambda g, y, x: neg(g * (y * y)),
+    domain=(0.5, 2.0),
 )
-inv = unary("Inv", np.reciprocal, lambda x: 1 / x, lambda g, y, x: neg(g * (y * y)), domain=(0.5, 2.0))
+inv: Op = unary(
+    "Inv", np.reciprocal, lambda x: 1 / x, lambda g, y, x: neg(g * (y * y)), domain=(0.5, 2.0)
+)
 
 # True division of integers: small ones fit float32 exactly, as in TensorFlow.
 _QUOTIENT = {
@@ -259,13 +270,22 @@ def _pow_grad(g: Any, y: Any, a: Any, b: Any) -> tuple[Any, Any]:
     return g * slope, g * (y * log)
 
 
-power = binary(
-    "Pow", _np_pow, lambda a, b: s.pow(a, b), _pow_grad, domain=(0.5, 2.0), cheap=False,
+power: Op = binary(
+    "Pow",
+    _np_pow,
+    lambda a, b: s.pow(a, b),
+    _pow_grad,
+    domain=(0.5, 2.0),
+    cheap=False,
     extra=(
-        Sample((np.array([-2, 2, 0, 0, 3], "int32"), np.array([3, -1, 0, 2, 5], "int32")), grad=False),
-        Sample((np.array([0, 0, -2, 4], "float32"), np.array([0, 2, 3, 0.5], "float32")), grad=False),
+        Sample(
+            (np.array([-2, 2, 0, 0, 3], "int32"), np.array([3, -1, 0, 2, 5], "int32")), grad=False
+        ),
+        Sample(
+            (np.array([0, 0, -2, 4], "float32"), np.array([0, 2, 3, 0.5], "float32")), grad=False
+        ),
     ),
-)  # fmt: skip
+)
 
 
 # ---------------------------------------------------------------- sign, extremes, rounding
@@ -273,13 +293,15 @@ def _keep_ints(fn: Callable[[Any], Any]) -> Callable[[Any], Any]:
     return lambda x: x if np.issubdtype(x.dtype, np.integer) else fn(x)
 
 
-abs_ = unary("Abs", np.abs, s.abs, lambda g, y, x: g * sign(x), allowed=SIGNED, cheap=True)
-sign = unary("Sign", np.sign, s.sign, lambda g, y, x: lookup("ZerosLike")(x), allowed=SIGNED, cheap=True)
-maximum = binary(
+abs_: Op = unary("Abs", np.abs, s.abs, lambda g, y, x: g * sign(x), allowed=SIGNED, cheap=True)
+sign: Op = unary(
+    "Sign", np.sign, s.sign, lambda g, y, x: lookup("ZerosLike")(x), allowed=SIGNED, cheap=True
+)
+maximum: Op = binary(
     "Maximum", _np_fold(np.maximum, dims.maximum), lambda a, b: s.maximum(a, b),
     lambda g, y, a, b: _by_side(lookup("GreaterEqual")(a, b), g), folds=True,
 )  # fmt: skip
-minimum = binary(
+minimum: Op = binary(
     "Minimum", _np_fold(np.minimum, dims.minimum), lambda a, b: s.minimum(a, b),
     lambda g, y, a, b: _by_side(lookup("LessEqual")(a, b), g), folds=True,
 )  # fmt: skip
@@ -289,10 +311,10 @@ def _by_side(first: Any, g: Any) -> tuple[Any, Any]:
     return choose(first, g, 0), choose(first, 0, g)
 
 
-floor = unary("Floor", np.floor, s.floor, None, cheap=True)
-ceil = unary("Ceil", np.ceil, s.ceil, None, cheap=True)
-rint = unary("Rint", np.rint, s.rint, None, cheap=True)
-round_ = unary(
+floor: Op = unary("Floor", np.floor, s.floor, None, cheap=True)
+ceil: Op = unary("Ceil", np.ceil, s.ceil, None, cheap=True)
+rint: Op = unary("Rint", np.rint, s.rint, None, cheap=True)
+round_: Op = unary(
     "Round", _keep_ints(np.rint), lambda x: s.rint(x) if x.dtype.is_floating else x, None,
     allowed=NUMERIC, cheap=True, samples=(
         Sample((np.array([-2.5, -1.5, -0.5, 0.5, 1.5, 2.5, 2.4, np.inf], "float32"),), grad=False),

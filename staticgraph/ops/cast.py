@@ -44,9 +44,16 @@ def _cast_grad(g: Any, y: Any, x: Any, **_: Any) -> tuple[Any]:
     return (cast(g, DstT=x.dtype.base) if smooth else None,)
 
 
-cast = Op(
-    "Cast", ("x",), _cast_dtypes, first_shape, _np_cast, _cast_grad, lower=_lower_cast,
-    attrs={"DstT": REQUIRED}, folds=True,
+cast: Op = Op(
+    "Cast",
+    ("x",),
+    _cast_dtypes,
+    first_shape,
+    _np_cast,
+    _cast_grad,
+    lower=_lower_cast,
+    attrs={"DstT": REQUIRED},
+    folds=True,
     samples=(
         Sample((floats(shape=(3, 5), dtype="float64"),), {"DstT": "float64"}),
         Sample((floats(shape=(17,)),), {"DstT": "float32"}, grad=False),
@@ -63,14 +70,16 @@ cast = Op(
         Sample((ints(-2, 2),), {"DstT": "bool"}, grad=False),
     ),
     error_samples=(
-        ErrorSample((np.array([b"1"], object),), {"DstT": "float32"}, "cannot convert string to float32"),
+        ErrorSample(
+            (np.array([b"1"], object),), {"DstT": "float32"}, "cannot convert string to float32"
+        ),
         ErrorSample((np.zeros(2),), {"DstT": "string"}, "cannot convert float64 to string"),
     ),
     doc="Convert values; floats lose their fraction, and out of range give an unspecified integer.",
-)  # fmt: skip
+)
 
 
-def _bitcast_dtypes(x: DType, *, type: object, **_: Any) -> DType:  # noqa: A002
+def _bitcast_dtypes(x: DType, *, type: object, **_: Any) -> DType:
     to = dtypes.as_dtype(type).base
     for d in (x, to):
         if d in (dtypes.string, dtypes.bool_):
@@ -78,7 +87,7 @@ def _bitcast_dtypes(x: DType, *, type: object, **_: Any) -> DType:  # noqa: A002
     return to
 
 
-def _bitcast_shape(ctx: Infer, x: TensorType, *, type: object, **_: Any) -> tuple[Dim, ...]:  # noqa: A002
+def _bitcast_shape(ctx: Infer, x: TensorType, *, type: object, **_: Any) -> tuple[Dim, ...]:
     old, new = x.dtype.base.size, dtypes.as_dtype(type).base.size
     if old >= new:
         return x.dims if old == new else (*x.dims, old // new)
@@ -88,7 +97,7 @@ def _bitcast_shape(ctx: Infer, x: TensorType, *, type: object, **_: Any) -> tupl
     return x.dims[:-1]
 
 
-def _np_bitcast(x: np.ndarray, *, type: object, **_: Any) -> np.ndarray:  # noqa: A002
+def _np_bitcast(x: np.ndarray, *, type: object, **_: Any) -> np.ndarray:
     to = dtypes.as_dtype(type).base.np
     flat = np.ascontiguousarray(x)
     if to.itemsize < x.dtype.itemsize:
@@ -96,8 +105,14 @@ def _np_bitcast(x: np.ndarray, *, type: object, **_: Any) -> np.ndarray:  # noqa
     return flat.view(to).reshape(x.shape if to.itemsize == x.dtype.itemsize else x.shape[:-1])
 
 
-bitcast = Op(
-    "Bitcast", ("input",), _bitcast_dtypes, _bitcast_shape, _np_bitcast, None, host=True,
+bitcast: Op = Op(
+    "Bitcast",
+    ("input",),
+    _bitcast_dtypes,
+    _bitcast_shape,
+    _np_bitcast,
+    None,
+    host=True,
     attrs={"type": REQUIRED},
     samples=(
         Sample((floats(),), {"type": "int32"}, grad=False),
@@ -110,4 +125,4 @@ bitcast = Op(
         ErrorSample((np.zeros(2, bool),), {"type": "uint8"}, "cannot view bool as uint8"),
     ),
     doc="The same bits under another type; a last axis appears or vanishes where sizes differ.",
-)  # fmt: skip
+)

@@ -20,7 +20,8 @@ from staticgraph.ops.rules import FLOATING, broadcast_shape, floats, in_float32,
 
 @cache
 def _scipy() -> Any:
-    import scipy.special  # the only use of scipy; it takes longer to import than this package
+    # The only use of scipy, which takes longer to import than this package.
+    import scipy.special  # type: ignore[import-untyped]
 
     return scipy.special
 
@@ -36,17 +37,25 @@ def _special(name: str) -> Callable[..., Any]:
 
 # ---------------------------------------------------------------- one operand
 _SLOPE = 2 / math.sqrt(math.pi)
-erf = unary("Erf", _special("erf"), s.erf, lambda g, y, x: g * _gauss(x))
-erfc = unary("Erfc", _special("erfc"), s.erfc, lambda g, y, x: neg(g * _gauss(x)))
-erfinv = unary(
-    "Erfinv", _special("erfinv"), s.erfinv, lambda g, y, x: g * (lookup("Exp")(y * y) * (1 / _SLOPE)),
+erf: Op = unary("Erf", _special("erf"), s.erf, lambda g, y, x: g * _gauss(x))
+erfc: Op = unary("Erfc", _special("erfc"), s.erfc, lambda g, y, x: neg(g * _gauss(x)))
+erfinv: Op = unary(
+    "Erfinv",
+    _special("erfinv"),
+    s.erfinv,
+    lambda g, y, x: g * (lookup("Exp")(y * y) * (1 / _SLOPE)),
     domain=(-0.8, 0.8),
-)  # fmt: skip
-lgamma = unary("Lgamma", _special("gammaln"), s.lgamma, lambda g, y, x: g * digamma(x), domain=(0.3, 4.0))
-digamma = unary(
-    "Digamma", _special("psi"), s.digamma, lambda g, y, x: g * polygamma(lookup("OnesLike")(x), x),
+)
+lgamma: Op = unary(
+    "Lgamma", _special("gammaln"), s.lgamma, lambda g, y, x: g * digamma(x), domain=(0.3, 4.0)
+)
+digamma: Op = unary(
+    "Digamma",
+    _special("psi"),
+    s.digamma,
+    lambda g, y, x: g * polygamma(lookup("OnesLike")(x), x),
     domain=(0.5, 4.0),
-)  # fmt: skip
+)
 
 
 def _gauss(x: Any) -> Any:
@@ -55,9 +64,13 @@ def _gauss(x: Any) -> Any:
 
 # ---------------------------------------------------------------- on the host
 def on_host(
-    name: str, operands: tuple[str, ...], numpy: Callable[..., Any], grad: Callable[..., Any] | None,
-    samples: tuple[Sample, ...], doc: str = "",
-) -> Op:  # fmt: skip
+    name: str,
+    operands: tuple[str, ...],
+    numpy: Callable[..., Any],
+    grad: Callable[..., Any] | None,
+    samples: tuple[Sample, ...],
+    doc: str = "",
+) -> Op:
     """A record of broadcasting operands that runs its numpy rule.
 
     Args:
@@ -72,13 +85,29 @@ def on_host(
 
     n = len(operands)
     return Op(
-        name, operands, same(FLOATING), broadcast_shape, numpy, None if grad is None else cotangents,
-        host=True, cheap=False, samples=samples, doc=doc,
+        name,
+        operands,
+        same(FLOATING),
+        broadcast_shape,
+        numpy,
+        None if grad is None else cotangents,
+        host=True,
+        cheap=False,
+        samples=samples,
+        doc=doc,
         error_samples=(
             ErrorSample((np.zeros(2, bool),) * n, {}, "does not take bool"),
-            *([ErrorSample((np.zeros(2),) * (n - 1) + (np.zeros(3),), {}, "do not broadcast, 2 and 3")] if n > 1 else []),
+            *(
+                [
+                    ErrorSample(
+                        (np.zeros(2),) * (n - 1) + (np.zeros(3),), {}, "do not broadcast, 2 and 3"
+                    )
+                ]
+                if n > 1
+                else []
+            ),
         ),
-    )  # fmt: skip
+    )
 
 
 def _pairs(a: tuple[float, float], x: tuple[float, float], n: int = 1) -> tuple[Sample, ...]:
@@ -89,19 +118,26 @@ def _pairs(a: tuple[float, float], x: tuple[float, float], n: int = 1) -> tuple[
     return tuple(
         Sample((*(floats(*a, shape, i, dt) for i in range(n)), floats(*x, sx, 9, dt)), grad=False)
         for shape, sx, dt in (
-            ((3, 4), (3, 4), "float64"), ((), (17,), "float32"), ((2, 1), (3,), "float32"),
-            ((0, 2), (2,), "float32"), ((), (), "float64"),
+            ((3, 4), (3, 4), "float64"),
+            ((), (17,), "float32"),
+            ((2, 1), (3,), "float32"),
+            ((0, 2), (2,), "float32"),
+            ((), (), "float64"),
         )
-    )  # fmt: skip
+    )
 
 
-ndtri = on_host(
-    "Ndtri", ("x",), _special("ndtri"),
+ndtri: Op = on_host(
+    "Ndtri",
+    ("x",),
+    _special("ndtri"),
     lambda g, y, x: (g * (lookup("Exp")(y * y * 0.5) * math.sqrt(2 * math.pi)),),
-    tuple(Sample((floats(0.1, 0.9, shape, dtype=dt),))
-          for shape, dt in (((3, 5), "float64"), ((17,), "float32"), ((0,), "float32"))),
+    tuple(
+        Sample((floats(0.1, 0.9, shape, dtype=dt),))
+        for shape, dt in (((3, 5), "float64"), ((17,), "float32"), ((0,), "float32"))
+    ),
     "The quantile function of the normal distribution.",
-)  # fmt: skip
+)
 
 
 def _np_polygamma(a: np.ndarray, x: np.ndarray, **_: Any) -> Any:
@@ -112,35 +148,52 @@ def _np_polygamma(a: np.ndarray, x: np.ndarray, **_: Any) -> Any:
     return np.where((n >= 0) & (n == np.floor(n)), value, np.nan).astype(x.dtype)
 
 
-polygamma = on_host(
-    "Polygamma", ("a", "x"), in_float32(_np_polygamma),
+polygamma: Op = on_host(
+    "Polygamma",
+    ("a", "x"),
+    in_float32(_np_polygamma),
     lambda g, y, a, x: (None, g * polygamma(a + 1, x)),
     tuple(
         Sample((np.array(a, dt), floats(0.5, 3, shape, dtype=dt)), grad=False)
-        for a, shape, dt in ((1, (3, 4), "float64"), ([0, 1, 2], (5, 3), "float32"), (2.5, (2,), "float32"),
-                             (3, (0,), "float32"))
+        for a, shape, dt in (
+            (1, (3, 4), "float64"),
+            ([0, 1, 2], (5, 3), "float32"),
+            (2.5, (2,), "float32"),
+            (3, (0,), "float32"),
+        )
     ),
     "The a-th derivative of digamma; NaN unless a is a whole number >= 0.",
-)  # fmt: skip
-zeta = on_host(
-    "Zeta", ("x", "q"), _special("zeta"), lambda g, y, x, q: (None, neg(g * (x * zeta(x + 1, q)))),
-    _pairs((1.5, 4), (0.5, 3)), "The Hurwitz zeta function.",
-)  # fmt: skip
+)
+zeta: Op = on_host(
+    "Zeta",
+    ("x", "q"),
+    _special("zeta"),
+    lambda g, y, x, q: (None, neg(g * (x * zeta(x + 1, q)))),
+    _pairs((1.5, 4), (0.5, 3)),
+    "The Hurwitz zeta function.",
+)
 
 
 def _gamma_density(a: Any, x: Any) -> Any:
     return lookup("Exp")(lookup("Xlogy")(a - 1, x) - x - lgamma(a))
 
 
-igamma = on_host(
-    "Igamma", ("a", "x"), _special("gammainc"), lambda g, y, a, x: (None, g * _gamma_density(a, x)),
-    _pairs((0.5, 4), (0.3, 4)), "The lower regularised incomplete gamma function.",
-)  # fmt: skip
-igammac = on_host(
-    "Igammac", ("a", "x"), _special("gammaincc"),
+igamma: Op = on_host(
+    "Igamma",
+    ("a", "x"),
+    _special("gammainc"),
+    lambda g, y, a, x: (None, g * _gamma_density(a, x)),
+    _pairs((0.5, 4), (0.3, 4)),
+    "The lower regularised incomplete gamma function.",
+)
+igammac: Op = on_host(
+    "Igammac",
+    ("a", "x"),
+    _special("gammaincc"),
     lambda g, y, a, x: (None, neg(g * _gamma_density(a, x))),
-    _pairs((0.5, 4), (0.3, 4)), "The upper regularised incomplete gamma function.",
-)  # fmt: skip
+    _pairs((0.5, 4), (0.3, 4)),
+    "The upper regularised incomplete gamma function.",
+)
 
 
 def _beta_density(a: Any, b: Any, x: Any) -> Any:
@@ -149,8 +202,11 @@ def _beta_density(a: Any, b: Any, x: Any) -> Any:
     return lookup("Exp")((b - 1) * log1p + lookup("Xlogy")(a - 1, x) - log_beta)
 
 
-betainc = on_host(
-    "Betainc", ("a", "b", "x"), _special("betainc"),
+betainc: Op = on_host(
+    "Betainc",
+    ("a", "b", "x"),
+    _special("betainc"),
     lambda g, y, a, b, x: (None, None, g * _beta_density(a, b, x)),
-    _pairs((0.5, 4), (0.1, 0.9), 2), "The regularised incomplete beta function.",
-)  # fmt: skip
+    _pairs((0.5, 4), (0.1, 0.9), 2),
+    "The regularised incomplete beta function.",
+)

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from staticgraph.ir.op import Sample, lookup
+from staticgraph.ir.op import Op, Sample, lookup
 from staticgraph.ir.scalar import s
 from staticgraph.ops.arithmetic import neg, real_div, reciprocal
 from staticgraph.ops.rules import FLOATING, binary, unary
@@ -15,21 +15,21 @@ POSITIVE = (0.25, 3.0)
 INSIDE = (-0.8, 0.8)
 
 # ---------------------------------------------------------------- roots
-sqrt = unary("Sqrt", np.sqrt, s.sqrt, lambda g, y, x: real_div(g * 0.5, y), domain=POSITIVE)
-rsqrt = unary(
+sqrt: Op = unary("Sqrt", np.sqrt, s.sqrt, lambda g, y, x: real_div(g * 0.5, y), domain=POSITIVE)
+rsqrt: Op = unary(
     "Rsqrt", lambda x: np.reciprocal(np.sqrt(x)), s.rsqrt,
     lambda g, y, x: g * (y * y * y * -0.5), domain=POSITIVE,
 )  # fmt: skip
 
 # ---------------------------------------------------------------- exponentials and logarithms
-exp = unary("Exp", np.exp, s.exp, lambda g, y, x: g * y)
-expm1 = unary("Expm1", np.expm1, s.expm1, lambda g, y, x: g * exp(x))
-log = unary("Log", np.log, s.log, lambda g, y, x: real_div(g, x), domain=POSITIVE)
-log1p = unary("Log1p", np.log1p, s.log1p, lambda g, y, x: real_div(g, x + 1), domain=INSIDE)
-sigmoid = unary(
+exp: Op = unary("Exp", np.exp, s.exp, lambda g, y, x: g * y)
+expm1: Op = unary("Expm1", np.expm1, s.expm1, lambda g, y, x: g * exp(x))
+log: Op = unary("Log", np.log, s.log, lambda g, y, x: real_div(g, x), domain=POSITIVE)
+log1p: Op = unary("Log1p", np.log1p, s.log1p, lambda g, y, x: real_div(g, x + 1), domain=INSIDE)
+sigmoid: Op = unary(
     "Sigmoid", lambda x: np.exp(-np.logaddexp(0, -x)), s.sigmoid, lambda g, y, x: g * (y * (1 - y))
 )
-softplus = unary(
+softplus: Op = unary(
     "Softplus", lambda x: np.logaddexp(x, 0), s.softplus, lambda g, y, x: g * sigmoid(x),
     operand="features",
 )  # fmt: skip
@@ -46,24 +46,26 @@ def _xdivy_grad(g: Any, y: Any, a: Any, b: Any) -> tuple[Any, Any]:
 
 
 _ZEROS = (Sample((np.zeros(3, "float32"), np.array([0, -1, 2], "float32")), grad=False),)
-xlogy = binary(
+xlogy: Op = binary(
     "Xlogy", lambda a, b: np.where(a == 0, a * 0, a * np.log(b)).astype(a.dtype),
     lambda a, b: s.select(a.eq(0), 0, a * s.log(b)), _xlogy_grad,
     allowed=FLOATING, domain=POSITIVE, cheap=False, extra=_ZEROS, doc="x log(y), 0 where x is 0.",
 )  # fmt: skip
-xdivy = binary(
+xdivy: Op = binary(
     "Xdivy", lambda a, b: np.where(a == 0, a * 0, a / b).astype(a.dtype),
     lambda a, b: s.select(a.eq(0), 0, a / b), _xdivy_grad,
     allowed=FLOATING, domain=POSITIVE, cheap=False, extra=_ZEROS, doc="x / y, 0 where x is 0.",
 )  # fmt: skip
 
 # ---------------------------------------------------------------- circular functions
-sin = unary("Sin", np.sin, s.sin, lambda g, y, x: g * cos(x))
-cos = unary("Cos", np.cos, s.cos, lambda g, y, x: neg(g * sin(x)))
-tan = unary("Tan", np.tan, s.tan, lambda g, y, x: g * (y * y + 1), domain=(-1.2, 1.2))
-asin = unary("Asin", np.arcsin, s.asin, lambda g, y, x: g * rsqrt(1 - x * x), domain=INSIDE)
-acos = unary("Acos", np.arccos, s.acos, lambda g, y, x: neg(g * rsqrt(1 - x * x)), domain=INSIDE)
-atan = unary("Atan", np.arctan, s.atan, lambda g, y, x: real_div(g, x * x + 1))
+sin: Op = unary("Sin", np.sin, s.sin, lambda g, y, x: g * cos(x))
+cos: Op = unary("Cos", np.cos, s.cos, lambda g, y, x: neg(g * sin(x)))
+tan: Op = unary("Tan", np.tan, s.tan, lambda g, y, x: g * (y * y + 1), domain=(-1.2, 1.2))
+asin: Op = unary("Asin", np.arcsin, s.asin, lambda g, y, x: g * rsqrt(1 - x * x), domain=INSIDE)
+acos: Op = unary(
+    "Acos", np.arccos, s.acos, lambda g, y, x: neg(g * rsqrt(1 - x * x)), domain=INSIDE
+)
+atan: Op = unary("Atan", np.arctan, s.atan, lambda g, y, x: real_div(g, x * x + 1))
 
 
 def _atan2_grad(g: Any, out: Any, y: Any, x: Any) -> tuple[Any, Any]:
@@ -71,18 +73,31 @@ def _atan2_grad(g: Any, out: Any, y: Any, x: Any) -> tuple[Any, Any]:
     return scaled * x, neg(scaled * y)
 
 
-atan2 = binary(
-    "Atan2", np.arctan2, lambda y, x: s.atan2(y, x), _atan2_grad, allowed=FLOATING,
-    domain=(0.5, 2.0), cheap=False, operands=("y", "x"),
+atan2: Op = binary(
+    "Atan2",
+    np.arctan2,
+    lambda y, x: s.atan2(y, x),
+    _atan2_grad,
+    allowed=FLOATING,
+    domain=(0.5, 2.0),
+    cheap=False,
+    operands=("y", "x"),
     extra=(
-        Sample((np.array([0, -0.0, 0, 1, -1], "float32"), np.array([-1, -1, 1, 0, -2], "float32")), grad=False),
+        Sample(
+            (np.array([0, -0.0, 0, 1, -1], "float32"), np.array([-1, -1, 1, 0, -2], "float32")),
+            grad=False,
+        ),
     ),
-)  # fmt: skip
+)
 
 # ---------------------------------------------------------------- hyperbolic functions
-sinh = unary("Sinh", np.sinh, s.sinh, lambda g, y, x: g * cosh(x))
-cosh = unary("Cosh", np.cosh, s.cosh, lambda g, y, x: g * sinh(x))
-tanh = unary("Tanh", np.tanh, s.tanh, lambda g, y, x: g * (1 - y * y))
-asinh = unary("Asinh", np.arcsinh, s.asinh, lambda g, y, x: real_div(g, cosh(y)))
-acosh = unary("Acosh", np.arccosh, s.acosh, lambda g, y, x: real_div(g, sinh(y)), domain=(1.5, 4.0))
-atanh = unary("Atanh", np.arctanh, s.atanh, lambda g, y, x: g * reciprocal(1 - x * x), domain=INSIDE)
+sinh: Op = unary("Sinh", np.sinh, s.sinh, lambda g, y, x: g * cosh(x))
+cosh: Op = unary("Cosh", np.cosh, s.cosh, lambda g, y, x: g * sinh(x))
+tanh: Op = unary("Tanh", np.tanh, s.tanh, lambda g, y, x: g * (1 - y * y))
+asinh: Op = unary("Asinh", np.arcsinh, s.asinh, lambda g, y, x: real_div(g, cosh(y)))
+acosh: Op = unary(
+    "Acosh", np.arccosh, s.acosh, lambda g, y, x: real_div(g, sinh(y)), domain=(1.5, 4.0)
+)
+atanh: Op = unary(
+    "Atanh", np.arctanh, s.atanh, lambda g, y, x: g * reciprocal(1 - x * x), domain=INSIDE
+)
