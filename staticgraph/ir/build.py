@@ -16,6 +16,7 @@ from staticgraph.errors import DtypeError, ShapeError, UsageError
 from staticgraph.ir import dtypes, loc
 from staticgraph.ir.dims import Poly
 from staticgraph.ir.dtypes import DType
+from staticgraph.ir.function import open_builder
 from staticgraph.ir.graph import Graph, Operation, Tensor, get_default_graph
 from staticgraph.ir.op import Op, lookup, set_default_builder
 from staticgraph.ir.tensor_shape import Dimension, TensorShape
@@ -207,6 +208,9 @@ def _common_dtype(values: Sequence[object]) -> DType | None:
 
 def build(op: Op, args: Sequence[Any], kwargs: Mapping[str, Any], name: str | None) -> Any:
     """Apply `op` in the default graph; returns a tensor, a list of tensors, or the operation."""
+    inner = open_builder()
+    if inner is not None:  # a decomposition or a gradient rule made a tensor of sizes alone
+        return inner.apply(op, args, kwargs, name)
     operands, attrs = op.bind(args, kwargs)
     graph = get_default_graph()
     tensors = [t for v in operands.values() for t in (v if isinstance(v, (list, tuple)) else (v,))]

@@ -317,6 +317,12 @@ def _stack() -> list[Builder]:
     return stack  # type: ignore[no-any-return]
 
 
+def open_builder() -> Builder | None:
+    """The innermost builder that is open in this thread, if there is one."""
+    stack = _stack()
+    return stack[-1] if stack else None
+
+
 def current_builder() -> Builder:
     """The innermost builder that is open in this thread."""
     stack = _stack()
