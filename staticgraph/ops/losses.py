@@ -221,9 +221,8 @@ def _sparse(features: Any, labels: Any) -> tuple[Any, Any]:
     z = shifted(features)
     e = lookup("Exp")(z)
     total = sum_last(e)
-    lead = labels.type.dims
     loss = lookup("Log")(sum_(e, (-1,), keep_dims=False)) - pick_last(z, labels)
-    ones = lookup("Fill")(lead, np.ones((), features.dtype.np))
+    ones = lookup("OnesLike")(loss)
     return loss, lookup("RealDiv")(e, total) - place_last(ones, labels, features)
 
 
