@@ -3,12 +3,12 @@
 from staticgraph.ops import (
     activation, arithmetic, cast, comparison, constant, cumulative, decomposition, fill, gather,
     identity, join, like, linalg, logical, losses, masking, matmul, padding, random, reduce,
-    scatter, segment, select, shape, slicing, softmax, sorting, special, transcendental,
+    scatter, segment, select, shape, slicing, softmax, sorting, special, state, transcendental,
 )  # fmt: skip
 
 __all__ = [
     "activation", "arithmetic", "cast", "comparison", "constant", "cumulative", "decomposition",
     "fill", "gather", "identity", "join", "like", "linalg", "logical", "losses", "masking",
     "matmul", "padding", "random", "reduce", "scatter", "segment", "select", "shape", "slicing",
-    "softmax", "sorting", "special", "transcendental",
+    "softmax", "sorting", "special", "state", "transcendental",
 ]  # fmt: skip
