@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from staticgraph.ir.dims import Dim
+from staticgraph.ir.function import current_builder
 from staticgraph.ir.op import REQUIRED, Infer, Op, Sample, lookup
 from staticgraph.ir.types import TensorType
 from staticgraph.ops.rules import ANY, NUMERIC, floats, same
@@ -107,14 +108,19 @@ spread_like = Op(
     doc="Repeat along the axes that a reduction of `like` removed.",
 )  # fmt: skip
 
+
+def _full(x: Any, value: int) -> Any:
+    return lookup("Fill")(x.type.dims, current_builder().constant(value, x.dtype))
+
+
 zeros_like = Op(
     "ZerosLike", ("x",), same(ANY), lambda ctx, x: x.dims, np.zeros_like,
-    lambda g, y, x: (None,), decompose=lambda x: lookup("Fill")(x.type.dims, np.zeros((), x.dtype.np)),
+    lambda g, y, x: (None,), decompose=lambda x: _full(x, 0),
     samples=(Sample((floats(),), grad=False),),
 )  # fmt: skip
 ones_like = Op(
     "OnesLike", ("x",), same(ANY), lambda ctx, x: x.dims, np.ones_like,
-    lambda g, y, x: (None,), decompose=lambda x: lookup("Fill")(x.type.dims, np.ones((), x.dtype.np)),
+    lambda g, y, x: (None,), decompose=lambda x: _full(x, 1),
     samples=(Sample((floats(),), grad=False),),
 )  # fmt: skip
 _ = REQUIRED
