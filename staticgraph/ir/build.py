@@ -208,12 +208,12 @@ def _common_dtype(values: Sequence[object]) -> DType | None:
 
 def build(op: Op, args: Sequence[Any], kwargs: Mapping[str, Any], name: str | None) -> Any:
     """Apply `op` in the default graph; returns a tensor, a list of tensors, or the operation."""
-    inner = open_builder()
-    if inner is not None:  # a decomposition or a gradient rule made a tensor of sizes alone
-        return inner.apply(op, args, kwargs, name)
     operands, attrs = op.bind(args, kwargs)
     graph = get_default_graph()
     tensors = [t for v in operands.values() for t in (v if isinstance(v, (list, tuple)) else (v,))]
+    inner = open_builder()
+    if inner is not None and not any(is_tensor_like(t) for t in tensors):
+        return inner.apply(op, args, kwargs, name)  # a rule made a tensor of sizes alone
     owner = next((t.graph for t in tensors if isinstance(t, Tensor)), graph)
     if owner is not graph and not any(t.graph is graph for t in tensors if isinstance(t, Tensor)):
         graph = owner  # all operands live in one graph that is not the default: build there
