@@ -317,10 +317,10 @@ def _attribute(value: Any) -> Any:
 
 
 def _result(op: Operation) -> Any:
-    if callable(op.record.results):
-        return list(op.outputs)
     if not op.outputs:
         return op
+    if callable(op.record.results):
+        return list(op.outputs)
     return op.outputs[0] if len(op.outputs) == 1 else list(op.outputs)
 
 

@@ -331,6 +331,8 @@ def infer(
         shapes = op.shape(ctx, *types, **attrs)
     except UnknownRankError:
         return tuple(TensorType(d, None) for d in dtypes)
+    if not dtypes:  # an op for its effect alone
+        return ()
     if shapes is None or not shapes or not isinstance(shapes[0], (tuple, type(None))):
         shapes = (shapes,)
     return tuple(TensorType(d, s) for d, s in zip(dtypes, shapes, strict=True))
