@@ -1,14 +1,9 @@
 """One record per operation.  Importing this package makes the registry complete."""
 
 from staticgraph.ops import (
-    activation, arithmetic, cast, comparison, constant, cumulative, decomposition, fill, gather,
-    identity, join, like, linalg, logical, losses, masking, matmul, padding, random, reduce,
-    scatter, segment, select, shape, slicing, softmax, sorting, special, state, transcendental,
-)  # fmt: skip
+    effects,
+)
 
 __all__ = [
-    "activation", "arithmetic", "cast", "comparison", "constant", "cumulative", "decomposition",
-    "fill", "gather", "identity", "join", "like", "linalg", "logical", "losses", "masking",
-    "matmul", "padding", "random", "reduce", "scatter", "segment", "select", "shape", "slicing",
-    "softmax", "sorting", "special", "state", "transcendental",
-]  # fmt: skip
+    "effects",
+]
