@@ -7,13 +7,14 @@ An index outside its axis is an error of the run that names the op, the index an
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import prod
 from typing import Any
 
 import numpy as np
 
 from staticgraph.errors import OutOfBoundsError
 from staticgraph.ir import dtypes
-from staticgraph.ir.dims import Dim, product
+from staticgraph.ir.dims import Dim
 from staticgraph.ir.dtypes import DType
 from staticgraph.ir.op import ErrorSample, Infer, Op, RuleError, Sample, lookup
 from staticgraph.ir.scalar import Expr, Operand, s
@@ -107,8 +108,8 @@ def take(
     shape = p[:a] + i[b:] + p[a + 1 :]
     if skip_negative and p[a] == 0:
         return np.zeros(shape, params.dtype)
-    flat = params.reshape(product(p[:b]), product(p[b:a]), p[a], product(p[a + 1 :]))
-    rows = np.where(drop, 0, idx).reshape(product(i[:b]), product(i[b:]))
+    flat = params.reshape(prod(p[:b]), prod(p[b:a]), p[a], prod(p[a + 1 :]))
+    rows = np.where(drop, 0, idx).reshape(prod(i[:b]), prod(i[b:]))
     out = flat[np.arange(rows.shape[0])[:, None], :, rows].transpose(0, 2, 1, 3)
     if skip_negative:
         keep = ~drop.reshape(rows.shape)[:, None, :, None]
@@ -245,7 +246,7 @@ def _gather_nd(params: np.ndarray, indices: Any, *, batch_dims: int) -> np.ndarr
     b, depth = batch_dims, np.asarray(indices).shape[-1]
     p = params.shape
     rows = flat_rows("GatherNd", indices, p[b : b + depth])
-    flat = params.reshape(p[:b] + (product(p[b : b + depth]),) + p[b + depth :])
+    flat = params.reshape(p[:b] + (prod(p[b : b + depth]),) + p[b + depth :])
     return take("GatherNd", flat, rows, b, b)
 
 

@@ -19,6 +19,7 @@ passed over.  (b, m, s) may run in parallel, n may not.
 from __future__ import annotations
 
 from collections.abc import Callable
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -208,7 +209,7 @@ def _number(ix: tuple[Expr, ...], x: Operand) -> Expr:
 
 
 # ---------------------------------------------------------------- the adjoint of a gather
-def _blocks(p: tuple[Dim, ...], i: tuple[Dim, ...], a: int, b: int) -> tuple[Dim, Dim, Dim, Dim, Dim]:
+def _blocks(p: Any, i: Any, a: int, b: int) -> tuple[Any, Any, Any, Any, Any]:
     return product(p[:b]), product(p[b:a]), p[a], product(p[a + 1 :]), product(i[b:])
 
 
@@ -285,7 +286,7 @@ def _rows_shape(
 
 
 def _np_rows(current: np.ndarray, indices: np.ndarray, updates: np.ndarray, *, kind: str) -> np.ndarray:
-    r, t, n = current.shape[0], product(current.shape[1:]), indices.size
+    r, t, n = current.shape[0], prod(current.shape[1:]), indices.size
     full = np.broadcast_to(updates, indices.shape + current.shape[1:])
     out = scatter_into("ScatterRows", current.reshape(1, 1, r, t), indices.reshape(1, n), full.reshape(1, 1, n, t), kind)
     return out.reshape(current.shape)
@@ -349,9 +350,8 @@ def _nd_shape(
     return tensor.dims
 
 
-def _nd_blocks(p: tuple[Dim, ...], i: tuple[Dim, ...], b: int) -> tuple[Dim, Dim, Dim, Dim]:
+def _nd_blocks(p: Any, i: Any, b: int) -> tuple[Any, Any, Any, Any]:
     depth = i[-1]
-    assert isinstance(depth, int)
     return product(p[:b]), product(p[b : b + depth]), product(p[b + depth :]), product(i[b:-1])
 
 

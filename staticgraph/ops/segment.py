@@ -8,6 +8,7 @@ unsorted minimum and maximum the largest and the lowest value of the dtype.
 
 from __future__ import annotations
 
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -91,9 +92,10 @@ def _unsorted_shape(
 
 def _np_unsorted(op: str, data: np.ndarray, ids: np.ndarray, n: int, kind: str, start: Any) -> np.ndarray:
     tail = data.shape[ids.ndim :]
-    base = np.full((1, 1, n, product(tail)), start, data.dtype)
-    out = scatter_into(op, base, ids.reshape(1, -1), data.reshape(1, 1, ids.size, product(tail)), kind, True)
-    return out.reshape((n, *tail))
+    t = prod(tail)
+    base = np.full((1, 1, n, t), start, data.dtype)
+    rows = data.reshape(1, 1, ids.size, t)
+    return scatter_into(op, base, ids.reshape(1, -1), rows, kind, True).reshape((n, *tail))
 
 
 def _unsorted_nodes(data: Any, ids: Any, n: Dim, kind: str, start: Any) -> Any:

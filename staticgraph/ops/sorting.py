@@ -28,7 +28,7 @@ def _order(x: np.ndarray, descending: bool) -> np.ndarray:
         return np.argsort(x, axis=-1, kind="stable")
     # Descending and stable: sort the mirror image upwards and read it backwards.
     backwards = np.argsort(x[..., ::-1], axis=-1, kind="stable")[..., ::-1]
-    return x.shape[-1] - 1 - backwards
+    return np.asarray(x.shape[-1] - 1 - backwards)
 
 
 def _has_axis(x: TensorType) -> tuple[Dim, ...]:
@@ -160,7 +160,7 @@ def _np_rank(predictions: np.ndarray, targets: np.ndarray) -> np.ndarray:
     inside = (t >= 0) & (t < classes)
     mine = predictions[np.arange(n), np.where(inside, t, 0)][:, None]
     fine = inside[:, None] & np.isfinite(predictions)
-    return np.where(fine, predictions > mine, _NOWHERE).sum(axis=1, dtype=np.int64)
+    return np.asarray(np.where(fine, predictions > mine, _NOWHERE).sum(axis=1, dtype=np.int64))
 
 
 def _lower_rank(ix: tuple[Expr, ...], predictions: Operand, targets: Operand) -> Reduce:
