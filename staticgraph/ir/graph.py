@@ -255,7 +255,9 @@ class Graph:
                 state.device, where,
             )  # fmt: skip
             op.outputs = tuple(
-                Tensor(op, i, t, known_value(record, t, [d.type for d in data], [d.known for d in data], {**attrs, **values}))
+                Tensor(op, i, t, known_value(
+                    record, t, [d.type for d in data], [d.known for d in data], {**attrs, **values}, i
+                ))
                 for i, t in enumerate(types)
             )
             self._ops.append(op)

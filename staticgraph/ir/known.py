@@ -21,9 +21,9 @@ MAX_ELEMENTS = 64  # shapes are short; larger integer arrays are data
 
 def known_value(
     record: Op, type_: TensorType, data_types: Sequence[TensorType],
-    data_known: Sequence[np.ndarray | None], attrs: Mapping[str, Any],
+    data_known: Sequence[np.ndarray | None], attrs: Mapping[str, Any], index: int = 0,
 ) -> np.ndarray | None:  # fmt: skip
-    """The value of a result as an object array of sizes, or None where it is not known."""
+    """The value of result `index` as an object array of sizes, or None where it is not known."""
     if type_.dtype.base not in (dtypes.int32, dtypes.int64) or type_.shape is None:
         return None
     size = 1
@@ -38,6 +38,8 @@ def known_value(
     if record.name in ("Shape", "Size", "Rank"):
         return shape_value(record.name, data_types[0])
     value = fold_sizes(record, data_known, attrs)
+    if value is not None and record.results != 1:
+        value = np.asarray(value[index], dtype=object)
     return None if value is None or value.size != size else value
 
 

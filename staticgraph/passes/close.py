@@ -187,11 +187,10 @@ class _Closing:
             self._random(op, inputs, attrs)
             return
         node = self.b.emit(op.record, inputs, attrs, op.name, op.loc)
-        for t, v in zip(op.outputs, node.outputs, strict=True):
+        types, knowns = [x.type for x in inputs], [self.known.get(x) for x in inputs]
+        for i, (t, v) in enumerate(zip(op.outputs, node.outputs, strict=True)):
             self._bind(t, v)
-            self.known[v] = known_value(
-                op.record, v.type, [x.type for x in inputs], [self.known.get(x) for x in inputs], attrs
-            )
+            self.known[v] = known_value(op.record, v.type, types, knowns, attrs, i)
 
     def _bind(self, t: Tensor, v: Value) -> None:
         if t in self.env:  # fed, while another result of the operation is needed
