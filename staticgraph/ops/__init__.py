@@ -1,9 +1,14 @@
 """One record per operation.  Importing this package makes the registry complete."""
 
 from staticgraph.ops import (
-    effects,
-)
+    activation, arithmetic, cast, comparison, constant, cumulative, decomposition, effects, fill,
+    gather, identity, join, like, linalg, logical, losses, masking, matmul, padding, random, reduce,
+    scatter, segment, select, shape, slicing, softmax, sorting, special, state, transcendental,
+)  # fmt: skip
 
 __all__ = [
-    "effects",
-]
+    "activation", "arithmetic", "cast", "comparison", "constant", "cumulative", "decomposition",
+    "effects", "fill", "gather", "identity", "join", "like", "linalg", "logical", "losses",
+    "masking", "matmul", "padding", "random", "reduce", "scatter", "segment", "select", "shape",
+    "slicing", "softmax", "sorting", "special", "state", "transcendental",
+]  # fmt: skip
