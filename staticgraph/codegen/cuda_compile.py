@@ -119,6 +119,8 @@ def compile_source(
             launch_bounds=launch_bounds,
         )
     except Exception as error:
+        if type(error).__name__ == "DynamicLibNotFoundError":  # the Python half is installed
+            raise MissingExtraError("cuda", "compiling for CUDA") from error
         raise CudaCompileError(f"kernel {name}: {error}\n{_numbered(source)}") from error
     ptx = _tidy(ptx, name)
     cubin, log = _assemble(ptx, name, cc)

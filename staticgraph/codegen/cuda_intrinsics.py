@@ -16,7 +16,8 @@ import numpy as np
 from llvmlite import ir
 
 from staticgraph.codegen.cuda_compile import load_numba_cuda
-from staticgraph.codegen.cuda_math import CUDA_FUNCTIONS, constant, typed
+from staticgraph.codegen.cuda_math import CUDA_FUNCTIONS as CUDA_FUNCTIONS
+from staticgraph.codegen.cuda_math import constant, typed
 
 cuda, types = load_numba_cuda(), load_numba_cuda("types")
 intrinsic = load_numba_cuda("extending").intrinsic

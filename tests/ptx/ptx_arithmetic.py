@@ -33,7 +33,7 @@ def operation(op: str, mods: tuple[str, ...], kind: str) -> tuple[Function, list
         return _conversion(mods)
     if kind in ("f16", "f32", "f64") and op in _FLOAT:
         return _float(op, mods, kind)
-    dtype = DTYPES.get(kind)
+    dtype: Any = DTYPES.get(kind)
     if op in _SAME:
         function, arity = _SAME[op]
         return function, [kind] * arity, kind

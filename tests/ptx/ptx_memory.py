@@ -249,11 +249,11 @@ class Memory:
             return parts
         everyone = np.arange(len(who))
         if space in ("shared", "local"):
-            region = self.shared if space == "shared" else self.local
+            private = self.shared if space == "shared" else self.local
             owner = self.threads.block[who] if space == "shared" else who
-            if region is None:
+            if private is None:
                 raise OutOfBoundsError(f"out of bounds: this kernel has no {space} memory")
-            return [(region, address, owner, everyone)]
+            return [(private, address, owner, everyone)]
         index = (address >> REGION_BITS) - 1
         offset = (address & ((1 << REGION_BITS) - 1)) - HALF
         first = int(index[0])
