@@ -15,6 +15,7 @@ from __future__ import annotations
 import hashlib
 import importlib
 import importlib.metadata
+import importlib.util
 import linecache
 import re
 import sys
@@ -138,10 +139,16 @@ def compile_source(
 
 def compiler_version() -> str:
     """The versions that the generated code depends on, as one line of a cache key."""
+    if importlib.util.find_spec("numba_cuda") is None:
+        raise MissingExtraError("cuda", "compiling for CUDA")
+    return " ".join(f"{name}=={_version(name)}" for name in PACKAGES)
+
+
+def _version(package: str) -> str:
     try:
-        return " ".join(f"{name}=={importlib.metadata.version(name)}" for name in PACKAGES)
-    except importlib.metadata.PackageNotFoundError as error:
-        raise MissingExtraError("cuda", "compiling for CUDA") from error
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return "unpackaged"  # a library of a CUDA toolkit that pip knows nothing of
 
 
 def _restore_row_stack() -> None:
