@@ -58,7 +58,7 @@ class CudaCode:
     registers: int
     spills: int  # bytes of registers that the assembler had to keep in memory: should be 0
     stack_bytes: int  # local arrays, as in the slow path of sin and cos
-    shared_bytes: int
+    shared_bytes: int  # with the 1 KiB that the system takes from sm_90 on, if there is any
     resources_text: str
 
 
