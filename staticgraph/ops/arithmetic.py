@@ -225,12 +225,12 @@ def true_divide(x: Any, y: Any, name: str | None = None) -> Any:
     graph = next((t.graph for t in (x, y) if isinstance(t, Tensor)), get_default_graph())
     with graph.as_default(), graph.name_scope(name or "truediv") as scope:
         if isinstance(y, Tensor):
-            x = convert(x, y.dtype, name="x")
+            x = x if isinstance(x, Tensor) else convert(x, y.dtype, name="x")
         else:
             x = convert(x, name="x")
             y = convert(y, x.dtype, name="y")
         wide = _QUOTIENT.get(x.dtype.base)
-        if wide is not None:
+        if wide is not None and x.dtype.base is y.dtype.base:
             x, y = lookup("Cast")(x, DstT=wide), lookup("Cast")(y, DstT=wide)
         return real_div(x, y, name=scope)
 
