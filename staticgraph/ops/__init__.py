@@ -1,14 +1,16 @@
 """One record per operation.  Importing this package makes the registry complete."""
 
 from staticgraph.ops import (
-    activation, arithmetic, cast, comparison, constant, cumulative, decomposition, effects, fill,
-    gather, identity, join, like, linalg, logical, losses, masking, matmul, padding, random, reduce,
-    scatter, segment, select, shape, slicing, softmax, sorting, special, state, transcendental,
+    activation, arithmetic, cast, comparison, constant, cumulative, decomposition, diagonal,
+    effects, fill, gather, identity, join, like, linalg, logical, losses, masking, matmul,
+    padding, random, reduce, scatter, segment, select, shape, slicing, softmax, sorting, space,
+    special, state, transcendental,
 )  # fmt: skip
 
 __all__ = [
     "activation", "arithmetic", "cast", "comparison", "constant", "cumulative", "decomposition",
-    "effects", "fill", "gather", "identity", "join", "like", "linalg", "logical", "losses",
-    "masking", "matmul", "padding", "random", "reduce", "scatter", "segment", "select", "shape",
-    "slicing", "softmax", "sorting", "special", "state", "transcendental",
+    "diagonal", "effects", "fill", "gather", "identity", "join", "like", "linalg", "logical",
+    "losses", "masking", "matmul", "padding", "random", "reduce", "scatter", "segment",
+    "select", "shape", "slicing", "softmax", "sorting", "space", "special", "state",
+    "transcendental",
 ]  # fmt: skip

@@ -230,7 +230,7 @@ def _tile_shape(ctx: Infer, x: TensorType, *, multiples: Any) -> tuple[Dim, ...]
 
 def _tile_lower(ix: tuple[Expr, ...], x: Operand, *, multiples: tuple[Dim, ...]) -> Expr:
     return x[tuple(
-        ZERO if d == 1 else i if m == 1 else prim("truncmod", i, size_expr(d))
+        ZERO if d == 1 else i if m == 1 else prim("mod", i, size_expr(d))
         for i, d, m in zip(ix, x.shape, multiples, strict=True)
     )]  # fmt: skip
 

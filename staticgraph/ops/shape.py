@@ -158,15 +158,15 @@ def _flat(ix: Sequence[Expr], dims: Sequence[Dim]) -> Expr:
 
 
 def _unflat(flat: Expr, dims: Sequence[Dim]) -> list[Expr]:
-    """Split a position into indices.  Positions are not negative, so truncation is the cheap way."""
+    """Split a position into indices."""
     out: list[Expr] = [ZERO] * len(dims)
     wide = [k for k, d in enumerate(dims) if d != 1]
     for k in reversed(wide):
         if k == wide[0]:
             out[k] = flat
         else:
-            out[k] = prim("truncmod", flat, size_expr(dims[k]))
-            flat = prim("truncdiv", flat, size_expr(dims[k]))
+            out[k] = prim("mod", flat, size_expr(dims[k]))
+            flat = prim("floordiv", flat, size_expr(dims[k]))
     return out
 
 

@@ -364,8 +364,8 @@ def _strided_grad_lower(ix: tuple[Expr, ...], dy: Operand, like: Operand, **attr
         step = abs(p.stride)
         own = [] if p.begin == 0 and p.stride > 0 else [t >= 0]
         if step > 1:
-            own.append(prim("truncmod", t, step).eq(0))
-            t = prim("truncdiv", t, step)
+            own.append(prim("mod", t, step).eq(0))
+            t = prim("floordiv", t, step)
         own.append(t < size_expr(p.size))
         conditions += own
         local.append(s.select(all_of(own), t, ZERO))
