@@ -1,0 +1,154 @@
+"""Lower: a fused function becomes a `Program` of kernels, library calls and host calls."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from staticgraph.ir.function import ElementOf, Function, Node, SizeOf, Value
+from staticgraph.ir.kernel import subexpressions
+from staticgraph.ir.program import (
+    Buffer,
+    Host,
+    Launch,
+    Library,
+    Origin,
+    Program,
+    ProgramParam,
+    Role,
+    SizeSource,
+    Step,
+)
+from staticgraph.ir.scalar import Load, Prim
+from staticgraph.ir.types import TensorType
+from staticgraph.passes.fusion import Fused, Region, fuse
+from staticgraph.passes.schedule import Scheduled, schedule
+
+
+@dataclass(frozen=True)
+class Lower:
+    """Fuse and lower; `optimize=False` gives each op its own kernel."""
+
+    name: ClassVar[str] = "lower"
+    optimize: bool = True
+
+    def __call__(self, f: Function) -> Program:
+        return lower(f, fuse(f, enabled=self.optimize))
+
+
+def lower(f: Function, fused: Fused) -> Program:
+    """Turn regions into kernels and bind their parameters to buffers."""
+    return _Lowering(f, fused).run()
+
+
+class _Lowering:
+    def __init__(self, f: Function, fused: Fused) -> None:
+        self.f, self.fused = f, fused
+        self.buffers: list[Buffer] = []
+        self.of: dict[Value, Buffer] = {}
+        self.steps: list[Step] = []
+
+    def buffer(self, v: Value, role: Role = "temporary", data: Any = None) -> Buffer:
+        """The buffer of a value, made when first asked for."""
+        b = self.of.get(v)
+        if b is None:
+            b = Buffer(len(self.buffers), v.dtype, v.type.shape, role, v.hint, data)
+            self.buffers.append(b)
+            self.of[v] = b
+        return b
+
+    def run(self) -> Program:
+        params = tuple(
+            ProgramParam(p.kind, p.name, self.buffer(p.value, "param"), p.loc) for p in self.f.params
+        )
+        stored = self._stored()
+        for item in self.fused.items:
+            if isinstance(item, Region):
+                for kernel in schedule(item, self.fused.values, stored):
+                    self._launch(kernel, item)
+            else:
+                self._node(item)
+        sizes = {
+            s: SizeSource(self.buffer(o.value), o.axis, False)
+            if isinstance(o, SizeOf)
+            else SizeSource(self.buffer(o.value), o.element, True)
+            for s, o in self.f.sizes.items()
+        }
+        assert all(isinstance(o, SizeOf | ElementOf) for o in self.f.sizes.values())
+        results = tuple(self.buffer(v) for v in self.f.results)
+        updates = {k: self.buffer(v) for k, v in self.f.updates.items()}
+        return Program(
+            self.f.name, tuple(self.buffers), tuple(self.steps), params, results, updates, sizes,
+            self.f.guards,
+        )  # fmt: skip
+
+    def _stored(self) -> frozenset[Value]:
+        """Values that somebody outside their region reads from memory."""
+        out = set(self.f.outputs())
+        home: dict[Value, int] = {}
+        for k, item in enumerate(self.fused.items):
+            if isinstance(item, Region):
+                home.update((m.value, k) for m in item.members)
+        for k, item in enumerate(self.fused.items):
+            if isinstance(item, Node):
+                out.update(item.inputs)
+                continue
+            for m in item.members:
+                for e in subexpressions(m.body):
+                    if isinstance(e, Load):
+                        v = self.fused.values[e.operand]
+                        if home.get(v, k) != k:
+                            out.add(v)
+        return frozenset(out)
+
+    def _launch(self, kernel: Scheduled, region: Region) -> None:
+        args: list[Any] = [
+            self.buffer(a) if isinstance(a, Value) else a for a in kernel.args
+        ]
+        origins = tuple(
+            dict.fromkeys(Origin(m.node.op.name, m.node.name, m.node.loc) for m in region.members)
+        )
+        checks = tuple(
+            Origin(m.node.op.name, m.node.name, m.node.loc)
+            for m in region.members
+            if any(isinstance(e, Prim) and e.name == "check_index" for e in subexpressions(m.body))
+        )
+        self.steps.append(Launch(kernel.kernel, tuple(args), kernel.extent, origins, checks))
+
+    def _node(self, node: Node) -> None:
+        origin = (Origin(node.op.name, node.name, node.loc),)
+        if node.op.name == "Const":
+            self.buffer(node.output, "constant", node.attrs["value"].array)
+            return
+        inputs = tuple(self.buffer(v) for v in node.inputs)
+        outputs = tuple(self.buffer(v) for v in node.outputs)
+        if node.op.library is not None and _native(node):
+            attrs = {**node.attrs, "op": node.op.name}
+            self.steps.append(Library(node.op.library, inputs, outputs, attrs, origin))
+        else:
+            self.steps.append(Host(node, inputs, outputs))
+
+
+def _native(node: Node) -> bool:
+    """True where the native library offers this op for these dtypes."""
+    if any(v.type.shape is None for v in (*node.inputs, *node.outputs)):
+        return False
+    kind, dtype = node.op.library, node.outputs[0].dtype.name
+    match kind:
+        case "matmul":
+            return dtype in ("float32", "float64")
+        case "philox":
+            return (node.op.name, dtype) in PHILOX
+        case _:
+            return False
+
+
+PHILOX = frozenset(
+    {
+        ("PhiloxUniform", "float32"), ("PhiloxUniform", "float64"), ("PhiloxNormal", "float32"),
+        ("PhiloxNormal", "float64"), ("PhiloxTruncatedNormal", "float32"),
+        ("PhiloxUniformInt", "int32"), ("PhiloxUniformInt", "int64"),
+    }
+)  # fmt: skip
+
+__all__ = ["Lower", "TensorType", "lower"]

@@ -1,0 +1,594 @@
+"""Schedule: a region becomes one kernel, or two where a long reduction is split into chunks.
+
+Loop order follows memory: rows outside and elements inside, or blocks of columns outside and rows
+inside for reductions over leading axes.  Where loads allow it, whole groups of axes run as one
+loop over their flat index.  Sums are blocked at fixed places: a float sum adds at most `BLOCK`
+terms before its partial result is added to the next level, whatever the number of threads.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+
+from staticgraph.ir import dtypes
+from staticgraph.ir.dims import Dim, floordiv, minimum, product
+from staticgraph.ir.dtypes import DType
+from staticgraph.ir.function import Value
+from staticgraph.ir.kernel import (
+    Accumulate,
+    AccumulateArg,
+    Form,
+    Init,
+    Kernel,
+    Let,
+    Loop,
+    Param,
+    Pointer,
+    SizeParam,
+    Statement,
+    Store,
+    Temp,
+    subexpressions,
+)
+from staticgraph.ir.scalar import Expr, Index, Lit, Load, Prim, ReduceKind, Size, cast, prim
+from staticgraph.ir.types import TensorType
+from staticgraph.passes.fusion import Member, Region, measure, variables
+from staticgraph.passes.indexing import (
+    I64,
+    add,
+    collapse,
+    from_terms,
+    linear_terms,
+    mul,
+    strides,
+    substitute,
+)
+
+BLOCK = 4096  # terms of a float sum per partial result
+CHUNK = 8192  # elements per chunk of a reduction to a scalar
+CHUNKED = 1 << 17  # reductions to a scalar of at least this many elements are chunked
+COLUMNS = 512  # columns per step of the parallel axis in a column kernel
+ROWS = 128  # rows per partial result in a column kernel
+RECOMPUTE = 16  # a value needed again in a later pass is recomputed up to this cost
+
+_COMBINE = {
+    "sum": "add", "prod": "mul", "max": "maximum", "min": "minimum", "all": "and", "any": "or",
+}  # fmt: skip
+_HALF = (dtypes.float16, dtypes.bfloat16)
+
+
+@dataclass(frozen=True, slots=True)
+class Scheduled:
+    """A kernel with its arguments: values for pointers, sizes for size parameters."""
+
+    kernel: Kernel
+    args: tuple[Value | Dim, ...]
+    extent: Dim
+
+
+def schedule(region: Region, values: tuple[Value, ...], stored: frozenset[Value]) -> list[Scheduled]:
+    """Make the kernels of a region.
+
+    Args:
+      values: what the load numbers of the members' bodies stand for.
+      stored: values that must reach memory.
+    """
+    writer = _Writer(region, values, stored)
+    if region.form == "column":
+        if writer.needs_nest(region.outer_vars(), region.outer) or _half_sums(region):
+            region = _as_row(region)
+            return _Writer(region, values, stored).row()
+        return writer.column()
+    if region.form == "flat":
+        dims = region.dims
+        if len(dims) > 1 and writer.needs_decomposition():
+            region.form, region.split = "row", len(dims) - 1
+            return _Writer(region, values, stored).row()
+        return writer.flat()
+    return writer.row()
+
+
+def _half_sums(region: Region) -> bool:
+    return any(m.reduce is not None and m.body.dtype in _HALF for m in region.members)
+
+
+def _as_row(region: Region) -> Region:
+    """The same members with the kept axes first."""
+    n, k = len(region.dims), region.split
+    order = [*range(k, n), *range(k)]
+    env = {f"d{old}": Index(f"d{new}") for new, old in enumerate(order)}
+    members = [
+        Member(m.value, m.node, substitute(m.body, env), m.reduce, m.scope, m.level)
+        for m in region.members
+    ]
+    return Region(region.order, "row", tuple(region.dims[i] for i in order), n - k, members, region.cost)
+
+
+class _Writer:
+    def __init__(self, region: Region, values: tuple[Value, ...], stored: frozenset[Value]) -> None:
+        self.region, self.values = region, values
+        self.stored = set(stored)
+        self.members = {m.value: m for m in region.members}
+        self.params: list[Param] = []
+        self.args: list[Value | Dim] = []
+        self.pointers: dict[Value, int] = {}
+        self.size_params: dict[Dim, int] = {}
+        self.names = 0
+        self.outer_list: list[Statement] = []
+        self.inner_list: list[Statement] | None = None
+        self.outer_memo: dict[Expr, Expr] = {}
+        self.inner_memo: dict[Expr, Expr] = {}
+        self.registers: dict[Value, Expr] = {}
+        self.inner_registers: dict[Value, Expr] = {}
+        self.inner_names: frozenset[str] = frozenset()
+        self.outer_flat: Expr = Temp("p", I64)
+        self.inner_flat: Expr = Temp("r", I64)
+        self.outer_axes: tuple[list[str], tuple[Dim, ...]] = ([], ())
+        self.inner_axes: tuple[list[str], tuple[Dim, ...]] = ([], ())
+        self.nested = False
+        self.uses = Counter[Expr]()
+        for m in region.members:
+            seen: set[Expr] = set()
+            stack = [m.body]
+            while stack:
+                e = stack.pop()
+                self.uses[e] += 1
+                if e not in seen:
+                    seen.add(e)
+                    stack += e.args if isinstance(e, Prim) else e.index if isinstance(e, Load) else ()
+        self._spill()
+
+    def _spill(self) -> None:
+        """Values needed in a later pass that are dear to recompute get a buffer."""
+        for m in self.region.members:
+            for e in subexpressions(m.body):
+                if isinstance(e, Load):
+                    made = self.members.get(self.values[e.operand])
+                    if (made is not None and made.scope == "full" and made.reduce is None
+                            and m.level > made.level and measure(made.body)[1] > RECOMPUTE):
+                        self.stored.add(made.value)
+
+    # ---- parameters and names
+    def pointer(self, v: Value, written: bool = False) -> int:
+        k = self.pointers.get(v)
+        if k is None:
+            k = self.pointers[v] = len(self.params)
+            self.params.append(Pointer(v.dtype, written))
+            self.args.append(v)
+        elif written:
+            self.params[k] = Pointer(v.dtype, True)
+        return k
+
+    def size(self, d: Dim) -> Expr:
+        if isinstance(d, int):
+            return Lit(d, I64)
+        k = self.size_params.get(d)
+        if k is None:
+            k = self.size_params[d] = len(self.params)
+            self.params.append(SizeParam(len(self.size_params)))
+            self.args.append(d)
+        return Temp(f"s{k}", I64)
+
+    def name(self, letter: str) -> str:
+        self.names += 1
+        return f"{letter}{self.names}"
+
+    # ---- what the loads allow
+    def _accesses(self) -> list[tuple[tuple[Expr, ...], tuple[Dim, ...]]]:
+        out = []
+        for m in self.region.members:
+            for e in subexpressions(m.body):
+                if isinstance(e, Load):
+                    out.append((e.index, self.values[e.operand].dims))
+        return out
+
+    def _collapses(self, names: list[str], dims: tuple[Dim, ...]) -> bool:
+        if len(names) < 2:
+            return True
+        wanted = {Index(n) for n in names}
+        for index, shape in self._accesses():
+            terms, _ = linear_terms(index, shape)
+            plain = collapse(terms, names, dims, self.inner_flat)
+            if plain is None:
+                return False
+            if any(x in wanted for e in plain if not isinstance(e, Index) for x in subexpressions(e)):
+                return False
+        return not any(
+            x in wanted for m in self.region.members for x in _outside_loads(m.body)
+        )
+
+    def needs_decomposition(self) -> bool:
+        """True where some load is not at the flat index of the whole space."""
+        dims = self.region.dims
+        return not self._collapses([f"d{k}" for k in range(len(dims))], dims)
+
+    def needs_nest(self, names: tuple[Expr, ...], dims: tuple[Dim, ...]) -> bool:
+        """True where some load does not collapse over these variables."""
+        return not self._collapses([n.name for n in names if isinstance(n, Index)], dims)
+
+    # ---- expressions
+    def emit(self, e: Expr) -> Expr:
+        """Translate an expression, placing definitions in the outermost scope that can hold them."""
+        found = self.inner_memo.get(e) or self.outer_memo.get(e)
+        if found is not None:
+            return found
+        out: Expr
+        match e:
+            case Lit():
+                return e
+            case Size(dim):
+                return self.size(dim)
+            case Index(name):
+                return self._variable(name)
+            case Temp():
+                return e
+            case Load(operand, index, dtype):
+                v = self.values[operand]
+                held = self.inner_registers.get(v) or self.registers.get(v)
+                if held is not None:
+                    return held
+                made = self.members.get(v)
+                if made is not None and v not in self.stored and v not in self.pointers:
+                    return self.emit(made.body)  # an earlier pass computed it; recomputing is cheaper
+                address = self.address(index, v.dims)
+                out = Load(self.pointer(v), (address,), dtype)
+                return self._define("x", e, out)
+            case Prim(name, args, dtype):
+                out = Prim(name, tuple(self.emit(a) for a in args), dtype)
+                if self.uses[e] > 1 or name == "check_index" or _depth(out) > 5:
+                    return self._define("t", e, out)
+                return out
+            case _:
+                raise TypeError(type(e).__name__)
+
+    def _define(self, letter: str, e: Expr, out: Expr) -> Expr:
+        temp = Temp(self.name(letter), out.dtype)
+        if self.inner_list is not None and self._is_inner(out):
+            self.inner_list.append(Let(temp.name, out))
+            self.inner_memo[e] = temp
+            self.inner_names |= {temp.name}
+        else:
+            self.outer_list.append(Let(temp.name, out))
+            self.outer_memo[e] = temp
+        return temp
+
+    def _is_inner(self, e: Expr) -> bool:
+        return any(
+            isinstance(x, Temp) and x.name in self.inner_names
+            or isinstance(x, Load) and self._written_here(x.operand)
+            for x in subexpressions(e)
+        )
+
+    def _written_here(self, param: int) -> bool:
+        p = self.params[param]
+        return isinstance(p, Pointer) and p.written
+
+    def _variable(self, name: str) -> Expr:
+        """A loop variable of the domain: itself, or split out of a flat index."""
+        for (names, dims), flat, inner in (
+            (self.outer_axes, self.outer_flat, False), (self.inner_axes, self.inner_flat, True),
+        ):  # fmt: skip
+            if name not in names:
+                continue
+            if len(names) == 1:
+                return flat
+            if inner and self.nested:
+                return Temp(name, I64)
+            k = names.index(name)
+            e: Expr = flat
+            step = strides(dims)[k]
+            if step != 1:
+                e = Prim("floordiv", (e, self.size(step)), I64)
+            if k > 0:
+                e = Prim("mod", (e, self.size(dims[k])), I64)
+            return self._define("i", Index(name), e)
+        raise KeyError(name)
+
+    def address(self, index: tuple[Expr, ...], dims: tuple[Dim, ...]) -> Expr:
+        """The flat address of an element, with groups of axes collapsed where strides allow."""
+        terms, constant = linear_terms(index, dims)
+        for (names, sizes), flat, skip in (
+            (self.outer_axes, self.outer_flat, False), (self.inner_axes, self.inner_flat, self.nested),
+        ):  # fmt: skip
+            if names and not skip:
+                terms = collapse(terms, names, sizes, flat) or terms
+        out: dict[Expr, Dim] = {}
+        for e, c in terms.items():
+            k = self.emit(e)
+            out[k] = out.get(k, 0) + c
+        return self._sized(from_terms(out, constant))
+
+    def _sized(self, e: Expr) -> Expr:
+        if isinstance(e, Size):
+            return self.size(e.dim)
+        if isinstance(e, Prim):
+            return Prim(e.name, tuple(self._sized(a) for a in e.args), e.dtype)
+        return e
+
+    # ---- members
+    def _put(self, m: Member, value: Expr, registers: dict[Value, Expr], target: list[Statement]) -> None:
+        """Keep a member's value in a register and store it where somebody needs it."""
+        value = cast(value, m.value.dtype)
+        if not isinstance(value, Temp | Lit):
+            temp = Temp(self.name("v"), value.dtype)
+            target.append(Let(temp.name, value))
+            if target is self.inner_list:
+                self.inner_names |= {temp.name}
+            value = temp
+        registers[m.value] = value
+        if m.value in self.stored:
+            target.append(self._store(m, value))
+
+    def _store(self, m: Member, value: Expr) -> Store:
+        dims = m.value.dims
+        names = iter(variables(self.region.dims) if m.scope == "full" and m.reduce is None
+                     else self.region.outer_vars())
+        index = tuple(Lit(0, I64) if d == 1 else next(names) for d in dims)
+        return Store(self.pointer(m.value, True), self.address(index, dims), value)
+
+    def _kernel(self, form: Form, extent: Dim) -> Scheduled:
+        return Scheduled(
+            Kernel(form, tuple(self.params), tuple(self.outer_list)), tuple(self.args), extent
+        )
+
+    # ---- forms
+    def flat(self) -> list[Scheduled]:
+        """One element per step of the parallel axis."""
+        dims = self.region.dims
+        self.outer_axes = ([f"d{k}" for k in range(len(dims))], dims)
+        for m in self.region.members:
+            self._put(m, self.emit(m.body), self.registers, self.outer_list)
+        return [self._kernel("flat", product(dims))]
+
+    def _axes(self) -> None:
+        region = self.region
+        names = [f"d{k}" for k in range(len(region.dims))]
+        self.outer_axes = (names[: region.split], region.dims[: region.split])
+        self.inner_axes = (names[region.split :], region.dims[region.split :])
+        self.nested = not self._collapses(*self.inner_axes)
+
+    def row(self) -> list[Scheduled]:
+        """Passes over the elements of a row."""
+        self._axes()
+        names, dims = self.inner_axes
+        length = product(dims)
+        reductions = [m for m in self.region.members if m.reduce is not None]
+        if (not self.region.split and reductions and not self.nested
+                and not any(m.reduce in ("argmax", "argmin") for m in reductions)
+                and not (isinstance(length, int) and length < CHUNKED)):
+            return self._chunked(length, reductions)
+        for level in range(max(m.level for m in self.region.members) + 1):
+            now = [m for m in self.region.members if m.level == level]
+            full = [m for m in now if m.scope == "full"]
+            if full:
+                self._pass(full, names, dims, length)
+            for m in now:
+                if m.scope == "outer":
+                    self._put(m, self.emit(m.body), self.registers, self.outer_list)
+        return [self._kernel("row", product(self.region.dims[: self.region.split]))]
+
+    def _pass(self, full: list[Member], names: list[str], dims: tuple[Dim, ...], length: Dim) -> None:
+        reductions = [m for m in full if m.reduce is not None]
+        accumulators = {m.value: self._accumulator(m) for m in reductions}
+        sums = [m for m in reductions if m.reduce == "sum" and m.body.dtype.is_floating]
+        blocked = bool(sums) and not self.nested and not (isinstance(length, int) and length <= BLOCK)
+        partial = {m.value: Temp(self.name("b"), accumulators[m.value].dtype) for m in sums} if blocked else {}
+        self._open_inner([*names, "r"])
+        for m in full:
+            if m.reduce is None:
+                assert self.inner_list is not None
+                self._put(m, self.emit(m.body), self.inner_registers, self.inner_list)
+            else:
+                self._step(m, partial.get(m.value, accumulators[m.value]), names)
+        body = self._close_inner()
+        if not names:
+            self.outer_list += body
+        elif self.nested:
+            for n, d in reversed(list(zip(names, dims, strict=True))):
+                body = [Loop(n, Lit(0, I64), self.size(d), tuple(body))]
+            self.outer_list += body
+        elif blocked:
+            start = mul(Temp("b", I64), Lit(BLOCK, I64))
+            stop = prim("minimum", add(start, Lit(BLOCK, I64)), self.size(length))
+            inner: list[Statement] = [Init(t.name, "sum", t.dtype) for t in partial.values()]
+            inner.append(Loop("r", start, stop, tuple(body)))
+            inner += [Accumulate(accumulators[v].name, "sum", t) for v, t in partial.items()]
+            blocks = floordiv(length + (BLOCK - 1), BLOCK)
+            self.outer_list.append(Loop("b", Lit(0, I64), self.size(blocks), tuple(inner)))
+        else:
+            self.outer_list.append(Loop("r", Lit(0, I64), self.size(length), tuple(body)))
+        for m in reductions:
+            self._put(m, accumulators[m.value], self.registers, self.outer_list)
+
+    def _open_inner(self, names: list[str]) -> None:
+        self.inner_list, self.inner_memo, self.inner_registers = [], {}, {}
+        self.inner_names = frozenset(names)
+
+    def _close_inner(self) -> list[Statement]:
+        assert self.inner_list is not None
+        body, self.inner_list = self.inner_list, None
+        self.inner_memo, self.inner_registers, self.inner_names = {}, {}, frozenset()
+        return body
+
+    def _accumulator(self, m: Member) -> Temp:
+        assert m.reduce is not None
+        arg = m.reduce in ("argmax", "argmin")
+        dtype = dtypes.int64 if arg else m.body.dtype
+        dtype = dtypes.float32 if dtype in _HALF else dtype
+        temp = Temp(self.name("acc"), dtype)
+        self.outer_list.append(Init(temp.name, m.reduce, m.body.dtype if arg else dtype))
+        return temp
+
+    def _step(self, m: Member, acc: Temp, names: list[str]) -> None:
+        assert self.inner_list is not None and m.reduce is not None
+        value = self.emit(m.body)
+        if m.reduce in ("argmax", "argmin"):
+            at = self._variable(names[-1]) if names else Lit(0, I64)
+            self.inner_list.append(AccumulateArg(acc.name, m.reduce, value, at))
+        else:
+            self.inner_list.append(Accumulate(acc.name, m.reduce, cast(value, acc.dtype)))
+
+    def _chunked(self, length: Dim, reductions: list[Member]) -> list[Scheduled]:
+        """A long reduction to a scalar: one partial result per chunk, then their combination."""
+        chunks = floordiv(length + (CHUNK - 1), CHUNK)
+        start = mul(Temp("p", I64), Lit(CHUNK, I64))
+        stop = prim("minimum", add(start, Lit(CHUNK, I64)), self.size(length))
+        accumulators = {m.value: self._accumulator(m) for m in reductions}
+        partials = {
+            m.value: Value(TensorType(accumulators[m.value].dtype, (chunks,)), f"{m.value.hint}/partial")
+            for m in reductions
+        }
+        self.outer_axes = ([], ())
+        self._open_inner([*self.inner_axes[0], "r"])
+        for m in self.region.members:
+            if m.scope == "outer":
+                continue
+            assert self.inner_list is not None
+            if m.reduce is None:
+                self._put(m, self.emit(m.body), self.inner_registers, self.inner_list)
+            else:
+                self._step(m, accumulators[m.value], self.inner_axes[0])
+        self.outer_list.append(Loop("r", start, stop, tuple(self._close_inner())))
+        for m in reductions:
+            where = self.pointer(partials[m.value], True)
+            self.outer_list.append(Store(where, Temp("p", I64), accumulators[m.value]))
+        first = self._kernel("full", chunks)
+        return [first, self._combine(chunks, reductions, partials)]
+
+    def _combine(
+        self, chunks: Dim, reductions: list[Member], partials: dict[Value, Value]
+    ) -> Scheduled:
+        second = _Writer(self.region, self.values, frozenset(self.stored))
+        accumulators = {m.value: second._accumulator(m) for m in reductions}
+        body: list[Statement] = []
+        for m in reductions:
+            assert m.reduce is not None
+            acc = accumulators[m.value]
+            where = second.pointer(partials[m.value])
+            load = Load(where, (Temp("r", I64),), acc.dtype)
+            body.append(Accumulate(acc.name, m.reduce, load))
+        second.outer_list.append(Loop("r", Lit(0, I64), second.size(chunks), tuple(body)))
+        for m in reductions:
+            second._put(m, accumulators[m.value], second.registers, second.outer_list)
+        for m in self.region.members:
+            if m.scope == "outer":
+                second._put(m, second.emit(m.body), second.registers, second.outer_list)
+        return second._kernel("row", 1)
+
+    def column(self) -> list[Scheduled]:
+        """Blocks of columns; rows outside, the columns of the block inside."""
+        region = self.region
+        names = [f"d{k}" for k in range(len(region.dims))]
+        rows, columns = region.dims[: region.split], region.dims[region.split :]
+        n, m_ = product(rows), product(columns)
+        j, j0, j1 = Temp("j", I64), Temp("j0", I64), Temp("j1", I64)
+        self.outer_flat, self.inner_flat = Temp("r", I64), j
+        self.outer_axes, self.inner_axes = (names[: region.split], rows), (names[region.split :], columns)
+        start = mul(Temp("p", I64), Lit(COLUMNS, I64))
+        head: list[Statement] = [
+            Let("j0", start),
+            Let("j1", prim("minimum", add(start, Lit(COLUMNS, I64)), self.size(m_))),
+        ]
+        reductions = [m for m in region.members if m.reduce is not None]
+        blocked = not (isinstance(n, int) and n <= ROWS)
+        targets: dict[Value, int] = {}
+        for m in reductions:
+            own = self.pointer(m.value, True)
+            targets[m.value] = own
+            if blocked and m.reduce == "sum" and m.body.dtype.is_floating:
+                scratch = Value(TensorType(m.value.dtype, (m_,)), f"{m.value.hint}/block")
+                targets[m.value] = self.pointer(scratch, True)
+        row_body = self._row_of_columns(region, targets, j, j0, j1)
+        clear_all = [self._clear(self.pointer(m.value), m, j) for m in reductions]
+        split = [m for m in reductions if targets[m.value] != self.pointer(m.value)]
+        clear_block = [self._clear(targets[m.value], m, j) for m in split]
+        flush = [
+            Store(self.pointer(m.value), j, prim("add", _at(self.pointer(m.value), j, m.value.dtype),
+                                                 _at(targets[m.value], j, m.value.dtype)))
+            for m in split
+        ]  # fmt: skip
+        body = [*head, Loop("j", j0, j1, tuple(clear_all))]
+        if split:
+            first = mul(Temp("b", I64), Lit(ROWS, I64))
+            last = prim("minimum", add(first, Lit(ROWS, I64)), self.size(n))
+            blocks = floordiv(n + (ROWS - 1), ROWS)
+            body.append(Loop("b", Lit(0, I64), self.size(blocks), (
+                Loop("j", j0, j1, tuple(clear_block)),
+                Loop("r", first, last, row_body),
+                Loop("j", j0, j1, tuple(flush)),
+            )))  # fmt: skip
+        else:
+            body.append(Loop("r", Lit(0, I64), self.size(n), row_body))
+        outer = [m for m in region.members if m.scope == "outer"]
+        if outer:
+            self.outer_memo = {}
+            self._open_inner([*self.inner_axes[0], "j"])
+            assert self.inner_list is not None
+            for m in outer:
+                self._put(m, self.emit(m.body), self.inner_registers, self.inner_list)
+            body.append(Loop("j", j0, j1, tuple(self._close_inner())))
+        self.outer_list = body
+        return [self._kernel("column", floordiv(m_ + (COLUMNS - 1), COLUMNS))]
+
+    def _row_of_columns(
+        self, region: Region, targets: dict[Value, int], j: Temp, j0: Temp, j1: Temp
+    ) -> tuple[Statement, ...]:
+        self.outer_list = []
+        self._open_inner([*self.inner_axes[0], "j"])
+        for m in region.members:
+            if m.scope == "outer":
+                continue
+            assert self.inner_list is not None
+            if m.reduce is None:
+                self._put(m, self.emit(m.body), self.inner_registers, self.inner_list)
+            else:
+                where = targets[m.value]
+                value = cast(self.emit(m.body), m.value.dtype)
+                old = _at(where, j, m.value.dtype)
+                self.inner_list.append(Store(where, j, prim(_COMBINE[m.reduce], old, value)))
+        inner = Loop("j", j0, j1, tuple(self._close_inner()))
+        row = (*self.outer_list, inner)
+        self.outer_list = []
+        return row
+
+    def _clear(self, param: int, m: Member, j: Temp) -> Store:
+        assert m.reduce is not None
+        return Store(param, j, neutral(m.reduce, m.value.dtype))
+
+
+def _at(param: int, index: Expr, dtype: DType) -> Load:
+    return Load(param, (index,), dtype)
+
+
+def neutral(kind: ReduceKind, dtype: DType) -> Lit:
+    """The value that a reduction of nothing gives."""
+    match kind:
+        case "sum":
+            return Lit(0.0 if dtype.is_floating else 0, dtype)
+        case "prod":
+            return Lit(1.0 if dtype.is_floating else 1, dtype)
+        case "all" | "any":
+            return Lit(kind == "all", dtype)
+        case "max" | "argmax":
+            return Lit(float("-inf") if dtype.is_floating else dtype.min, dtype)
+        case "min" | "argmin":
+            return Lit(float("inf") if dtype.is_floating else dtype.max, dtype)
+
+
+def _outside_loads(e: Expr) -> list[Expr]:
+    """Subexpressions that are not part of a load's index."""
+    out, stack = [], [e]
+    while stack:
+        x = stack.pop()
+        out.append(x)
+        if isinstance(x, Prim):
+            stack += x.args
+    return out
+
+
+def _depth(e: Expr) -> int:
+    return 1 + max((_depth(a) for a in e.args), default=0) if isinstance(e, Prim) else 0
+
+
+__all__ = ["Scheduled", "minimum", "neutral", "schedule"]
