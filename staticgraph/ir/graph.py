@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -119,6 +119,12 @@ class Graph:
     def get_name_scope(self) -> str:
         """The current scope, without a trailing slash."""
         return self._state().name_scope
+
+    def reserve_symbols(self, names: Iterable[str]) -> None:
+        """Never give out these names of sizes; for graphs whose types come from a text."""
+        numbers = [n.rpartition(".")[2] for n in names]
+        with self._lock:
+            self._symbols = max([self._symbols, *(int(k) for k in numbers if k.isdigit())])
 
     # ---- context
     @contextmanager

@@ -22,6 +22,7 @@ A kernel never fails by itself: `check_index` sets the status that the caller re
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
@@ -185,7 +186,7 @@ def print_kernel(k: Kernel) -> str:
     """The text form: deterministic, and equal for equal kernels."""
     lines = []
     shown = ", ".join(
-        f"a{i}: {'mut ' if p.written else ''}{p.dtype.short}*" if isinstance(p, Pointer) else f"a{i}: size"
+        f"a{i}: {'mut ' if p.written else ''}{p.dtype.short}*" if isinstance(p, Pointer) else f"a{i}: size {p.number}"
         for i, p in enumerate(k.params)
     )
     lines.append(f"kernel {k.form}({shown}) parallel p {{")
@@ -222,13 +223,21 @@ def show(e: Expr) -> str:
             suffix = f".{dtype.short}" if name == "cast" else ""
             return f"{name}{suffix}({', '.join(map(show, args))})"
         case Lit(value, dtype):
-            return f"{value!r}:{dtype.short}"
+            return f"{_number(value)}:{dtype.short}"
         case Size(dim):
             return f"<{dim}>"
         case Temp(name) | Index(name):
             return name
         case _:
             raise TypeError(type(e).__name__)
+
+
+def _number(value: float | int | bool) -> str:
+    """A literal; a NaN other than the usual one shows its bits."""
+    if value == value:
+        return repr(value)
+    bits = struct.unpack("<Q", struct.pack("<d", value))[0]
+    return "nan" if bits == 0x7FF8000000000000 else f"nan({bits:#x})"
 
 
 __all__ = [
