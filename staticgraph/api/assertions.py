@@ -1,0 +1,333 @@
+"""`assert_*`: checks at build where values are known, else at run time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import ml_dtypes
+import numpy as np
+
+from staticgraph.api.effects import Assert
+from staticgraph.api.framework import name_scope, no_op
+from staticgraph.errors import AssertionFailedError, DtypeError, ShapeError, UsageError
+from staticgraph.ir import dtypes, loc
+from staticgraph.ir.build import convert
+from staticgraph.ir.graph import Operation, Tensor
+from staticgraph.ir.op import lookup
+
+
+def _value(x: Tensor) -> np.ndarray | None:
+    """The value of a constant, None of anything else."""
+    if x.op.type == "Const":
+        array: np.ndarray = x.op.get_attr("value").array
+        return array
+    if x.known is not None and all(isinstance(v, int) for v in x.known.ravel()):
+        return x.known.astype(x.dtype.np)
+    return None
+
+
+def _all(condition: Tensor) -> Tensor:
+    if condition.type.shape is None:
+        condition = lookup("Reshape")(condition, [-1])
+        return lookup("All")(condition, [0])  # type: ignore[no-any-return]
+    return lookup("All")(condition, list(range(len(condition.type.shape))))  # type: ignore[no-any-return]
+
+
+def _pair(x: Any, y: Any) -> tuple[Tensor, Tensor]:
+    if hasattr(y, "dtype") and not hasattr(x, "dtype"):
+        y = convert(y, name="y")
+        return convert(x, y.dtype.base, "x"), y
+    x = convert(x, name="x")
+    return x, convert(y, x.dtype.base, "y")
+
+
+def _check(
+    name: str, sign: str, condition: Tensor, known: Callable[..., Any], tensors: Sequence[tuple[str, Tensor]],
+    data: Sequence[Any] | None, summarize: int | None, message: str | None,
+) -> Operation:  # fmt: skip
+    values = [_value(t) for _, t in tensors]
+    lead = message or ""
+    names = [f"{n} ({t.name}) = " for n, t in tensors]
+    text = f"Condition {sign} did not hold element-wise:"
+    if all(v is not None for v in values):
+        if np.all(known(*values)):
+            return no_op("static_checks_determined_all_ok")
+        shown = "\n".join(f"{n}{v}" for n, v in zip(names, values, strict=True))
+        raise AssertionFailedError(
+            f"{name}: {lead + '. ' if lead else ''}{text[0].lower()}{text[1:]}\n{shown}",
+            loc=loc.caller(),
+        )
+    if data is None:
+        data = [lead, text]
+        for n, (_, t) in zip(names, tensors, strict=True):
+            data += [n, t]
+    return Assert(_all(condition), data, summarize=summarize)
+
+
+def _binary(name: str, sign: str, op: str, known: Callable[..., Any]) -> Any:
+    def check(
+        x: Any, y: Any, data: Sequence[Any] | None = None, summarize: int | None = None,
+        message: str | None = None, name: str | None = None,
+    ) -> Operation:  # fmt: skip
+        with name_scope(name, check.__name__, [x, y]):
+            a, b = _pair(x, y)
+            return _check(
+                check.__name__, f"x {sign} y", lookup(op)(a, b), known, [("x", a), ("y", b)],
+                data, summarize, message,
+            )  # fmt: skip
+
+    check.__name__ = check.__qualname__ = name
+    check.__doc__ = f"""Checks ``x {sign} y`` for all elements, which broadcast.
+
+    Args:
+      data: what a failure prints, in place of the operands.
+      summarize: how many elements of each; 3 by default.
+      message: text before that.
+
+    Returns:
+      The operation that checks; run it, or put it into `control_dependencies`.
+
+    Raises:
+      tf.errors.InvalidArgumentError: the condition is known to fail when the graph is built.
+    """
+    return check
+
+
+assert_equal = _binary("assert_equal", "==", "Equal", np.equal)
+assert_none_equal = _binary("assert_none_equal", "!=", "NotEqual", np.not_equal)
+assert_less = _binary("assert_less", "<", "Less", np.less)
+assert_less_equal = _binary("assert_less_equal", "<=", "LessEqual", np.less_equal)
+assert_greater = _binary("assert_greater", ">", "Greater", np.greater)
+assert_greater_equal = _binary("assert_greater_equal", ">=", "GreaterEqual", np.greater_equal)
+
+
+def _sign(name: str, sign: str, op: str, known: Callable[..., Any]) -> Any:
+    def check(
+        x: Any, data: Sequence[Any] | None = None, summarize: int | None = None,
+        message: str | None = None, name: str | None = None,
+    ) -> Operation:  # fmt: skip
+        with name_scope(name, check.__name__, [x]):
+            a = convert(x, name="x")
+            zero = convert(a.dtype.np.type(0))
+            return _check(
+                check.__name__, f"x {sign} 0", lookup(op)(a, zero), lambda v: known(v, 0), [("x", a)],
+                data, summarize, message,
+            )  # fmt: skip
+
+    check.__name__ = check.__qualname__ = name
+    check.__doc__ = f"""Checks ``x {sign} 0`` for all elements; arguments as in `assert_equal`.
+
+    Raises:
+      tf.errors.InvalidArgumentError: the condition is known to fail when the graph is built.
+    """
+    return check
+
+
+assert_positive = _sign("assert_positive", ">", "Greater", np.greater)
+assert_negative = _sign("assert_negative", "<", "Less", np.less)
+assert_non_negative = _sign("assert_non_negative", ">=", "GreaterEqual", np.greater_equal)
+assert_non_positive = _sign("assert_non_positive", "<=", "LessEqual", np.less_equal)
+
+
+def assert_near(
+    x: Any, y: Any, rtol: Any = None, atol: Any = None, data: Sequence[Any] | None = None,
+    summarize: int | None = None, message: str | None = None, name: str | None = None,
+) -> Operation:  # fmt: skip
+    """Checks ``|x - y| <= atol + rtol * |y|``; both tolerances are 10 roundings by default.
+
+    Raises:
+      tf.errors.InvalidArgumentError: the condition is known to fail when the graph is built.
+    """
+    with name_scope(name, "assert_near", [x, y]):
+        a, b = _pair(x, y)
+        eps = 10 * float(ml_dtypes.finfo(a.dtype.np).eps)
+        relative = convert(eps if rtol is None else rtol, a.dtype.base, "rtol")
+        absolute = convert(eps if atol is None else atol, a.dtype.base, "atol")
+        bound = absolute + relative * abs(b)
+        tolerances = [_value(relative), _value(absolute)]
+
+        def known(v: np.ndarray, w: np.ndarray) -> Any:
+            return np.abs(v - w) <= tolerances[1] + tolerances[0] * np.abs(w)
+
+        operands = [("x", a), ("y", b)]
+        if any(t is None for t in tolerances):
+            return Assert(
+                _all(lookup("LessEqual")(abs(a - b), bound)),
+                data or [message or "", a, b],
+                summarize,
+            )
+        return _check(
+            "assert_near", "|x - y| <= atol + rtol * |y|", lookup("LessEqual")(abs(a - b), bound),
+            known, operands, data, summarize, message,
+        )  # fmt: skip
+
+
+# ---------------------------------------------------------------- ranks and types
+def _rank_check(
+    name: str, x: Any, rank: Any, op: str, sign: str, known: Callable[[int, int], bool],
+    data: Sequence[Any] | None, summarize: int | None, message: str | None, scope: str | None,
+) -> Operation:  # fmt: skip
+    with name_scope(scope, name, [x]):
+        x = convert(x, name="x")
+        rank = convert(rank, dtypes.int32, "rank")
+        if rank.type.shape not in ((), None):
+            raise ShapeError(
+                f"{name}: the rank must be a scalar, got {rank.type.public()}", loc=loc.caller()
+            )
+        want = _value(rank)
+        lead = f"{message}. " if message else ""
+        if want is not None and x.type.shape is not None:
+            have = len(x.type.shape)
+            if known(have, int(want)):
+                return no_op("static_checks_determined_all_ok")
+            raise ShapeError(
+                f"{name}: {lead}the rank must be {sign}{int(want)}, got {have}", loc=loc.caller(),
+                operands=(f"x: {x.describe()}",),
+            )  # fmt: skip
+        condition = lookup(op)(lookup("Rank")(x), rank)
+        return Assert(
+            condition,
+            data
+            or [
+                f"{lead}Tensor {x.name} must have rank {sign}",
+                rank,
+                "Received shape: ",
+                lookup("Shape")(x),
+            ],
+            summarize,
+        )
+
+
+def assert_rank(
+    x: Any, rank: Any, data: Sequence[Any] | None = None, summarize: int | None = None,
+    message: str | None = None, name: str | None = None,
+) -> Operation:  # fmt: skip
+    """Checks the rank of `x`.
+
+    Raises:
+      ValueError: it is known to be another.
+    """
+    return _rank_check(
+        "assert_rank", x, rank, "Equal", "", lambda a, b: a == b, data, summarize, message, name
+    )
+
+
+def assert_rank_at_least(
+    x: Any, rank: Any, data: Sequence[Any] | None = None, summarize: int | None = None,
+    message: str | None = None, name: str | None = None,
+) -> Operation:  # fmt: skip
+    """Checks that `x` has at least `rank` axes.
+
+    Raises:
+      ValueError: it is known to have fewer.
+    """
+    return _rank_check(
+        "assert_rank_at_least", x, rank, "GreaterEqual", "at least ", lambda a, b: a >= b, data,
+        summarize, message, name,
+    )  # fmt: skip
+
+
+def assert_rank_in(
+    x: Any, ranks: Sequence[Any], data: Sequence[Any] | None = None, summarize: int | None = None,
+    message: str | None = None, name: str | None = None,
+) -> Operation:  # fmt: skip
+    """Checks that the rank of `x` is one of `ranks`.
+
+    Raises:
+      ValueError: it is known to be none of them.
+    """
+    with name_scope(name, "assert_rank_in", [x]):
+        x = convert(x, name="x")
+        wanted = [convert(r, dtypes.int32, "rank") for r in ranks]
+        values = [_value(r) for r in wanted]
+        if x.type.shape is not None and all(v is not None for v in values):
+            have, allowed = len(x.type.shape), [int(v) for v in values if v is not None]
+            if have in allowed:
+                return no_op("static_checks_determined_all_ok")
+            raise ShapeError(
+                f"assert_rank_in: {message + '. ' if message else ''}the rank must be one of {allowed}, got {have}",
+                loc=loc.caller(), operands=(f"x: {x.describe()}",),
+            )  # fmt: skip
+        rank = lookup("Rank")(x)
+        hit: Any = None
+        for r in wanted:
+            same = lookup("Equal")(rank, r)
+            hit = same if hit is None else lookup("LogicalOr")(hit, same)
+        return Assert(
+            hit, data or [message or "", "Received shape: ", lookup("Shape")(x)], summarize
+        )
+
+
+def assert_scalar(tensor: Any, name: str | None = None, message: str | None = None) -> Tensor:
+    """Returns `tensor`, which must be known to be a scalar.
+
+    Raises:
+      ValueError: it is not.
+    """
+    with name_scope(name, "assert_scalar", [tensor]):
+        t = convert(tensor)
+        if t.type.shape != ():
+            lead = f"{message}. " if message else ""
+            raise ShapeError(
+                f"assert_scalar: {lead}{t.name!r} must be a scalar, got {t.type.public()}",
+                loc=loc.caller(),
+            )
+        return t
+
+
+def assert_type(
+    tensor: Any, tf_type: Any, message: str | None = None, name: str | None = None
+) -> Operation:
+    """Checks the dtype of `tensor` at once.
+
+    Raises:
+      TypeError: it is another.
+    """
+    wanted = dtypes.as_dtype(tf_type)
+    with name_scope(name, "assert_type", [tensor]):
+        t = convert(tensor, name="tensor")
+        if t.dtype.base is not wanted.base:
+            lead = f"{message}. " if message else ""
+            raise DtypeError(
+                f"assert_type: {lead}{t.name!r} must be {wanted.name}, got {t.dtype.base.name}",
+                loc=loc.caller(),
+            )
+        return no_op("statically_determined_correct_type")
+
+
+def assert_integer(x: Any, message: str | None = None, name: str | None = None) -> Operation:
+    """Checks that `x` holds integers, at once.
+
+    Raises:
+      TypeError: it does not.
+    """
+    with name_scope(name, "assert_integer", [x]):
+        t = convert(x, name="x")
+        if not t.dtype.base.is_integer:
+            lead = f"{message}. " if message else ""
+            raise DtypeError(
+                f"assert_integer: {lead}{t.name!r} must hold integers, got {t.dtype.base.name}",
+                loc=loc.caller(),
+            )
+        return no_op("statically_determined_was_integer")
+
+
+def assert_proper_iterable(values: Any) -> None:
+    """Checks that `values` is a sequence of tensors, not one tensor, array or string.
+
+    Raises:
+      TypeError: it is not.
+    """
+    if isinstance(values, (Tensor, np.ndarray, bytes, str)) or not hasattr(values, "__iter__"):
+        raise UsageError(
+            f"expected a list of tensors, got {type(values).__name__}", loc=loc.caller()
+        )
+
+
+__all__ = [
+    "assert_equal", "assert_greater", "assert_greater_equal", "assert_integer", "assert_less",
+    "assert_less_equal", "assert_near", "assert_negative", "assert_non_negative",
+    "assert_non_positive", "assert_none_equal", "assert_positive", "assert_proper_iterable",
+    "assert_rank", "assert_rank_at_least", "assert_rank_in", "assert_scalar", "assert_type",
+]  # fmt: skip
