@@ -2,15 +2,15 @@
 
 from staticgraph.ops import (
     activation, arithmetic, cast, comparison, constant, cumulative, decomposition, diagonal,
-    effects, fill, gather, identity, join, like, linalg, logical, losses, masking, matmul,
-    padding, random, reduce, scatter, segment, select, shape, slicing, softmax, sorting, space,
-    special, state, transcendental,
+    effects, fill, gather, identity, index, join, like, linalg, logical, losses, masking,
+    matmul, padding, random, reduce, scatter, segment, select, shape, slicing, softmax, sorting,
+    space, special, state, transcendental,
 )  # fmt: skip
 
 __all__ = [
     "activation", "arithmetic", "cast", "comparison", "constant", "cumulative", "decomposition",
-    "diagonal", "effects", "fill", "gather", "identity", "join", "like", "linalg", "logical",
-    "losses", "masking", "matmul", "padding", "random", "reduce", "scatter", "segment",
-    "select", "shape", "slicing", "softmax", "sorting", "space", "special", "state",
+    "diagonal", "effects", "fill", "gather", "identity", "index", "join", "like", "linalg",
+    "logical", "losses", "masking", "matmul", "padding", "random", "reduce", "scatter",
+    "segment", "select", "shape", "slicing", "softmax", "sorting", "space", "special", "state",
     "transcendental",
 ]  # fmt: skip
