@@ -1,0 +1,360 @@
+"""From the user's graph to a `Picture`.
+
+What a reader wants to see is less than what the graph holds, so that
+
+- a variable is one node: its storage, its plain reads and its first assignment;
+- a constant is a line in the node that takes it, unless it is big;
+- a name scope is a group, or, folded, one node that says how many operations it holds;
+- a level with too many members is cut into runs of consecutive operations.
+
+Folding never drops anything: every operation counted stands for itself or in something folded.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from typing import Any, Literal
+
+from staticgraph.errors import NameNotFoundError
+from staticgraph.ir.graph import Graph, Operation, Tensor
+from staticgraph.viz.folding import LIMIT, Atom, Scope, open_scopes, scope_tree
+from staticgraph.viz.picture import (
+    Group,
+    Item,
+    Link,
+    Picture,
+    array_text,
+    attribute_text,
+    type_bytes,
+    type_text,
+)
+from staticgraph.viz.style import EdgeKind, Kind
+
+INLINED_ELEMENTS = 64  # constants up to this size are a line in the node that takes them
+DRAWN_AT_MOST = 600  # nodes, whatever depth is asked for: beyond, layout takes minutes
+
+_GRADIENTS = re.compile(r"(^|/)gradients?(_\d+)?(/|$)")
+_OPTIMIZERS = re.compile(
+    r"(^|/)(GradientDescent|ProximalGradientDescent|Momentum|Adam|Adamax|AdamW|NAdam|RMSProp|Adagrad|"
+    r"AdagradDA|ProximalAdagrad|Adadelta|Ftrl)(_\d+)?(/|$)"
+)
+_AUTOMATIC = re.compile(r"^(Const|zeros|ones)(_\d+)?$")
+
+
+def picture_of_graph(
+    graph: Graph, *, fetches: Any = None, scope: str | None = None, depth: int | Literal["auto"] | None = "auto",
+    initializers: bool = False, title: str | None = None, limit: int = LIMIT,
+) -> Picture:  # fmt: skip
+    """Decide what of a graph is drawn.
+
+    Args:
+      fetches: tensors, operations or names: only what they need is drawn.
+      scope: only operations of this name scope; what they take from outside stays visible.
+      depth: scopes nested deeper are folded; "auto" folds until at most `limit` nodes remain;
+        None folds nothing (up to `DRAWN_AT_MOST` nodes).
+      initializers: draw the variables' first assignments too.
+
+    Raises:
+      NameNotFoundError: a fetch or scope that the graph does not hold.
+    """
+    wanted = _operations(graph, fetches)
+    ops = graph.get_operations() if fetches is None else _needed(wanted)
+    view = _View(ops, set(wanted) if fetches is not None else set(), initializers)
+    atoms = view.atoms()
+    if scope:
+        atoms = _inside(graph, atoms, view, scope.strip("/"))
+    return _draw(graph, atoms, view, depth, limit, title, scope, len(ops))
+
+
+def _operations(graph: Graph, fetches: Any) -> list[Operation]:
+    out: list[Operation] = []
+    stack = [fetches]
+    while stack:
+        f = stack.pop()
+        if f is None:
+            continue
+        if isinstance(f, (list, tuple, set)):
+            stack += list(f)
+        elif isinstance(f, dict):
+            stack += list(f.values())
+        else:
+            element = graph.as_graph_element(f)
+            out.append(element.op if isinstance(element, Tensor) else element)
+    return out
+
+
+def _needed(fetches: Iterable[Operation]) -> list[Operation]:
+    seen: set[Operation] = set()
+    stack = list(fetches)
+    while stack:
+        op = stack.pop()
+        if op not in seen:
+            seen.add(op)
+            stack += [t.op for t in op.inputs]
+            stack += op.control_inputs
+    return sorted(seen, key=lambda op: op.id)
+
+
+def writes(op: Operation) -> bool:
+    """True where the operation writes a variable."""
+    return op.record.effect == "state" and op.record.decompose is not None and bool(op.inputs)
+
+
+def _is_first_assignment(op: Operation) -> bool:
+    if op.type != "Assign":
+        return False
+    variable = op.inputs[0].op
+    return variable.type == "VariableV2" and op.name == f"{variable.name}/Assign"
+
+
+class _View:
+    """What of a list of operations is visible, and as what."""
+
+    def __init__(self, ops: Sequence[Operation], fetched: set[Operation], initializers: bool) -> None:
+        self.ops, self.fetched = ops, fetched
+        self.users: dict[Operation, list[Operation]] = {op: [] for op in ops}
+        for op in ops:
+            for source in [*(t.op for t in op.inputs), *op.control_inputs]:
+                if source in self.users:
+                    self.users[source].append(op)
+        self.reads = self._plain_reads()
+        fold = not initializers and not fetched
+        self.hidden = self._initialisation() if fold else set()
+        self.inlined = {
+            op for op in ops
+            if op.type == "Const" and op not in fetched and self.users[op] and not op.control_inputs
+            and op.attrs["value"].array.size <= INLINED_ELEMENTS
+        }  # fmt: skip
+        self.kinds = self._kinds()
+
+    def _plain_reads(self) -> dict[Operation, Operation]:
+        out = {}
+        for op in self.ops:
+            if op.type == "Identity" and not op.control_inputs and op not in self.fetched:
+                variable = op.inputs[0].op
+                if variable.type == "VariableV2" and op.name.startswith(f"{variable.name}/read"):
+                    out[op] = variable
+        return out
+
+    def _initialisation(self) -> set[Operation]:
+        hidden = {op for op in self.ops if _is_first_assignment(op)}
+        for op in self.ops:
+            controls = op.control_inputs
+            if op.type == "NoOp" and controls and all(c in hidden for c in controls):
+                hidden.add(op)
+        for op in reversed(self.ops):
+            users = self.users[op]
+            keep = op.type in ("VariableV2", "Placeholder") or not users
+            if not keep and all(u in hidden for u in users):
+                hidden.add(op)
+        return hidden
+
+    def _kinds(self) -> dict[Operation, Kind]:
+        kinds: dict[Operation, Kind] = {}
+        follows: set[Operation] = set()  # operations downstream of a gradient
+        for op in self.ops:
+            kind = kinds[op] = _kind(op)
+            if kind == "gradient" or any(t.op in follows for t in op.inputs):
+                follows.add(op)
+        for op in reversed(self.ops):  # scaling a gradient on its way to a write is part of the write
+            if kinds[op] == "operation" and op in follows and self.users[op]:
+                if all(kinds[u] == "update" for u in self.users[op]):
+                    kinds[op] = "update"
+        return kinds
+
+    def shown(self, op: Operation) -> Operation | None:
+        """The operation whose node stands for `op`; None where nothing does."""
+        op = self.reads.get(op, op)
+        return None if op in self.hidden or op in self.inlined or op not in self.users else op
+
+    def atoms(self) -> list[Atom]:
+        return [
+            Atom(op, op.name, self.kinds[op])
+            for op in self.ops
+            if op not in self.hidden and op not in self.inlined and op not in self.reads
+        ]
+
+    def details(self, op: Operation) -> tuple[str, ...]:
+        """One line for each constant that the node swallows."""
+        lines = []
+        if op.type == "Const":
+            lines.append(array_text(op.attrs["value"].array))
+        for name, t in zip(operand_names(op), op.inputs, strict=True):
+            if t.op in self.inlined:
+                base = t.op.name.rsplit("/", 1)[-1]
+                own = t.op.name.startswith(f"{op.name}/") or _AUTOMATIC.match(base)
+                lines.append(f"{name if own else base} = {array_text(t.op.attrs['value'].array)}")
+        if len(lines) > 5:
+            lines = [*lines[:4], f"… {len(lines) - 4} more constants"]
+        return tuple(lines)
+
+
+def _kind(op: Operation) -> Kind:
+    if op.type == "VariableV2":
+        return "variable"
+    if op.type.startswith("Placeholder"):
+        return "placeholder"
+    if op.type == "Const":
+        return "constant"
+    if writes(op):
+        return "update"
+    kind = kind_of_name(op.name)
+    return "random" if op.record.effect == "random" and kind == "operation" else kind
+
+
+def kind_of_name(name: str) -> Kind:
+    """What the scopes in a name say: made by an optimizer, by `gradients`, or by the user."""
+    if _OPTIMIZERS.search(name):
+        return "update"
+    return "gradient" if _GRADIENTS.search(name) else "operation"
+
+
+def operand_names(op: Operation) -> list[str]:
+    """A name for each input, lists opened."""
+    names: list[str] = []
+    extra = len(op.inputs) - len(op.record.operands)
+    for operand in op.record.operands:
+        key = operand.lstrip("@*")
+        names += [f"{key}[{i}]" for i in range(extra + 1)] if operand.startswith("*") else [key]
+    return names
+
+
+def _inside(graph: Graph, atoms: list[Atom], view: _View, scope: str) -> list[Atom]:
+    inner = {a.op for a in atoms if a.name == scope or a.name.startswith(f"{scope}/")}
+    if not inner:
+        tops = dict.fromkeys(op.name.split("/", 1)[0] for op in graph.get_operations() if "/" in op.name)
+        raise NameNotFoundError(
+            f"the graph holds no operations in a scope named {scope!r}",
+            hint="there are " + ", ".join(map(repr, list(tops)[:8])) if tops else None,
+        )
+    near = {view.shown(t.op) for op in inner for t in op.inputs}
+    return [a for a in atoms if a.op in inner or a.op in near]
+
+
+# ---------------------------------------------------------------- drawing
+def _draw(
+    graph: Graph, atoms: list[Atom], view: _View, depth: int | Literal["auto"] | None, limit: int,
+    title: str | None, scope: str | None, total: int,
+) -> Picture:  # fmt: skip
+    root = scope_tree(atoms)
+    opened, note = open_scopes(root, depth, limit, DRAWN_AT_MOST)
+    stands: dict[Operation, str] = {}
+    items: list[Item] = []
+    groups: list[Group] = []
+    stack: list[tuple[Atom | Scope, str]] = [(c, "") for c in reversed(root.children)]
+    while stack:
+        node, group = stack.pop()
+        if isinstance(node, Atom):
+            item = _item(node, view, group, len(items))
+            items.append(item)
+            stands[node.op] = item.id
+        elif node in opened:
+            key = f"g{len(groups)}"
+            groups.append(Group(key, node.label, group, node.kind(), f"{node.path}: {node.size} operations"))
+            stack += [(c, key) for c in reversed(node.children)]
+        else:
+            item = _folded(node, group, len(items))
+            items.append(item)
+            stands.update((a.op, item.id) for a in node.atoms())
+    links = _links(view, stands)
+    hidden = total - len(atoms)
+    what = f"{total} operations" if scope is None else f"{len(atoms)} operations in and next to {scope!r}"
+    shown = f"{what}, {len(items)} nodes"
+    folded = sum(1 for i in items if i.folded)
+    if folded:
+        shown += f" ({folded} folded)"
+    if hidden and scope is None:
+        shown += f"; {hidden} constants, reads and initialisers are part of other nodes"
+    del graph
+    return Picture(
+        tuple(items), tuple(links), tuple(groups), title or "", "\n".join(filter(None, (shown, note))), total
+    )
+
+
+def _item(atom: Atom, view: _View, group: str, k: int) -> Item:
+    op = atom.op
+    base = atom.relative
+    title = op.type
+    if op.type in ("VariableV2", "Placeholder"):
+        title, base = base, type_text(op.outputs[0].type)
+    elif op.type == "Const":
+        title = base
+        base = ""
+    elif base.lower() == op.type.lower():
+        base = ""
+    return Item(f"n{k}", atom.kind, title, base, view.details(op), _tooltip(op, view), group)
+
+
+def _tooltip(op: Operation, view: _View) -> str:
+    lines = [f"{op.name}  ({op.type})"]
+    lines += [f"gives {t.type.public()}" for t in op.outputs]
+    lines += [f"{k} = {attribute_text(v)}" for k, v in op.attrs.items() if not k.startswith("_")]
+    if op.device:
+        lines.append(f"device {op.device}")
+    if op.type == "VariableV2":
+        for u in view.users[op]:
+            if _is_first_assignment(u):
+                lines.append(f"starts as {u.inputs[1].op.type} {u.inputs[1].op.name}")
+    lines.append(f"{op.loc.file}:{op.loc.line}")
+    if op.loc.source:
+        lines.append(op.loc.source)
+    return "\n".join(lines)
+
+
+def _folded(node: Scope, group: str, k: int) -> Item:
+    counts = Counter(a.op.type for a in node.atoms())
+    variables = counts.get("VariableV2", 0)
+    details = []
+    if variables:
+        details.append(f"{variables} variable{'s' * (variables > 1)}")
+    if node.run:
+        details.append(", ".join(f"{n} {t}" for t, n in counts.most_common(3)))
+    tooltip = f"{node.path or node.label}: {node.size} operations\n" + "\n".join(
+        f"{n} × {t}" for t, n in counts.most_common(12)
+    )
+    return Item(
+        f"n{k}", node.kind(), node.label, f"{node.size} operations", tuple(details), tooltip, group, node.size
+    )
+
+
+def _links(view: _View, stands: dict[Operation, str]) -> list[Link]:
+    carried: dict[tuple[str, str, EdgeKind], dict[Tensor, None]] = {}
+    controls: dict[tuple[str, str], None] = {}
+    for op in view.ops:
+        target = stands.get(view.reads.get(op, op))
+        if target is None:
+            continue
+        for i, t in enumerate(op.inputs):
+            origin = view.shown(t.op)
+            source = None if origin is None else stands.get(origin)
+            if source is None or source == target:
+                continue
+            kind: EdgeKind = "data"
+            if i == 0 and writes(op):
+                kind = "update"
+            elif view.kinds[t.op] in ("gradient", "update") and view.kinds[t.op] != "variable":
+                kind = "gradient"
+            carried.setdefault((source, target, kind), {})[t] = None
+        for c in op.control_inputs:
+            origin = view.shown(c)
+            source = None if origin is None else stands.get(origin)
+            if source is not None and source != target:
+                controls[source, target] = None
+    links = []
+    for (source, target, kind), tensors in carried.items():
+        first = next(iter(tensors))
+        label = type_text(first.type) if len(tensors) == 1 else f"{len(tensors)} tensors"
+        tooltip = "\n".join(f"{t.name}  {t.type.public()}" for t in list(tensors)[:12])
+        if len(tensors) > 12:
+            tooltip += f"\n… {len(tensors) - 12} more"
+        size = sum(type_bytes(t.type) for t in tensors)
+        links.append(Link(source, target, label, kind, tooltip, size, kind == "update"))
+    joined = {(e.source, e.target) for e in links}
+    links += [
+        Link(a, b, "", "control", "runs before")
+        for a, b in controls
+        if (a, b) not in joined
+    ]
+    return links

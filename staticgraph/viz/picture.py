@@ -1,0 +1,182 @@
+"""`Picture`: what is to be drawn, before anybody decides how: nodes, edges, nested groups."""
+
+from __future__ import annotations
+
+import reprlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+
+from staticgraph.ir.types import ConstantArray, TensorType
+from staticgraph.viz.style import EdgeKind, Kind
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """A node.
+
+    Args:
+      title: the first line, set in bold.
+      name: the second line, smaller; empty where it would repeat the title.
+      details: further small lines (inlined constants).
+      group: the group it stands in; empty at the top.
+      folded: how many operations it stands for; 0 where it is one operation.
+      faded: it is computed again elsewhere (inlined into several kernels).
+    """
+
+    id: str
+    kind: Kind
+    title: str
+    name: str = ""
+    details: tuple[str, ...] = ()
+    tooltip: str = ""
+    group: str = ""
+    folded: int = 0
+    faded: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """An edge; `size` is the number of bytes it carries where that is known."""
+
+    source: str
+    target: str
+    label: str = ""
+    kind: EdgeKind = "data"
+    tooltip: str = ""
+    size: int = 0
+    writes: bool = False  # the arrow points at the source: the target writes into it
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """A box around nodes and other groups."""
+
+    id: str
+    label: str
+    parent: str = ""
+    kind: Kind = "operation"
+    tooltip: str = ""
+    form: str = ""
+
+
+@dataclass(frozen=True)
+class Picture:
+    """Nodes in an order that dot keeps, edges, groups, and a note about what was left out."""
+
+    items: tuple[Item, ...]
+    links: tuple[Link, ...]
+    groups: tuple[Group, ...] = ()
+    title: str = ""
+    note: str = ""
+    operations: int = 0
+    extra: Mapping[str, Any] = field(default_factory=dict)
+
+    def prefixed(self, prefix: str, label: str) -> Picture:
+        """The same picture inside one more group, its ids made unique by `prefix`."""
+        outer = Group(prefix, label)
+
+        def of(group: str) -> str:
+            return f"{prefix}.{group}" if group else prefix
+
+        return replace(
+            self,
+            items=tuple(replace(i, id=f"{prefix}.{i.id}", group=of(i.group)) for i in self.items),
+            links=tuple(
+                replace(e, source=f"{prefix}.{e.source}", target=f"{prefix}.{e.target}")
+                for e in self.links
+            ),
+            groups=(
+                outer,
+                *(replace(g, id=of(g.id), parent=of(g.parent)) for g in self.groups),
+            ),
+        )
+
+
+def beside(left: Picture, right: Picture, labels: tuple[str, str], title: str = "") -> Picture:
+    """Two pictures in one, each in a group of its own."""
+    a, b = left.prefixed("before", labels[0]), right.prefixed("after", labels[1])
+    return Picture(
+        a.items + b.items, a.links + b.links, a.groups + b.groups, title,
+        "; ".join(filter(None, (a.note, b.note))), a.operations,
+    )  # fmt: skip
+
+
+# ---------------------------------------------------------------- texts
+def type_text(type_: TensorType) -> str:
+    """Dtype and sizes as edges show them: ``f32 ?×784``, ``i64`` for a scalar."""
+    if type_.shape is None:
+        return f"{type_.dtype.short} …"
+    sizes = "×".join(_size(d) for d in type_.shape)
+    if not type_.shape:
+        return type_.dtype.short
+    return f"{type_.dtype.short} {sizes}" if len(type_.shape) > 1 else f"{type_.dtype.short} [{sizes}]"
+
+
+def _size(d: Any) -> str:
+    return str(d) if isinstance(d, int) else "?"
+
+
+def type_bytes(type_: TensorType) -> int:
+    """Bytes of a tensor, unknown sizes counted as 1."""
+    n = 1
+    for d in type_.shape or ():
+        n *= d if isinstance(d, int) else 1
+    return n * max(np.dtype(type_.dtype.np).itemsize if type_.dtype.np is not object else 8, 1)
+
+
+def array_text(array: np.ndarray, limit: int = 26) -> str:
+    """A short text for a constant: its value where that is short, else its type.
+
+    >>> array_text(np.float32(0.1)), array_text(np.arange(3)), array_text(np.zeros((20, 30)))
+    ('0.1', '[0, 1, 2]', '20×30 × 0.0')
+    """
+    if array.size <= 12:
+        text = _nested_text(array)
+        if len(text) <= limit:
+            return text
+    shape = "×".join(map(str, array.shape)) or "scalar"
+    first = array.ravel()[:1]
+    if array.size > 1 and array.dtype != object and bool((array == first[0]).all()):
+        return f"{shape} × {_number(first[0])}"
+    return f"{shape} {'string' if array.dtype == object else array.dtype.name}"
+
+
+def _nested_text(array: np.ndarray) -> str:
+    if array.ndim == 0:
+        return _number(array[()])
+    return "[" + ", ".join(_nested_text(np.asarray(a)) for a in array) + "]"
+
+
+def _number(value: Any) -> str:
+    if isinstance(value, (bytes, str)):
+        text = value.decode("utf-8", "replace") if isinstance(value, bytes) else value
+        return repr(text if len(text) <= 20 else text[:19] + "…")
+    if isinstance(value, (np.bool_, bool)):
+        return str(bool(value))
+    if isinstance(value, (int, np.integer)):
+        return str(int(value))
+    if isinstance(value, (float, np.floating)):
+        return np.format_float_positional(value, trim="0") if 1e-4 <= abs(value) < 1e6 or value == 0 else (
+            np.format_float_scientific(value, trim="-", exp_digits=1)
+        )
+    return str(value)
+
+
+_SHORT = reprlib.Repr()
+_SHORT.maxother = _SHORT.maxstring = 60
+
+
+def attribute_text(value: Any) -> str:
+    """An attribute's value on one short line."""
+    if isinstance(value, ConstantArray):
+        return array_text(value.array, 40)
+    if isinstance(value, tuple) and any(isinstance(v, ConstantArray) for v in value):
+        return "(" + ", ".join(attribute_text(v) for v in value[:4]) + ")"
+    if hasattr(value, "nodes") and hasattr(value, "params"):
+        return f"function of {len(value.nodes)} operations"
+    if hasattr(value, "short") and hasattr(value, "is_ref"):
+        return str(value.name)
+    return _SHORT.repr(value)
