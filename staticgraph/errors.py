@@ -149,6 +149,10 @@ class VerificationError(StaticGraphError):
     """A compiler pass broke an invariant of the IR; a defect of the package, not of the user."""
 
 
+class CompileError(StaticGraphError):
+    """Machine code could not be made or loaded; what went wrong inside is in `__cause__`."""
+
+
 class ParseError(StaticGraphError, ValueError):
     """IR text that does not follow the grammar."""
 
