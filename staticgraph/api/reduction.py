@@ -14,7 +14,7 @@ import numpy as np
 from staticgraph.api.framework import name_scope
 from staticgraph.errors import DtypeError, GraphError
 from staticgraph.ir import dtypes, loc
-from staticgraph.ir.build import constant, convert
+from staticgraph.ir.build import constant, convert, is_tensor_like
 from staticgraph.ir.op import lookup
 from staticgraph.ir.tensor import Tensor
 
@@ -43,19 +43,26 @@ def all_axes(x: Tensor) -> Tensor:
     return lookup("Range")(0, lookup("Rank")(x), 1, name="range")  # type: ignore[no-any-return]
 
 
+def _holds_tensors(value: Any) -> bool:
+    if isinstance(value, (list, tuple)):
+        return any(map(_holds_tensors, value))
+    return is_tensor_like(value)
+
+
 def _reduce(
     op: str, input_tensor: Any, axis: Any, keepdims: Any, name: str | None,
-    reduction_indices: Any, keep_dims: Any, dtype: Any = None,
+    reduction_indices: Any, keep_dims: Any,
 ) -> Tensor:  # fmt: skip
     axis = either("axis", axis, "reduction_indices", reduction_indices)
     keep = either("keepdims", keepdims, "keep_dims", keep_dims, False)
     if axis is None:
-        input_tensor = convert(input_tensor, dtype, "input")
-        axis = all_axes(input_tensor)
+        if isinstance(input_tensor, (list, tuple, np.ndarray, float)) and not _holds_tensors(input_tensor):
+            axis = constant(np.arange(np.ndim(input_tensor), dtype=np.int32))
+        else:
+            input_tensor = convert(input_tensor, name="input")
+            axis = all_axes(input_tensor)
     elif isinstance(axis, (tuple, np.ndarray)):
         axis = np.asarray(axis, np.int32).tolist()
-    if dtype is not None:
-        input_tensor = convert(input_tensor, dtype, "input")
     return lookup(op)(input_tensor, axis, keep_dims=bool(keep), name=name)  # type: ignore[no-any-return]
 
 
@@ -120,7 +127,7 @@ def reduce_all(
     reduction_indices: Any = None, keep_dims: Any = None,
 ) -> Tensor:  # fmt: skip
     """Whether all truth values over axes hold.  Arguments as of `reduce_sum`."""
-    return _reduce("All", input_tensor, axis, keepdims, name, reduction_indices, keep_dims, dtypes.bool_)
+    return _reduce("All", input_tensor, axis, keepdims, name, reduction_indices, keep_dims)
 
 
 def reduce_any(
@@ -128,7 +135,7 @@ def reduce_any(
     reduction_indices: Any = None, keep_dims: Any = None,
 ) -> Tensor:  # fmt: skip
     """Whether any truth value over axes holds.  Arguments as of `reduce_sum`."""
-    return _reduce("Any", input_tensor, axis, keepdims, name, reduction_indices, keep_dims, dtypes.bool_)
+    return _reduce("Any", input_tensor, axis, keepdims, name, reduction_indices, keep_dims)
 
 
 def reduce_logsumexp(
