@@ -344,7 +344,9 @@ def fold_sizes(op: Op, values: Sequence[np.ndarray | None], attrs: Mapping[str, 
         return None
     try:
         out = op.numpy(*values, **attrs)
-    except (TypeError, ZeroDivisionError):  # comparisons of sizes, division by nought
+    except (TypeError, ValueError, ArithmeticError, LookupError):
+        # Sizes do not compare, nought divides, nothing has no maximum, an index is out of range:
+        # the run will say so where it matters.
         return None
     return np.asarray(out, dtype=object)
 
