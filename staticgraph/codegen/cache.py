@@ -1,0 +1,447 @@
+"""Compiled kernels, in memory and on disk, found by what they are made of.
+
+An entry's name is a digest of the target and the source, so an entry is never out of date: what
+changes gets another name.  Entries are object code and will be executed, so the folder has to
+belong to the user and be closed to others; where it is not, the cache stays unused.  A digest in
+each file finds damage.  Nothing that goes wrong here can do more than cost time.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import stat
+import struct
+import sys
+import tempfile
+import threading
+import time
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from staticgraph.codegen import native
+from staticgraph.errors import CacheWarning, CompileError
+
+MAGIC = b"SGKERNEL"
+FORMAT = 1
+HEADER = struct.Struct("<8sIQ32s")  # magic, format, length, digest of the code
+LIMIT_BYTES = 256 << 20
+_TOUCH_SECONDS = 3600  # a file is marked as used at most this often
+_STALE_SECONDS = 3600  # temporary files of writers that died
+_SUFFIX = ".o"
+
+
+@dataclass(frozen=True)
+class CacheStats:
+    """What a cache folder holds."""
+
+    path: str | None
+    entries: int
+    bytes: int
+    limit_bytes: int
+
+
+def default_path() -> Path | None:
+    """The folder that the environment asks for, or None where it switches the cache off.
+
+    ``STATICGRAPH_CACHE`` names a folder; ``0``, ``off`` or nothing at all switch the cache off.
+    Without it, the platform's folder for caches is used.
+    """
+    chosen = os.environ.get("STATICGRAPH_CACHE")
+    if chosen is not None:
+        if chosen.strip().lower() in ("", "0", "off"):
+            return None
+        return Path(os.path.abspath(os.path.expanduser(chosen)))
+    try:
+        home = Path.home()
+    except RuntimeError:  # no HOME and no entry for the user
+        return None
+    if sys.platform == "win32":
+        base = Path(os.environ.get("LOCALAPPDATA") or home / "AppData" / "Local")
+    elif sys.platform == "darwin":
+        base = home / "Library" / "Caches"
+    else:
+        base = Path(os.environ.get("XDG_CACHE_HOME") or home / ".cache")
+    return base / "staticgraph" if base.is_absolute() else None
+
+
+def entry_key(source: str) -> str:
+    """The name of a source's object code on this target."""
+    digest = hashlib.blake2b(native.target_key().encode(), digest_size=20)
+    digest.update(b"\0" + source.encode())
+    return digest.hexdigest()
+
+
+class KernelCache:
+    """Object code on disk.
+
+    Safe for many threads and processes at once: entries are written whole or not at all, and two
+    writers of one entry write the same thing.
+
+    Args:
+      path: the folder; by default the one of `default_path`.  It is made when first written to.
+      limit_bytes: where the least recently used entries begin to be dropped.
+    """
+
+    def __init__(self, path: str | os.PathLike[str] | None = None, limit_bytes: int = LIMIT_BYTES) -> None:
+        self.path = Path(path).absolute() if path is not None else default_path()
+        self.limit_bytes = limit_bytes
+        self._lock = threading.Lock()
+        self._checked = False
+        self._usable = self.path is not None
+        self._size: int | None = None  # an estimate; other processes write too
+        self._evicting: threading.Thread | None = None
+
+    def get(self, key: str) -> bytes | None:
+        """Return the code stored under a key, or None if there is none or it is damaged."""
+        if not self._ready(create=False):
+            return None
+        file = self._file(key)
+        try:
+            with open(file, "rb") as f:
+                data = f.read()
+                changed = os.fstat(f.fileno()).st_mtime
+        except OSError:
+            return None
+        code = _unpack(data)
+        if code is None:
+            with contextlib.suppress(OSError):
+                os.unlink(file)
+        elif abs(time.time() - changed) > _TOUCH_SECONDS:
+            with contextlib.suppress(OSError):
+                os.utime(file)
+        return code
+
+    def put(self, key: str, code: bytes) -> None:
+        """Store code under a key; a failure warns once and leaves the cache unused from then on."""
+        if not self._ready(create=True):
+            return
+        file = self._file(key)
+        data = HEADER.pack(MAGIC, FORMAT, len(code), _digest(code)) + code
+        try:
+            _write(file, data)
+        except OSError as e:
+            self._give_up(f"cannot be written: {e.strerror or e}")
+            return
+        self._grown(len(data))
+
+    def stats(self) -> CacheStats:
+        """Count the entries on disk."""
+        files = self._entries() if self._ready(create=False) else []
+        path = str(self.path) if self.path is not None else None
+        return CacheStats(path, len(files), sum(size for _, size, _ in files), self.limit_bytes)
+
+    def clear(self) -> None:
+        """Delete every entry."""
+        if self._ready(create=False):
+            for _, _, file in self._entries():
+                with contextlib.suppress(OSError):
+                    os.unlink(file)
+        self._size = None
+
+    def wait(self) -> None:
+        """Wait until a clean-up that runs in the background is done."""
+        thread = self._evicting
+        if thread is not None:
+            thread.join()
+
+    # ---- the folder
+
+    def _file(self, key: str) -> str:
+        return os.path.join(str(self.path), key + _SUFFIX)
+
+    def _ready(self, create: bool) -> bool:
+        """Whether the folder may be used; it is checked once, and made if `create` is set."""
+        if self._checked or not self._usable:
+            return self._usable
+        with self._lock:
+            if self._checked or not self._usable:
+                return self._usable
+            assert self.path is not None
+            try:
+                if create:
+                    _make_private(self.path)
+                elif not os.path.lexists(self.path):
+                    return False
+                reason = unsafe(self.path)
+            except OSError as e:
+                reason = f"cannot be used: {e.strerror or e}"
+            if reason is not None:
+                self._usable = False
+            else:
+                self._checked = True
+        if reason is not None:
+            self._warn(reason)
+        return self._usable
+
+    def _give_up(self, reason: str) -> None:
+        with self._lock:
+            first, self._usable = self._usable, False
+        if first:
+            self._warn(reason)
+
+    def _warn(self, reason: str) -> None:
+        warnings.warn(
+            f"kernel cache {self.path} {reason}; kernels are compiled anew in each process",
+            CacheWarning,
+            stacklevel=2,
+        )
+
+    # ---- the limit
+
+    def _entries(self) -> list[tuple[float, int, str]]:
+        """Time of last use, size and path of each entry; abandoned temporary files are deleted."""
+        found = []
+        now = time.time()
+        try:
+            with os.scandir(str(self.path)) as files:
+                for file in files:
+                    try:
+                        info = file.stat(follow_symlinks=False)
+                    except OSError:  # deleted by another process
+                        continue
+                    if not stat.S_ISREG(info.st_mode):
+                        continue
+                    if file.name.endswith(_SUFFIX):
+                        found.append((info.st_mtime, info.st_size, file.path))
+                    elif file.name.endswith(".tmp") and now - info.st_mtime > _STALE_SECONDS:
+                        with contextlib.suppress(OSError):
+                            os.unlink(file.path)
+        except OSError:
+            pass
+        return found
+
+    def _grown(self, size: int) -> None:
+        """Note a new entry, and start a clean-up if the folder has outgrown its limit."""
+        with self._lock:
+            if self._size is None:
+                self._size = sum(size for _, size, _ in self._entries())
+            else:
+                self._size += size
+            busy = self._evicting is not None and self._evicting.is_alive()
+            if self._size <= self.limit_bytes or busy:
+                return
+            self._evicting = threading.Thread(target=self._evict, name="staticgraph-cache", daemon=True)
+            try:
+                self._evicting.start()
+            except RuntimeError:  # the interpreter is shutting down
+                self._evicting = None
+
+    def _evict(self) -> None:
+        """Drop the least recently used entries until a tenth of the limit is free."""
+        entries = sorted(self._entries())
+        total = sum(size for _, size, _ in entries)
+        for _, size, file in entries:
+            if total <= self.limit_bytes * 0.9:
+                break
+            with contextlib.suppress(OSError):
+                os.unlink(file)
+            total -= size
+        with self._lock:
+            self._size = total
+
+
+def _digest(code: bytes) -> bytes:
+    return hashlib.blake2b(code, digest_size=32).digest()
+
+
+def _unpack(data: bytes) -> bytes | None:
+    """The code in an entry, or None if the entry is not exactly as it was written."""
+    if len(data) < HEADER.size:
+        return None
+    magic, version, length, digest = HEADER.unpack_from(data)
+    code = data[HEADER.size :]
+    if magic != MAGIC or version != FORMAT or length != len(code) or digest != _digest(code):
+        return None
+    return code
+
+
+def _write(file: str, data: bytes) -> None:
+    """Write a file that only the user can read; others see it whole or not at all."""
+    handle, temporary = tempfile.mkstemp(suffix=".tmp", dir=os.path.dirname(file))  # mode 0600
+    try:
+        with os.fdopen(handle, "wb") as f:
+            f.write(data)
+        os.replace(temporary, file)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            os.unlink(temporary)
+        raise
+
+
+def _make_private(path: Path) -> None:
+    """Make a folder and its missing parents, closed to others."""
+    missing = []
+    while not os.path.lexists(path):
+        missing.append(path)
+        path = path.parent
+    for folder in reversed(missing):
+        with contextlib.suppress(FileExistsError):  # another process was faster
+            os.mkdir(folder, 0o700)
+
+
+def unsafe(path: Path) -> str | None:
+    """Why code from a folder must not be trusted, or None if nobody else can change it.
+
+    The folder has to be the user's and closed to writing by others.  So has each folder above
+    it, except those of the system administrator and shared ones where only owners can rename
+    (``/tmp``).  A symbolic link is judged by the folder it leads to and those it passes through.
+    """
+    if not hasattr(os, "getuid"):  # no such permissions on this platform
+        return None if path.is_dir() else "is not a folder"
+    me = os.getuid()
+    seen: set[str] = set()
+    todo = [os.path.abspath(path)]
+    while todo:
+        at = todo.pop()
+        if at in seen:
+            continue
+        seen.add(at)
+        info = os.lstat(at)
+        if info.st_uid not in (me, 0):
+            return f"is not safe: {at} belongs to another user"
+        if stat.S_ISLNK(info.st_mode):
+            todo.append(os.path.abspath(os.path.join(os.path.dirname(at), os.readlink(at))))
+        elif not stat.S_ISDIR(info.st_mode):
+            return f"is not safe: {at} is not a folder"
+        elif info.st_mode & 0o022 and not info.st_mode & stat.S_ISVTX:
+            return f"is not safe: others can write to {at}"
+        if os.path.dirname(at) != at:
+            todo.append(os.path.dirname(at))
+    info = os.stat(path)
+    if info.st_uid != me:
+        return "is not safe: it belongs to another user"
+    if info.st_mode & 0o022:
+        return "is not safe: others can write to it"
+    return None
+
+
+# ---- kernels of this process
+
+_lock = threading.Lock()
+_addresses: dict[str, int] = {}
+_building: dict[str, threading.Event] = {}
+_caches: dict[Path | None, KernelCache] = {}
+_compiled = 0
+_loaded = 0
+on_compile: list[Callable[[str, bytes], None]] = []
+"""Called with each source that was compiled and its object code, in the thread that asked."""
+
+
+def disk_cache() -> KernelCache:
+    """The cache that the environment asks for now."""
+    path = default_path()
+    with _lock:
+        if path not in _caches:
+            _caches[path] = KernelCache(path)
+        return _caches[path]
+
+
+def compiled_count() -> int:
+    """How many kernels this process has compiled."""
+    return _compiled
+
+
+def loaded_count() -> int:
+    """How many kernels this process has taken from disk."""
+    return _loaded
+
+
+def kernel_address(source: str) -> int:
+    """Return the address of the native function for a kernel's source; see `kernel_addresses`."""
+    return kernel_addresses([source])[0]
+
+
+def kernel_addresses(sources: Sequence[str]) -> list[int]:
+    """Return the addresses of the native functions for Numba sources.
+
+    A source is looked for in this process, then on disk, and compiled only if it is in neither.
+    Threads that ask for one source at the same time compile it once.
+
+    Raises:
+      CompileError: a source could not be compiled.
+    """
+    return addresses(sources, lambda missing: native.compile_many(missing))
+
+
+def addresses(
+    sources: Sequence[str], build: Callable[[dict[str, str]], dict[str, bytes]]
+) -> list[int]:
+    """Return the addresses of functions, built where they are in neither memory nor disk.
+
+    Args:
+      sources: a text for each function, which decides what it does.
+      build: object code for each symbol of a dict from symbol to source.
+    """
+    symbols = [symbol_of(source) for source in sources]
+    wanted = dict(zip(symbols, sources, strict=True))
+    while True:
+        mine, others = _claim(wanted)
+        if mine:
+            try:
+                _obtain(mine, build)
+            finally:
+                _release(mine)
+        for event in others:
+            event.wait()
+        try:
+            return [_addresses[symbol] for symbol in symbols]
+        except KeyError:  # another thread's attempt failed: try here, to raise its error here
+            continue
+
+
+def symbol_of(source: str) -> str:
+    """The name that the function of a source has in object code."""
+    return "sg_" + entry_key(source)
+
+
+def _claim(wanted: dict[str, str]) -> tuple[dict[str, str], list[threading.Event]]:
+    """Split symbols that have no address into those this thread builds and those others do."""
+    mine, others = {}, []
+    with _lock:
+        for symbol, source in wanted.items():
+            if symbol in _addresses:
+                continue
+            if symbol in _building:
+                others.append(_building[symbol])
+            else:
+                _building[symbol] = threading.Event()
+                mine[symbol] = source
+    return mine, others
+
+
+def _release(mine: dict[str, str]) -> None:
+    with _lock:
+        for symbol in mine:
+            _building.pop(symbol).set()
+
+
+def _obtain(mine: dict[str, str], build: Callable[[dict[str, str]], dict[str, bytes]]) -> None:
+    """Load from disk what is there, and build, store and load the rest."""
+    global _compiled, _loaded
+    disk = disk_cache()
+    missing = {}
+    for symbol, source in mine.items():
+        code = disk.get(symbol)
+        if code is not None:
+            try:
+                _addresses[symbol] = native.load_object(code, symbol)
+                with _lock:
+                    _loaded += 1
+                continue
+            except CompileError:  # made by a process that had other libraries
+                pass
+        missing[symbol] = source
+    if not missing:
+        return
+    codes = build(missing)
+    with _lock:
+        _compiled += len(codes)
+    for symbol, code in codes.items():
+        _addresses[symbol] = native.load_object(code, symbol)
+        disk.put(symbol, code)
+        for observe in list(on_compile):
+            observe(missing[symbol], code)

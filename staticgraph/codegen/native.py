@@ -1,0 +1,292 @@
+"""Machine code for the CPU: Numba source to object code, and object code to an address.
+
+The two halves are separate on purpose.  Compiling needs Numba, which takes a third of a second to
+import; loading needs `llvmlite.binding` alone.  A process whose kernels are all on disk never
+imports Numba, so nothing at the top of this module may do so.
+
+Numba's own finishing step is left out.  It would optimise each function twice and wrap it for
+Python; here its unoptimised module gets one plain entry ``int64 symbol(int64*, int64, int64)``,
+one run of LLVM's pipeline, and becomes an object file that holds this one public symbol.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import struct
+import threading
+from functools import cache
+from typing import Any
+
+import llvmlite.binding as llvm  # type: ignore[import-untyped]  # llvmlite ships no stubs
+
+from staticgraph.errors import CompileError
+
+CODEGEN_VERSION = 1  # raise when the same source should give other code
+
+# What object code may call: the C library, and what LLVM lowers half precision and wide integers to.
+ALLOWED_SYMBOLS = frozenset(
+    "fma fmaf fmod fmodf memcpy memmove memset bzero __bzero "
+    "exp expf exp2 exp2f log logf log2 log2f log10 log10f pow powf sin sinf cos cosf "
+    "sqrt sqrtf floor floorf ceil ceilf trunc truncf rint rintf round roundf "
+    "roundeven roundevenf copysign copysignf "
+    "__extendhfsf2 __truncsfhf2 __truncdfhf2 __gnu_h2f_ieee __gnu_f2h_ieee "
+    "__divti3 __modti3 __udivti3 __umodti3 __multi3".split()
+)
+# Settings of Numba and LLVM that change code for equal source.
+_SETTINGS = ("NUMBA_CPU_NAME", "NUMBA_CPU_FEATURES", "NUMBA_ENABLE_AVX", "NUMBA_OPT")
+
+_lock = threading.RLock()
+_engine: Any = None
+_loaded: dict[str, int] = {}
+
+
+# ---- target
+
+
+@cache
+def _initialize() -> None:
+    try:
+        llvm.initialize()  # needed before llvmlite 0.45, an error after
+    except RuntimeError:
+        pass
+    llvm.initialize_native_target()
+    llvm.initialize_native_asmprinter()
+
+
+def cpu() -> tuple[str, str, str]:
+    """Return the triple, CPU name and features that code is made for."""
+    return _cpu(tuple(os.environ.get(k, "") for k in _SETTINGS))
+
+
+@cache
+def _cpu(settings: tuple[str, ...]) -> tuple[str, str, str]:
+    name, wanted, avx, _ = settings
+    if not name or name == "host":
+        name = str(llvm.get_host_cpu_name())
+    if wanted or settings[0]:
+        return llvm.get_process_triple(), name, wanted
+    try:
+        features = llvm.get_host_cpu_features()
+    except RuntimeError:  # not known on this platform
+        return llvm.get_process_triple(), name, ""
+    if avx == "0":
+        features.update({k: False for k in features if k.startswith("avx")})
+    return llvm.get_process_triple(), name, str(features.flatten())
+
+
+def target_key() -> str:
+    """Everything that object code depends on besides its source."""
+    return _target_key(tuple(os.environ.get(k, "") for k in _SETTINGS))
+
+
+@cache
+def _target_key(settings: tuple[str, ...]) -> str:
+    from importlib.metadata import version
+
+    parts = [f"codegen {CODEGEN_VERSION}", _own_code()]
+    parts += [f"{name} {version(name)}" for name in ("numba", "llvmlite")]
+    parts += _cpu(settings)
+    return "\n".join([*parts, f"opt {settings[3]}"])
+
+
+def _own_code() -> str:
+    """A digest of the files that kernels are made of, so that a changed intrinsic is a new key."""
+    here = os.path.dirname(os.path.abspath(__file__))
+    digest = hashlib.blake2b(digest_size=16)
+    for name in sorted(os.listdir(here)):
+        if name.endswith(".py") and name.startswith(("vector_math", "intrinsics", "scalar_", "native")):
+            with open(os.path.join(here, name), "rb") as f:
+                digest.update(f.read())
+    return digest.hexdigest()
+
+
+def target_machine() -> Any:
+    """A fresh LLVM target machine; machines are not shared between threads."""
+    _initialize()
+    triple, name, features = cpu()
+    target = llvm.Target.from_triple(triple)
+    reloc = "static" if target.name.startswith("x86") else "default"
+    return target.create_target_machine(
+        cpu=name, features=features, opt=3, reloc=reloc, codemodel="jitdefault", jit=True
+    )
+
+
+# ---- compiling
+
+
+def compile_kernel(source: str, symbol: str) -> bytes:
+    """Compile Numba source that defines ``kernel(args, lo, hi)``.
+
+    Args:
+      source: the text; it sees `NUMBA_FUNCTIONS`, `SCALAR_FUNCTIONS` and `np`.
+      symbol: the name the object code shall define.
+
+    Returns:
+      Relocatable object code; the same bytes for the same arguments on one target.
+
+    Raises:
+      CompileError: the source cannot be compiled, or needs a symbol that would not be there.
+    """
+    try:
+        return _compile(source, symbol)
+    except CompileError:
+        raise
+    except Exception as e:  # Numba raises many types; its texts mean nothing to a user
+        raise CompileError(f"kernel {symbol} could not be compiled") from e
+
+
+def _compile(source: str, symbol: str) -> bytes:
+    from numba.core.compiler_lock import global_compiler_lock
+
+    with global_compiler_lock:
+        module, body = _numba_module(source)
+        entry = llvm.parse_assembly(_ENTRY.format(symbol=symbol, body=body))
+        module.link_in(entry)
+        return emit(module, symbol)
+
+
+_ENTRY = """
+declare i32 @"{body}"(ptr, ptr, ptr, i64, i64)
+define i64 @"{symbol}"(ptr %args, i64 %lo, i64 %hi) {{
+  %result = alloca i64
+  %raised = alloca ptr
+  store i64 0, ptr %result
+  %status = call i32 @"{body}"(ptr %result, ptr %raised, ptr %args, i64 %lo, i64 %hi)
+  %value = load i64, ptr %result
+  %bad = icmp ne i32 %status, 0
+  %out = select i1 %bad, i64 -1, i64 %value
+  ret i64 %out
+}}
+"""
+
+
+def _numba_module(source: str) -> tuple[Any, str]:
+    """Lower source through Numba, up to an LLVM module that nothing has optimised."""
+    import numpy as np
+    from numba import types
+    from numba.core import compiler, registry
+
+    from staticgraph.codegen.intrinsics import NUMBA_FUNCTIONS
+    from staticgraph.codegen.scalar_intrinsics import SCALAR_FUNCTIONS
+
+    namespace: dict[str, Any] = {**NUMBA_FUNCTIONS, **SCALAR_FUNCTIONS, "np": np}
+    exec(compile(source, "<kernel>", "exec"), namespace)
+    target = registry.cpu_target
+    flags = compiler.Flags()
+    target.options.parse_as_flags(
+        flags, {"nopython": True, "fastmath": {"contract"}, "error_model": "numpy"}
+    )
+    flags.no_compile = True
+    flags.no_cpython_wrapper = True
+    flags.no_cfunc_wrapper = True
+    flags.enable_pyobject = False
+    flags.nrt = False
+    signature = (types.CPointer(types.int64), types.int64, types.int64)
+    typing, context = target.typing_context, target.target_context
+    result = compiler.compile_extra(
+        typing, context, namespace["kernel"], signature, types.int64, flags, {}
+    )
+    library = result.library
+    module = library._final_module.clone()
+    for other in library._linking_libraries:
+        module.link_in(other._get_module_for_linking(), preserve=True)
+    return module, result.fndesc.llvm_func_name
+
+
+def emit(module: Any, symbol: str) -> bytes:
+    """Optimise a module whose only public function is `symbol`, and emit its object code.
+
+    The module is changed.  Everything but `symbol` becomes private, is inlined or dropped.
+
+    Raises:
+      CompileError: the code calls something outside `ALLOWED_SYMBOLS`.
+    """
+    machine = target_machine()
+    module.name = symbol
+    module.triple, module.data_layout = machine.triple, str(machine.target_data)
+    serial = 0
+    for value in [*module.functions, *module.global_variables]:
+        if value.is_declaration or value.name == symbol:
+            continue
+        serial += 1
+        value.linkage = "internal"
+        value.name = f"part{serial}"
+        if value.is_function:
+            value.add_function_attribute("alwaysinline")
+    tuning = llvm.create_pipeline_tuning_options(speed_level=3)
+    tuning.loop_vectorization = tuning.slp_vectorization = True
+    builder = llvm.create_pass_builder(machine, tuning)
+    builder.getModulePassManager().run(module, builder)
+    module.verify()
+    code = bytes(machine.emit_object(module))
+    foreign = sorted(undefined_symbols(code, module) - ALLOWED_SYMBOLS)
+    if foreign:
+        raise CompileError(f"kernel {symbol} needs symbols that are not there: {', '.join(foreign)}")
+    return code
+
+
+def undefined_symbols(code: bytes, module: Any = None) -> set[str]:
+    """The symbols that object code needs from outside.
+
+    They are read from the symbol table of 64-bit ELF files.  For other formats the declarations
+    of the module stand in, without the calls that LLVM adds while it lowers intrinsics.
+    """
+    if code[:6] != b"\x7fELF\x02\x01":
+        functions = module.functions if module is not None else ()
+        return {f.name for f in functions if f.is_declaration and not f.name.startswith("llvm.")}
+    (sections,) = struct.unpack_from("<Q", code, 0x28)
+    size, count = struct.unpack_from("<HH", code, 0x3A)
+    names = set()
+    for i in range(count):
+        _, kind, _, _, at, length, link, _, _, entry = struct.unpack_from(
+            "<IIQQQQIIQQ", code, sections + i * size
+        )
+        if kind != 2:  # SHT_SYMTAB
+            continue
+        (strings,) = struct.unpack_from("<Q", code, sections + link * size + 0x18)
+        for j in range(1, length // entry):
+            name, _, _, section = struct.unpack_from("<IBBH", code, at + j * entry)
+            if section == 0 and name:
+                start = strings + name
+                names.add(code[start : code.index(b"\0", start)].decode())
+    return names
+
+
+# ---- loading
+
+
+def load_object(code: bytes, symbol: str) -> int:
+    """Load object code into this process and return the address of `symbol`.
+
+    Loading a symbol again returns the first address: one name stands for one content.  Code stays
+    for the life of the process, since plans hold bare addresses.
+
+    Raises:
+      CompileError: the code does not load or does not hold the symbol.
+    """
+    global _engine
+    with _lock:
+        if symbol in _loaded:
+            return _loaded[symbol]
+        _initialize()
+        for name in undefined_symbols(code):
+            if not llvm.address_of_symbol(name):  # LLVM would end the process
+                raise CompileError(f"object code of {symbol} needs {name}, which is not there")
+        if _engine is None:
+            _engine = llvm.create_mcjit_compiler(llvm.parse_assembly(""), target_machine())
+        try:
+            _engine.add_object_file(llvm.ObjectFileRef.from_data(code))
+            _engine.finalize_object()
+            address = int(_engine.get_function_address(symbol))
+        except RuntimeError as e:
+            raise CompileError(f"object code of {symbol} does not load") from e
+        if not address:
+            raise CompileError(f"object code holds no {symbol}")
+        _loaded[symbol] = address
+        return address
+
+
+def compile_many(sources: dict[str, str]) -> dict[str, bytes]:
+    """Compile kernels; the keys of both dicts are the symbols."""
+    return {symbol: compile_kernel(source, symbol) for symbol, source in sources.items()}
