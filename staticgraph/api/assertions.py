@@ -43,7 +43,8 @@ def _pair(x: Any, y: Any) -> tuple[Tensor, Tensor]:
 
 
 def _check(
-    name: str, sign: str, condition: Tensor, known: Callable[..., Any], tensors: Sequence[tuple[str, Tensor]],
+    name: str, sign: str, condition: Tensor, known: Callable[..., Any],
+    tensors: Sequence[tuple[str, Tensor]],
     data: Sequence[Any] | None, summarize: int | None, message: str | None,
 ) -> Operation:  # fmt: skip
     values = [_value(t) for _, t in tensors]
@@ -111,8 +112,8 @@ def _sign(name: str, sign: str, op: str, known: Callable[..., Any]) -> Any:
             a = convert(x, name="x")
             zero = convert(a.dtype.np.type(0))
             return _check(
-                check.__name__, f"x {sign} 0", lookup(op)(a, zero), lambda v: known(v, 0), [("x", a)],
-                data, summarize, message,
+                check.__name__, f"x {sign} 0", lookup(op)(a, zero), lambda v: known(v, 0),
+                [("x", a)],                 data, summarize, message,
             )  # fmt: skip
 
     check.__name__ = check.__qualname__ = name
@@ -141,7 +142,7 @@ def assert_near(
     """
     with name_scope(name, "assert_near", [x, y]):
         a, b = _pair(x, y)
-        eps = 10 * float(ml_dtypes.finfo(a.dtype.np).eps)
+        eps = 10 * float(ml_dtypes.finfo(a.dtype.np).eps)  # type: ignore[no-untyped-call]
         relative = convert(eps if rtol is None else rtol, a.dtype.base, "rtol")
         absolute = convert(eps if atol is None else atol, a.dtype.base, "atol")
         bound = absolute + relative * abs(b)
@@ -242,11 +243,12 @@ def assert_rank_in(
         wanted = [convert(r, dtypes.int32, "rank") for r in ranks]
         values = [_value(r) for r in wanted]
         if x.type.shape is not None and all(v is not None for v in values):
+            lead = f"{message}. " if message else ""
             have, allowed = len(x.type.shape), [int(v) for v in values if v is not None]
             if have in allowed:
                 return no_op("static_checks_determined_all_ok")
             raise ShapeError(
-                f"assert_rank_in: {message + '. ' if message else ''}the rank must be one of {allowed}, got {have}",
+                f"assert_rank_in: {lead}the rank must be one of {allowed}, got {have}",
                 loc=loc.caller(), operands=(f"x: {x.describe()}",),
             )  # fmt: skip
         rank = lookup("Rank")(x)

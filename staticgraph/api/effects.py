@@ -6,7 +6,6 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
-
 from staticgraph.api.framework import control_dependencies, group, name_scope
 from staticgraph.errors import UsageError
 from staticgraph.ir import dtypes, loc
@@ -67,9 +66,12 @@ def print(*inputs: Any, **kwargs: Any) -> Operation:  # noqa: A001
     pieces = [_template(x, tensors, nested=False) for x in inputs]
     with name_scope(name, "PrintV2", tensors) as scope:
         return lookup("PrintV2")(  # type: ignore[no-any-return]
-            tensors, template=sep.join(pieces), output_stream=_stream(stream),
+            tensors, template=tuple(sep.join(pieces).split(_HOLE)), output_stream=_stream(stream),
             summarize=-1 if summarize is None else summarize, end=end, name=scope,
         )  # fmt: skip
+
+
+_HOLE = "\0"  # not in any text that people print
 
 
 def _stream(stream: Any) -> str:
@@ -88,10 +90,10 @@ def _stream(stream: Any) -> str:
 
 
 def _template(x: Any, tensors: list[Tensor], nested: bool) -> str:
-    """Text with ``{}`` for each tensor, which is appended to `tensors`."""
+    """Text with a hole for each tensor, which is appended to `tensors`."""
     if is_tensor_like(x):
         tensors.append(convert(x))
-        return "{}"
+        return _HOLE
     if isinstance(x, dict):
         keys = sorted(x)
         cells = [f"{_template(k, tensors, True)}: {_template(x[k], tensors, True)}" for k in keys]
@@ -123,11 +125,11 @@ def Assert(  # noqa: N802
     >>> tf.Assert(x > 0, [x]).type
     'Assert'
     """
-    with name_scope(name, "Assert", [condition, *data]) as scope:
+    with name_scope(name, "Assert", [condition, *data]):
         items = [convert(d, name=f"data_{i}") for i, d in enumerate(data)]
         return lookup("Assert")(  # type: ignore[no-any-return]
             convert(condition, dtypes.bool_, "condition"), items,
-            summarize=3 if summarize is None else summarize, name=scope + "Assert",
+            summarize=3 if summarize is None else summarize, name="Assert",
         )  # fmt: skip
 
 
@@ -171,7 +173,8 @@ def add_check_numerics_ops() -> Operation:
 
 # ---------------------------------------------------------------- Python functions
 def py_func(
-    func: Callable[..., Any], inp: Sequence[Any], Tout: Any, stateful: bool = True, name: str | None = None  # noqa: N803
+    func: Callable[..., Any], inp: Sequence[Any], Tout: Any, stateful: bool = True,  # noqa: N803
+    name: str | None = None,
 ) -> Any:  # fmt: skip
     """Tensors that a Python function computes from arrays, at every run.
 

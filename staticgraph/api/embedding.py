@@ -41,7 +41,8 @@ def embedding_lookup(
         raise ShapeError("embedding_lookup: params must not be empty", loc=loc.caller())
     if partition_strategy not in ("mod", "div"):
         raise ShapeError(
-            f"embedding_lookup: partition_strategy must be 'mod' or 'div', got {partition_strategy!r}",
+            "embedding_lookup: partition_strategy must be 'mod' or 'div', "
+            f"got {partition_strategy!r}",
             loc=loc.caller(),
         )
     with name_scope(name, "embedding_lookup", [*tables, ids]) as scope:

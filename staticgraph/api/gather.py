@@ -27,7 +27,8 @@ def gather(
       batch_dims: how many leading axes of both run together.
 
     Returns:
-      A tensor of shape ``params.shape[:axis] + indices.shape[batch_dims:] + params.shape[axis+1:]``.
+      A tensor of shape
+      ``params.shape[:axis] + indices.shape[batch_dims:] + params.shape[axis + 1:]``.
 
     Raises:
       ValueError: the axis does not exist.  An index out of range fails the run.
@@ -218,7 +219,8 @@ def boolean_mask(
             for d, e in zip(t[a:], m, strict=False):
                 if isinstance(d, int) and isinstance(e, int) and d != e:
                     raise ShapeError(
-                        f"boolean_mask: the tensor has size {d} where the mask has {e}", loc=loc.caller(),
+                        f"boolean_mask: the tensor has size {d} where the mask has {e}",
+                        loc=loc.caller(),
                         operands=(f"tensor: {tensor.describe()}", f"mask: {mask.describe()}"),
                     )  # fmt: skip
             if a + len(m) > len(t):
@@ -313,7 +315,7 @@ def _segments(op: str) -> Any:
         return lookup(op)(data, segment_ids, name=name)  # type: ignore[no-any-return]
 
     call.__name__ = call.__qualname__ = "segment_" + op[7:].lower()
-    call.__doc__ = f"""The {op[7:].lower()} of rows that share an id; `segment_ids` is a sorted vector.
+    call.__doc__ = f"""The {op[7:].lower()} of rows that share an id in a sorted vector.
 
     Raises:
       ValueError: shapes do not fit.  Ids that are not sorted fail the run.

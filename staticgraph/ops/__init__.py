@@ -3,14 +3,14 @@
 from staticgraph.ops import (
     activation, arithmetic, cast, comparison, constant, cumulative, decomposition, diagonal,
     effects, fill, gather, identity, index, join, like, linalg, logical, losses, masking,
-    matmul, padding, random, reduce, scatter, segment, select, shape, slicing, softmax, sorting,
-    space, special, state, transcendental,
+    matmul, padding, random, reduce, scatter, scatter_points, segment, select, shape, slicing,
+    softmax, sorting, space, special, state, transcendental,
 )  # fmt: skip
 
 __all__ = [
     "activation", "arithmetic", "cast", "comparison", "constant", "cumulative", "decomposition",
     "diagonal", "effects", "fill", "gather", "identity", "index", "join", "like", "linalg",
     "logical", "losses", "masking", "matmul", "padding", "random", "reduce", "scatter",
-    "segment", "select", "shape", "slicing", "softmax", "sorting", "space", "special", "state",
-    "transcendental",
+    "scatter_points", "segment", "select", "shape", "slicing", "softmax", "sorting", "space",
+    "special", "state", "transcendental",
 ]  # fmt: skip

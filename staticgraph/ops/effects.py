@@ -117,7 +117,12 @@ def _write(stream: str, text: str) -> None:
 
 
 def _print(
-    x: np.ndarray, *data: np.ndarray, message: str, first_n: int, summarize: int, times: Times | None
+    x: np.ndarray,
+    *data: np.ndarray,
+    message: str,
+    first_n: int,
+    summarize: int,
+    times: Times | None,
 ) -> np.ndarray:
     if times is not None and 0 <= first_n <= times.count:
         return x
@@ -141,10 +146,11 @@ print_ = Op(
 )  # fmt: skip
 
 
-def _print_v2(*inputs: np.ndarray, template: str, output_stream: str, summarize: int, end: str) -> tuple[()]:
-    pieces = template.split("{}")
-    text = pieces[0]
-    for x, piece in zip(inputs, pieces[1:], strict=True):
+def _print_v2(
+    *inputs: np.ndarray, template: Sequence[str], output_stream: str, summarize: int, end: str
+) -> tuple[()]:
+    text = template[0]
+    for x, piece in zip(inputs, template[1:], strict=True):
         # A lone string is text, not a value: no quotes.
         lone = np.ndim(x) == 0 and np.asarray(x).dtype == object
         text += (element(np.asarray(x)[()]) if lone else pretty(x, summarize)) + piece
@@ -155,9 +161,9 @@ def _print_v2(*inputs: np.ndarray, template: str, output_stream: str, summarize:
 print_v2 = Op(
     "PrintV2", ("*inputs",), lambda *_, **__: (), lambda ctx, *_, **__: (), _print_v2, None,
     host=True, effect="io", results=0,
-    attrs={"template": "{}", "output_stream": "stderr", "summarize": 3, "end": "\n"},
+    attrs={"template": ("", ""), "output_stream": "stderr", "summarize": 3, "end": "\n"},
     operand_dtypes={"inputs": None},  # type: ignore[dict-item]
-    doc="Prints `template` with each ``{}`` replaced by a tensor.",
+    doc="Prints the pieces of text in `template` with the tensors between them.",
 )  # fmt: skip
 
 
@@ -221,7 +227,9 @@ def _py_dtypes(*_: DType, Tout: Sequence[Any], **__: Any) -> tuple[DType, ...]: 
     return tuple(dtypes.as_dtype(t) for t in Tout)
 
 
-def _py_shape(ctx: Infer, *_: TensorType, Tout: Sequence[Any], **__: Any) -> tuple[tuple[Dim, ...] | None, ...]:  # noqa: N803
+def _py_shape(
+    ctx: Infer, *_: TensorType, Tout: Sequence[Any], **__: Any
+) -> tuple[tuple[Dim, ...] | None, ...]:  # noqa: N803
     return (None,) * len(Tout)
 
 
@@ -233,24 +241,33 @@ def _as_result(value: Any, dtype: DType, i: int, name: str) -> np.ndarray:
         array = array.astype(object)
     if array.dtype != dtype.np:
         raise InvalidArgumentError(
-            f"PyFunc: result {i} of {name} is {dtypes.as_dtype(array.dtype).name}, but Tout says {dtype.name}",
+            f"PyFunc: result {i} of {name} is {dtypes.as_dtype(array.dtype).name}, "
+            f"but Tout says {dtype.name}",
             hint=f"return an array with .astype({dtype.name!r})",
         )
     return array
 
 
-def _call(*inputs: np.ndarray, func: Callable[..., Any], Tout: Sequence[Any]) -> tuple[np.ndarray, ...]:  # noqa: N803
+def _call(
+    *inputs: np.ndarray, func: Callable[..., Any], Tout: Sequence[Any]
+) -> tuple[np.ndarray, ...]:  # noqa: N803
     kinds = [dtypes.as_dtype(t) for t in Tout]
     out = func(*(np.array(x) for x in inputs))  # copies: a function may write into its arguments
     if not kinds:
         return ()
-    results = list(out) if isinstance(out, (tuple, list)) and (len(kinds) != 1 or len(out) == 1) else [out]
+    results = (
+        list(out)
+        if isinstance(out, (tuple, list)) and (len(kinds) != 1 or len(out) == 1)
+        else [out]
+    )
     name = getattr(func, "__name__", repr(func))
     if len(results) != len(kinds):
         raise InvalidArgumentError(
             f"PyFunc: {name} returned {len(results)} values, Tout asks for {len(kinds)}"
         )
-    return tuple(_as_result(v, k, i, name) for i, (v, k) in enumerate(zip(results, kinds, strict=True)))
+    return tuple(
+        _as_result(v, k, i, name) for i, (v, k) in enumerate(zip(results, kinds, strict=True))
+    )
 
 
 _PY = {"func": REQUIRED, "Tout": REQUIRED}
@@ -264,9 +281,10 @@ py_func_stateless = Op(
     results=lambda *, Tout, **_: len(Tout), attrs=_PY, operand_dtypes={"input": None},  # type: ignore[dict-item]
     samples=(
         Sample(([floats(), floats()],), {"func": np.add, "Tout": (dtypes.float32,)}, grad=False),
-        Sample(([floats()],), {"func": np.modf, "Tout": (dtypes.float32, dtypes.float32)}, grad=False),
+        Sample(([floats()],), {"func": np.modf, "Tout": (dtypes.float32, dtypes.float32)},
+               grad=False),
     ),
-    doc="A Python function whose results depend on its arguments alone; it may be called less often.",
+    doc="A Python function whose results depend on its arguments alone.",
 )  # fmt: skip
 
 no_op = Op(

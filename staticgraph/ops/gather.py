@@ -55,7 +55,9 @@ def as_index(indices: Any) -> np.ndarray:
     return np.asarray(indices, dtype=np.int64)
 
 
-def batch_axis(axis: Any, batch_dims: int, rank: int, index_rank: int, ctx: Infer) -> tuple[int, int]:
+def batch_axis(
+    axis: Any, batch_dims: int, rank: int, index_rank: int, ctx: Infer
+) -> tuple[int, int]:
     """The axis and the number of batch axes, both counted from the front."""
     if rank == 0:
         raise RuleError("params is a scalar, it has no axis to gather from")
@@ -164,7 +166,9 @@ _WRONG = (
 
 gather_v2 = Op(
     "GatherV2", ("params", "indices", "@axis"), _gather_dtypes(ANY), _gather_shape,
-    lambda params, indices, *, axis, batch_dims: take("GatherV2", params, indices, axis, batch_dims),
+    lambda params, indices, *, axis, batch_dims: take(
+        "GatherV2", params, indices, axis, batch_dims
+    ),
     _gather_grad,
     lower=lambda ix, params, indices, *, axis, batch_dims: _load(
         ix, params, indices, axis, batch_dims, False
@@ -208,7 +212,9 @@ gather_or_zero = Op(
 
 
 # ---------------------------------------------------------------- at points
-def nd_depth(ctx: Infer, indices: TensorType, rank: int, batch_dims: int, what: str = "params") -> int:
+def nd_depth(
+    ctx: Infer, indices: TensorType, rank: int, batch_dims: int, what: str = "params"
+) -> int:
     """How many axes the rows of `indices` address; it decides the result's rank."""
     if not indices.dims:
         raise RuleError("indices must have at least one axis, got a scalar")
@@ -250,13 +256,13 @@ def _gather_nd(params: np.ndarray, indices: Any, *, batch_dims: int) -> np.ndarr
     return take("GatherNd", flat, rows, b, b)
 
 
-def _lower_gather_nd(ix: tuple[Expr, ...], params: Operand, indices: Operand, *, batch_dims: int) -> Expr:
+def _lower_gather_nd(
+    ix: tuple[Expr, ...], params: Operand, indices: Operand, *, batch_dims: int
+) -> Expr:
     n, b = len(indices.shape) - 1, batch_dims
     depth = indices.shape[-1]
     assert isinstance(depth, int)
-    points = [
-        s.check_index(indices[(*ix[:n], k)], params.shape[b + k]) for k in range(depth)
-    ]
+    points = [s.check_index(indices[(*ix[:n], k)], params.shape[b + k]) for k in range(depth)]
     return params[(*ix[:b], *points, *ix[n:])]
 
 
@@ -278,7 +284,8 @@ gather_nd = Op(
         Sample((ints(), np.array([[1, 1]])), grad=False),
     ),
     error_samples=(
-        ErrorSample((floats(shape=(3,)), np.zeros((2, 2), np.int32)), {}, "address 2 axes, params has 1"),
+        ErrorSample((floats(shape=(3,)), np.zeros((2, 2), np.int32)), {},
+               "address 2 axes, params has 1"),
         ErrorSample((floats(shape=(3,)), np.zeros((2, 2), np.float32)), {}, "got float32"),
         ErrorSample((floats(shape=(3,)), np.int32(0)), {}, "got a scalar"),
     ),

@@ -29,20 +29,26 @@ def _one_hot_shape(
 ) -> tuple[Dim, ...]:
     i = indices.dims
     if on.dims or off.dims:
-        raise RuleError(f"on_value and off_value must be scalars, got {on.public()} and {off.public()}")
+        raise RuleError(
+            f"on_value and off_value must be scalars, got {on.public()} and {off.public()}"
+        )
     if isinstance(depth, int) and depth < 0:
         raise RuleError(f"depth must not be negative, got {depth}")
     a = ctx.axis(axis, len(i) + 1)
     return (*i[:a], depth, *i[a:])
 
 
-def _np_one_hot(indices: np.ndarray, on: np.ndarray, off: np.ndarray, *, depth: int, axis: int) -> np.ndarray:
+def _np_one_hot(
+    indices: np.ndarray, on: np.ndarray, off: np.ndarray, *, depth: int, axis: int
+) -> np.ndarray:
     a = axis % (indices.ndim + 1)
     steps = np.arange(depth).reshape((depth,) + (1,) * (indices.ndim - a))
     return np.where(np.expand_dims(indices, a) == steps, on, off)
 
 
-def _lower_one_hot(ix: tuple[Expr, ...], indices: Operand, on: Operand, off: Operand, *, depth: Any, axis: int) -> Expr:
+def _lower_one_hot(
+    ix: tuple[Expr, ...], indices: Operand, on: Operand, off: Operand, *, depth: Any, axis: int
+) -> Expr:
     a = axis % (len(indices.shape) + 1)
     hit = s.cast(indices[ix[:a] + ix[a + 1 :]], dtypes.int64).eq(ix[a])
     return s.select(hit, on[()], off[()])
@@ -72,7 +78,7 @@ one_hot = Op(
         ErrorSample((ints(), _ONE, np.float64(0)), {"depth": 3}, "dtypes differ"),
         ErrorSample((ints(), _ONE, _NIL), {"depth": 3, "axis": 3}, "axis 3 is outside"),
     ),
-    doc="`on_value` at the index, `off_value` elsewhere; an index outside [0, depth) is off everywhere.",
+    doc="`on_value` at the index, `off_value` elsewhere and for an index outside [0, depth).",
 )  # fmt: skip
 
 
@@ -170,7 +176,9 @@ list_diff = Op(
 
 
 # ---------------------------------------------------------------- partitions
-def _partition_shape(ctx: Infer, data: TensorType, partitions: TensorType, *, num_partitions: int) -> Any:
+def _partition_shape(
+    ctx: Infer, data: TensorType, partitions: TensorType, *, num_partitions: int
+) -> Any:
     d, p = data.dims, partitions.dims
     if len(p) > len(d):
         raise RuleError(f"partitions of rank {len(p)} for data of rank {len(d)}")
@@ -179,7 +187,9 @@ def _partition_shape(ctx: Infer, data: TensorType, partitions: TensorType, *, nu
     return tuple((ctx.fresh("part"), *d[len(p) :]) for _ in range(num_partitions))
 
 
-def _np_partition(data: np.ndarray, partitions: np.ndarray, *, num_partitions: int) -> list[np.ndarray]:
+def _np_partition(
+    data: np.ndarray, partitions: np.ndarray, *, num_partitions: int
+) -> list[np.ndarray]:
     bad = (partitions < 0) | (partitions >= num_partitions)
     if bad.any():
         raise OutOfBoundsError(
@@ -211,8 +221,10 @@ dynamic_partition = Op(
         Sample((ints(shape=(4,)), _PARTS), {"num_partitions": 4}, grad=False),
     ),
     error_samples=(
-        ErrorSample((floats(), _PARTS), {"num_partitions": 4}, "data has size 3 where partitions has 4"),
-        ErrorSample((floats(shape=(4,)), _PARTS.astype(float)), {"num_partitions": 4}, "must be int32, got float64"),
+        ErrorSample((floats(), _PARTS), {"num_partitions": 4},
+               "data has size 3 where partitions has 4"),
+        ErrorSample((floats(shape=(4,)), _PARTS.astype(float)), {"num_partitions": 4},
+               "must be int32, got float64"),
     ),
     doc="One tensor per partition, with the slices of `data` that belong to it, in order.",
 )  # fmt: skip
@@ -233,7 +245,8 @@ partition_merge = Op(
     "PartitionMerge", ("partitions", "*parts"), lambda partitions, *parts: same(NUMERIC)(*parts),
     lambda ctx, partitions, *parts: partitions.dims + parts[0].dims[1:], _np_merge, _merge_grad,
     host=True, operand_dtypes={"partitions": None},  # type: ignore[dict-item]
-    samples=(Sample((np.array([1, 0, 1], np.int32), [floats(shape=(1, 2)), floats(shape=(2, 2))])),),
+    samples=(Sample((np.array([1, 0, 1], np.int32),
+           [floats(shape=(1, 2)), floats(shape=(2, 2))])),),
     doc="Undoes DynamicPartition.",
 )  # fmt: skip
 
@@ -282,11 +295,13 @@ dynamic_stitch = Op(
     "DynamicStitch", ("*inputs",), _stitch_dtypes, _stitch_shape, _np_stitch, _stitch_grad,
     host=True, attrs={"n": REQUIRED}, operand_dtypes={"inputs": None},  # type: ignore[dict-item]
     samples=(
-        Sample(([np.int32(2), np.array([0, 2]), floats(shape=(3,)), floats(shape=(2, 3))],), {"n": 2}),
+        Sample(([np.int32(2), np.array([0, 2]), floats(shape=(3,)), floats(shape=(2, 3))],),
+               {"n": 2}),
         Sample(([np.array([[1, 0]]), floats(shape=(1, 2))],), {"n": 1}),
     ),
     error_samples=(
-        ErrorSample(([np.array([0, 1]), floats(shape=(3,))],), {"n": 1}, "data has size 3 where indices has 2"),
+        ErrorSample(([np.array([0, 1]), floats(shape=(3,))],), {"n": 1},
+               "data has size 3 where indices has 2"),
     ),
     doc="""Rows put together at given positions: the first n operands are indices, the others data.
 

@@ -36,9 +36,6 @@ from staticgraph.ops.gather import (
     check_dtype,
     check_index_dtype,
     check_range,
-    flat_rows,
-    nd_depth,
-    sizes_of,
 )
 from staticgraph.ops.rules import ALL, NUMERIC, first_shape, floats, ints, sum_to, zeros_like
 
@@ -80,7 +77,8 @@ def scatter_into(
     return np.asarray(out.transpose(0, 2, 1, 3), order="C")
 
 
-def _check(kind: str, current: DType, updates: DType, indices: DType) -> DType:
+def check_dtypes(kind: str, current: DType, updates: DType, indices: DType) -> DType:
+    """The result's dtype; refuses kinds and dtypes that no scatter takes."""
     if kind not in KINDS:
         raise RuleError(f"kind must be one of {', '.join(KINDS)}, got {kind!r}")
     check_index_dtype(indices)
@@ -89,8 +87,9 @@ def _check(kind: str, current: DType, updates: DType, indices: DType) -> DType:
     return check_dtype(current, ALL if kind == "update" else NUMERIC)
 
 
-def _into_dtypes(current: DType, indices: DType, updates: DType, *, kind: str, **_: Any) -> DType:
-    return _check(kind, current, updates, indices)
+def into_dtypes(current: DType, indices: DType, updates: DType, *, kind: str, **_: Any) -> DType:
+    """The dtype rule of a scatter with an attribute `kind`."""
+    return check_dtypes(kind, current, updates, indices)
 
 
 # ---------------------------------------------------------------- gradients
@@ -165,14 +164,16 @@ def _case(kind: str, dtype: str = "float64", grad: bool = True, skip: bool = Fal
     low = -1 if skip else 0
     idx = ints(low, 4, (2, 5), 1)
     if kind == "mul" or kind == "div":
-        return Sample((floats(1, 2, (2, 2, 4, 3), 1, dtype), idx, floats(1, 2, (2, 2, 5, 3), 2, dtype)),
+        return Sample((floats(1, 2, (2, 2, 4, 3), 1, dtype), idx,
+               floats(1, 2, (2, 2, 5, 3), 2, dtype)),
                       {"kind": kind, "skip_negative": skip}, grad=grad)  # fmt: skip
-    return Sample((floats(shape=(2, 2, 4, 3), seed=1, dtype=dtype), idx, floats(shape=(2, 2, 5, 3), seed=2, dtype=dtype)),
+    return Sample((floats(shape=(2, 2, 4, 3), seed=1, dtype=dtype), idx,
+           floats(shape=(2, 2, 5, 3), seed=2, dtype=dtype)),
                   {"kind": kind, "skip_negative": skip}, grad=grad)  # fmt: skip
 
 
 scatter = Op(
-    "Scatter", ("base", "indices", "updates"), _into_dtypes, _scatter_shape,
+    "Scatter", ("base", "indices", "updates"), into_dtypes, _scatter_shape,
     lambda base, indices, updates, *, kind, skip_negative: scatter_into(
         "Scatter", base, indices, updates, kind, skip_negative
     ),
@@ -181,8 +182,10 @@ scatter = Op(
     samples=(
         *(_case(k) for k in KINDS), _case("add", "float32", skip=True), _case("update", skip=True),
         _case("add", "float16", False),
-        Sample((ints(-9, 9, (1, 1, 3, 2)), ints(0, 3, (1, 4)), ints(-3, 3, (1, 1, 4, 2))), {"kind": "div"}, grad=False),
-        Sample((floats(shape=(1, 1, 3, 2)), ints(0, 3, (1, 0)), floats(shape=(1, 1, 0, 2))), {"kind": "add"}, grad=False),
+        Sample((ints(-9, 9, (1, 1, 3, 2)), ints(0, 3, (1, 4)), ints(-3, 3, (1, 1, 4, 2))),
+               {"kind": "div"}, grad=False),
+        Sample((floats(shape=(1, 1, 3, 2)), ints(0, 3, (1, 0)), floats(shape=(1, 1, 0, 2))),
+               {"kind": "add"}, grad=False),
     ),
     error_samples=(
         ErrorSample((floats(), ints(0, 3, (2,)), floats()), {"kind": "add"}, "ranks must be"),
@@ -228,7 +231,9 @@ def _np_gather_grad(
     a, b = batch_axis(axis, batch_dims, params.ndim, indices.ndim, Infer(lambda _: 0))
     nb, m, r, t, n = _blocks(params.shape, indices.shape, a, b)
     base = np.zeros((nb, m, r, t), g.dtype)
-    out = scatter_into("GatherGrad", base, indices.reshape(nb, n), g.reshape(nb, m, n, t), "add", skip_negative)
+    out = scatter_into(
+        "GatherGrad", base, indices.reshape(nb, n), g.reshape(nb, m, n, t), "add", skip_negative
+    )
     return out.reshape(params.shape)
 
 
@@ -268,7 +273,8 @@ gather_grad = Op(
 
 
 # ---------------------------------------------------------------- rows
-def _same_sizes(ctx: Infer, updates: tuple[Dim, ...], want: tuple[Dim, ...]) -> None:
+def same_sizes(ctx: Infer, updates: tuple[Dim, ...], want: tuple[Dim, ...]) -> None:
+    """Require the shape that updates must have."""
     if len(updates) != len(want):
         raise RuleError(f"updates must have rank {len(want)}, got {len(updates)}")
     for have, need in zip(updates, want, strict=True):
@@ -281,14 +287,22 @@ def _rows_shape(
     if not current.dims:
         raise RuleError("the tensor is a scalar, it has no rows")
     if updates.dims:
-        _same_sizes(ctx, updates.dims, indices.dims + current.dims[1:])
+        same_sizes(ctx, updates.dims, indices.dims + current.dims[1:])
     return current.dims
 
 
-def _np_rows(current: np.ndarray, indices: np.ndarray, updates: np.ndarray, *, kind: str) -> np.ndarray:
+def _np_rows(
+    current: np.ndarray, indices: np.ndarray, updates: np.ndarray, *, kind: str
+) -> np.ndarray:
     r, t, n = current.shape[0], prod(current.shape[1:]), indices.size
     full = np.broadcast_to(updates, indices.shape + current.shape[1:])
-    out = scatter_into("ScatterRows", current.reshape(1, 1, r, t), indices.reshape(1, n), full.reshape(1, 1, n, t), kind)
+    out = scatter_into(
+        "ScatterRows",
+        current.reshape(1, 1, r, t),
+        indices.reshape(1, n),
+        full.reshape(1, 1, n, t),
+        kind,
+    )
     return out.reshape(current.shape)
 
 
@@ -298,7 +312,12 @@ def _rows(current: Any, indices: Any, updates: Any, *, kind: str) -> Any:
     if not updates.type.dims and i + c[1:]:
         updates = lookup("BroadcastTo")(updates, i + c[1:])
     r, t, n = c[0], product(c[1:]), product(i)
-    out = scatter(reshape(current, (1, 1, r, t)), reshape(indices, (1, n)), reshape(updates, (1, 1, n, t)), kind=kind)
+    out = scatter(
+        reshape(current, (1, 1, r, t)),
+        reshape(indices, (1, n)),
+        reshape(updates, (1, 1, n, t)),
+        kind=kind,
+    )
     return reshape(out, c)
 
 
@@ -312,159 +331,31 @@ def _rows_grad(g: Any, y: Any, current: Any, indices: Any, updates: Any, *, kind
 
 
 scatter_rows = Op(
-    "ScatterRows", ("current", "indices", "updates"), _into_dtypes, _rows_shape, _np_rows,
+    "ScatterRows", ("current", "indices", "updates"), into_dtypes, _rows_shape, _np_rows,
     _rows_grad, decompose=_rows, attrs={"kind": REQUIRED}, operand_dtypes={"indices": None},  # type: ignore[dict-item]
     samples=(
         *(
-            Sample((floats(1, 2, (5, 3), dtype="float64"), np.array([[0, 2], [2, 4]]), floats(1, 2, (2, 2, 3), 1, "float64")),
+            Sample((floats(1, 2, (5, 3), dtype="float64"), np.array([[0, 2], [2, 4]]),
+                   floats(1, 2, (2, 2, 3), 1, "float64")),
                    {"kind": k}) for k in KINDS
         ),
         Sample((floats(shape=(5,)), np.int32(3), np.float32(2)), {"kind": "update"}),
         Sample((floats(shape=(5, 3)), np.array([1, 1, 0]), np.float32(2)), {"kind": "update"}),
         Sample((floats(shape=(5, 3)), np.array([1, 1, 0]), np.float32(2)), {"kind": "add"}),
         Sample((ints(), np.array([1]), ints(1, 3, (1, 4))), {"kind": "sub"}, grad=False),
-        Sample((np.zeros(3, bool), np.array([1]), np.array([True])), {"kind": "update"}, grad=False),
+        Sample((np.zeros(3, bool), np.array([1]), np.array([True])), {"kind": "update"},
+               grad=False),
     ),
     error_samples=(
         ErrorSample((floats(shape=(5, 3)), np.array([1, 2]), floats(shape=(3, 3))), {"kind": "add"},
                     "size 3 where indices and tensor ask for 2"),
-        ErrorSample((floats(shape=(5, 3)), np.array([1, 2]), ints(shape=(2, 3))), {"kind": "add"}, "dtypes differ"),
-        ErrorSample((floats(shape=(5, 3)), np.array([1, 2]), floats(shape=(2, 3))), {"kind": "pow"}, "kind must be one of"),
+        ErrorSample((floats(shape=(5, 3)), np.array([1, 2]), ints(shape=(2, 3))), {"kind": "add"},
+               "dtypes differ"),
+        ErrorSample((floats(shape=(5, 3)), np.array([1, 2]), floats(shape=(2, 3))),
+               {"kind": "pow"}, "kind must be one of"),
     ),
     doc="""`current` with rows combined with `updates`; what variables' scatters are.
 
     `updates` is a scalar or has the shape of `indices` followed by that of a row.
     """,
-)  # fmt: skip
-
-
-# ---------------------------------------------------------------- points
-def _nd_shape(
-    ctx: Infer, tensor: TensorType, indices: TensorType, updates: TensorType, *,
-    batch_dims: int = 0, **_: Any,
-) -> tuple[Dim, ...]:  # fmt: skip
-    depth = nd_depth(ctx, indices, tensor.rank, batch_dims, "the tensor")
-    for d, e in zip(tensor.dims[:batch_dims], indices.dims, strict=False):
-        ctx.equal(d, e, "batch sizes of tensor and indices differ, {a} and {b}")
-    _same_sizes(ctx, updates.dims, indices.dims[:-1] + tensor.dims[batch_dims + depth :])
-    return tensor.dims
-
-
-def _nd_blocks(p: Any, i: Any, b: int) -> tuple[Any, Any, Any, Any]:
-    depth = i[-1]
-    return product(p[:b]), product(p[b : b + depth]), product(p[b + depth :]), product(i[b:-1])
-
-
-def np_points(
-    op: str, tensor: np.ndarray, indices: np.ndarray, updates: np.ndarray, kind: str, b: int = 0
-) -> np.ndarray:
-    """The meaning of scatters at points."""
-    rows = flat_rows(op, indices, tensor.shape[b : b + indices.shape[-1]])
-    nb, r, t, n = _nd_blocks(tensor.shape, indices.shape, b)
-    out = scatter_into(op, tensor.reshape(nb, 1, r, t), rows.reshape(nb, n), updates.reshape(nb, 1, n, t), kind)
-    return out.reshape(tensor.shape)
-
-
-def _points(tensor: Any, indices: Any, updates: Any, kind: str, b: int = 0) -> Any:
-    reshape = lookup("Reshape")
-    p, i = tensor.type.dims, indices.type.dims
-    nb, r, t, n = _nd_blocks(p, i, b)
-    rows = reshape(lookup("NdRows")(indices, p[b : b + i[-1]]), (nb, n))
-    out = scatter(reshape(tensor, (nb, 1, r, t)), rows, reshape(updates, (nb, 1, n, t)), kind=kind)
-    return reshape(out, p)
-
-
-def _points_grad(g: Any, y: Any, tensor: Any, indices: Any, updates: Any, kind: str, b: int) -> Any:
-    return cotangents(
-        kind, g, y, tensor, updates,
-        lambda t: lookup("GatherNd")(t, indices, batch_dims=b),
-        lambda t, u, k: scatter_nd_rows(t, indices, u, kind=k, batch_dims=b),
-    )  # fmt: skip
-
-
-_POINTS = (floats(1, 2, (3, 4), dtype="float64"), np.array([[0, 1], [2, 3], [0, 1]]), floats(1, 2, (3,), 1, "float64"))
-_SLICES = (floats(1, 2, (4, 3)), np.array([[0], [2], [2]], np.int32), floats(1, 2, (3, 3), 1))
-_BATCH = (floats(shape=(2, 4, 3)), np.array([[[0], [1]], [[2], [2]]]), floats(shape=(2, 2, 3), seed=1))
-_ND_WRONG = (
-    (_SLICES[0], _SLICES[1], floats(shape=(2, 3)), "size 2 where indices and tensor ask for 3"),
-    (_SLICES[0], np.zeros((3, 3), np.int32), _SLICES[2], "address 3 axes, the tensor has 2"),
-    (_SLICES[0], floats(shape=(3, 1)), _SLICES[2], "must be int32 or int64"),
-)
-
-scatter_nd_rows = Op(
-    "ScatterNdRows", ("current", "indices", "updates"), _into_dtypes, _nd_shape,
-    lambda current, indices, updates, *, kind, batch_dims: np_points(
-        "ScatterNdRows", current, indices, updates, kind, batch_dims
-    ),
-    lambda g, y, c, i, u, *, kind, batch_dims: _points_grad(g, y, c, i, u, kind, batch_dims),
-    decompose=lambda current, indices, updates, *, kind, batch_dims: _points(
-        current, indices, updates, kind, batch_dims
-    ),
-    attrs={"kind": REQUIRED, "batch_dims": 0}, operand_dtypes={"indices": None},  # type: ignore[dict-item]
-    samples=(
-        *(Sample(_POINTS, {"kind": k}) for k in KINDS), Sample(_SLICES, {"kind": "update"}),
-        Sample(_BATCH, {"kind": "add", "batch_dims": 1}),
-    ),
-    error_samples=tuple(ErrorSample(e[:3], {"kind": "add"}, e[3]) for e in _ND_WRONG),
-    doc="`current` combined with `updates` at points; what variables' scatter_nd_* are.",
-)  # fmt: skip
-
-
-def _tensor_scatter(name: str, kind: str) -> Op:
-    def numpy(tensor: np.ndarray, indices: np.ndarray, updates: np.ndarray, *, batch_dims: int) -> np.ndarray:
-        return np_points(name, tensor, indices, updates, kind, batch_dims)
-
-    def dtypes_of(tensor: DType, indices: DType, updates: DType, **_: Any) -> DType:
-        return _check(kind, tensor, updates, indices)
-
-    return Op(
-        name, ("tensor", "indices", "updates"), dtypes_of, _nd_shape, numpy,
-        lambda g, y, t, i, u, *, batch_dims: _points_grad(g, y, t, i, u, kind, batch_dims),
-        decompose=lambda tensor, indices, updates, *, batch_dims: _points(
-            tensor, indices, updates, kind, batch_dims
-        ),
-        attrs={"batch_dims": 0}, operand_dtypes={"indices": None},  # type: ignore[dict-item]
-        samples=(
-            Sample(_POINTS), Sample(_SLICES), Sample(_BATCH, {"batch_dims": 1}),
-            Sample((ints(shape=(3,)), np.array([[2]]), ints(shape=(1,), seed=2)), grad=False),
-            Sample((floats(shape=(3, 2)), np.zeros((0, 1), np.int32), floats(shape=(0, 2))), grad=False),
-        ),
-        error_samples=tuple(ErrorSample(e[:3], {}, e[3]) for e in _ND_WRONG),
-        doc=f"A copy of `tensor` with `updates` at points ({kind}).",
-    )  # fmt: skip
-
-
-tensor_scatter_update = _tensor_scatter("TensorScatterUpdate", "update")
-tensor_scatter_add = _tensor_scatter("TensorScatterAdd", "add")
-tensor_scatter_sub = _tensor_scatter("TensorScatterSub", "sub")
-tensor_scatter_min = _tensor_scatter("TensorScatterMin", "min")
-tensor_scatter_max = _tensor_scatter("TensorScatterMax", "max")
-
-
-def _scatter_nd_dtypes(indices: DType, updates: DType, **_: Any) -> DType:
-    check_index_dtype(indices)
-    return check_dtype(updates, NUMERIC)
-
-
-def _scatter_nd_shape(ctx: Infer, indices: TensorType, updates: TensorType, *, shape: Any) -> tuple[Dim, ...]:
-    sizes = sizes_of(shape)
-    return _nd_shape(ctx, TensorType(updates.dtype, sizes), indices, updates)
-
-
-scatter_nd = Op(
-    "ScatterNd", ("indices", "updates", "@shape"), _scatter_nd_dtypes, _scatter_nd_shape,
-    lambda indices, updates, *, shape: np_points(
-        "ScatterNd", np.zeros(shape, updates.dtype), indices, updates, "add"
-    ),
-    lambda g, y, indices, updates, *, shape: (None, lookup("GatherNd")(g, indices)),
-    decompose=lambda indices, updates, *, shape: _points(
-        lookup("Fill")(shape, np.zeros((), updates.type.dtype.np)), indices, updates, "add"
-    ),
-    operand_dtypes={"indices": None},  # type: ignore[dict-item]
-    samples=(
-        Sample(_POINTS[1:], {"shape": (3, 4)}), Sample(_SLICES[1:], {"shape": (4, 3)}),
-        Sample((np.array([[1]]), ints(shape=(1,))), {"shape": (3,)}, grad=False),
-    ),
-    error_samples=tuple(ErrorSample(e[1:3], {"shape": (4, 3)}, e[3]) for e in _ND_WRONG),
-    doc="Zeros of shape `shape` with `updates` added at points.",
 )  # fmt: skip

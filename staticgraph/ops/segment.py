@@ -90,7 +90,9 @@ def _unsorted_shape(
     return (num_segments, *d[len(i) :])
 
 
-def _np_unsorted(op: str, data: np.ndarray, ids: np.ndarray, n: int, kind: str, start: Any) -> np.ndarray:
+def _np_unsorted(
+    op: str, data: np.ndarray, ids: np.ndarray, n: int, kind: str, start: Any
+) -> np.ndarray:
     tail = data.shape[ids.ndim :]
     t = prod(tail)
     base = np.full((1, 1, n, t), start, data.dtype)
@@ -103,7 +105,13 @@ def _unsorted_nodes(data: Any, ids: Any, n: Dim, kind: str, start: Any) -> Any:
     i, tail = ids.type.dims, data.type.dims[len(ids.type.dims) :]
     t, count = product(tail), product(i)
     base = lookup("Fill")((1, 1, n, t), np.asarray(start, data.type.dtype.np))
-    out = scatter(base, reshape(ids, (1, count)), reshape(data, (1, 1, count, t)), kind=kind, skip_negative=True)
+    out = scatter(
+        base,
+        reshape(ids, (1, count)),
+        reshape(data, (1, 1, count, t)),
+        kind=kind,
+        skip_negative=True,
+    )
     return reshape(out, (n, *tail))
 
 
@@ -113,7 +121,9 @@ def _unsorted(name: str, kind: str) -> Op:
         return _np_unsorted(name, data, ids, num_segments, kind, start)
 
     def decompose(data: Any, ids: Any, *, num_segments: Dim) -> Any:
-        return _unsorted_nodes(data, ids, num_segments, kind, _start(kind, data.type.dtype.base, True))
+        return _unsorted_nodes(
+            data, ids, num_segments, kind, _start(kind, data.type.dtype.base, True)
+        )
 
     def grad(g: Any, y: Any, data: Any, ids: Any, *, num_segments: Any) -> Any:
         total = lambda x: unsorted_segment_sum(x, ids, num_segments)  # noqa: E731
@@ -123,8 +133,10 @@ def _unsorted(name: str, kind: str) -> Op:
         name, ("data", "segment_ids", "@num_segments"), _dtypes_of(NUMERIC), _unsorted_shape,
         numpy, grad, decompose=decompose, operand_dtypes={"segment_ids": None},  # type: ignore[dict-item]
         samples=(
-            Sample((floats(shape=(5, 3), dtype="float64"), np.array([0, 2, 0, -1, 3])), {"num_segments": 4}),
-            Sample((floats(shape=(2, 3, 2)), np.array([[0, 2, 0], [1, 1, 5]], np.int32)), {"num_segments": 6}),
+            Sample((floats(shape=(5, 3), dtype="float64"), np.array([0, 2, 0, -1, 3])),
+                   {"num_segments": 4}),
+            Sample((floats(shape=(2, 3, 2)), np.array([[0, 2, 0], [1, 1, 5]], np.int32)),
+                   {"num_segments": 6}),
             Sample((floats(shape=(0, 2)), np.zeros(0, np.int32)), {"num_segments": 2}, grad=False),
             Sample((ints(shape=(17,)), ints(0, 4, (17,), 3)), {"num_segments": 4}, grad=False),
             Sample((np.float32(2), np.int32(1)), {"num_segments": 2}),
@@ -134,7 +146,8 @@ def _unsorted(name: str, kind: str) -> Op:
                         "data has size 5 where segment_ids has 4"),
             ErrorSample((floats(shape=(5, 3)), np.zeros(5, np.float32)), {"num_segments": 2},
                         "segment_ids must be int32 or int64"),
-            ErrorSample((floats(shape=(5,)), np.zeros((5, 1), np.int32)), {"num_segments": 2}, "of rank 2 for data of rank 1"),
+            ErrorSample((floats(shape=(5,)), np.zeros((5, 1), np.int32)), {"num_segments": 2},
+                   "of rank 2 for data of rank 1"),
         ),
         doc=f"Combines ({kind}) what shares an id; negative ids are left out.",
     )  # fmt: skip
@@ -155,7 +168,8 @@ segment_like = Op(
     "SegmentLike", ("data", "segment_ids", "like"), lambda data, *_, **__: data,
     lambda ctx, data, segment_ids, like, **_: like.dims,
     lambda data, ids, like, *, kind: _np_unsorted(
-        "SegmentLike", data, ids, like.shape[0], kind, _start(kind, dtypes.as_dtype(data.dtype), True)
+        "SegmentLike", data, ids, like.shape[0], kind,
+        _start(kind, dtypes.as_dtype(data.dtype), True),
     ),
     _like_grad,
     decompose=lambda data, ids, like, *, kind: _unsorted_nodes(
@@ -163,8 +177,10 @@ segment_like = Op(
     ),
     attrs={"kind": "add"}, operand_dtypes={"segment_ids": None, "like": None},  # type: ignore[dict-item]
     samples=(
-        Sample((floats(shape=(4, 2)), np.array([0, -1, 2, 0]), floats(shape=(3, 2))), {"kind": "add"}),
-        Sample((floats(1, 2, (4, 2)), np.array([0, -1, 2, 0]), floats(shape=(3, 2))), {"kind": "mul"}),
+        Sample((floats(shape=(4, 2)), np.array([0, -1, 2, 0]), floats(shape=(3, 2))),
+               {"kind": "add"}),
+        Sample((floats(1, 2, (4, 2)), np.array([0, -1, 2, 0]), floats(shape=(3, 2))),
+               {"kind": "mul"}),
     ),
     doc="An unsorted segment reduction with as many segments as `like` has rows.",
 )  # fmt: skip
@@ -184,7 +200,9 @@ def _sorted_shape(ctx: Infer, data: TensorType, segment_ids: TensorType) -> tupl
 def _np_sorted(op: str, data: np.ndarray, ids: np.ndarray, kind: str) -> np.ndarray:
     idx = as_index(ids)
     if idx.size and (idx[0] < 0 or (np.diff(idx) < 0).any()):
-        raise InvalidArgumentError(f"{op}: segment_ids must be sorted and not negative, got {idx.tolist()}")
+        raise InvalidArgumentError(
+            f"{op}: segment_ids must be sorted and not negative, got {idx.tolist()}"
+        )
     n = int(idx[-1]) + 1 if idx.size else 0
     used = np.bincount(idx, minlength=n)
     col = (n,) + (1,) * (data.ndim - 1)
@@ -192,7 +210,11 @@ def _np_sorted(op: str, data: np.ndarray, ids: np.ndarray, kind: str) -> np.ndar
         total = _np_unsorted(op, data, idx, n, "add", 0)
         return (total / np.maximum(used, 1).reshape(col)).astype(data.dtype)
     out = _np_unsorted(op, data, idx, n, kind, _start(kind, dtypes.as_dtype(data.dtype), True))
-    return np.where(used.reshape(col) > 0, out, np.asarray(_start(kind, dtypes.as_dtype(data.dtype), False), data.dtype))
+    return np.where(
+        used.reshape(col) > 0,
+        out,
+        np.asarray(_start(kind, dtypes.as_dtype(data.dtype), False), data.dtype),
+    )
 
 
 def _sorted(name: str, kind: str) -> Op:
@@ -209,8 +231,10 @@ def _sorted(name: str, kind: str) -> Op:
             Sample((floats(shape=(0, 2)), np.zeros(0, np.int32)), grad=False),
         ),
         error_samples=(
-            ErrorSample((floats(shape=(5, 3)), np.zeros(4, np.int32)), {}, "data has size 5 where segment_ids has 4"),
-            ErrorSample((floats(shape=(5, 3)), np.zeros((5, 1), np.int32)), {}, "must be a vector, got rank 2"),
+            ErrorSample((floats(shape=(5, 3)), np.zeros(4, np.int32)), {},
+                   "data has size 5 where segment_ids has 4"),
+            ErrorSample((floats(shape=(5, 3)), np.zeros((5, 1), np.int32)), {},
+                   "must be a vector, got rank 2"),
         ),
         doc=f"Combines ({kind}) rows that share an id; ids ascend.",
     )  # fmt: skip
@@ -246,10 +270,14 @@ bincount = Op(
 )  # fmt: skip
 
 
-def _np_histogram(values: np.ndarray, value_range: np.ndarray, *, nbins: int, dtype: Any) -> np.ndarray:
+def _np_histogram(
+    values: np.ndarray, value_range: np.ndarray, *, nbins: int, dtype: Any
+) -> np.ndarray:
     low, high = value_range
     if not low < high:
-        raise InvalidArgumentError(f"HistogramFixedWidth: the range must ascend, got [{low}, {high}]")
+        raise InvalidArgumentError(
+            f"HistogramFixedWidth: the range must ascend, got [{low}, {high}]"
+        )
     step = (np.float64(high) - np.float64(low)) / nbins
     bins = np.clip(np.floor((values.ravel().astype(np.float64) - low) / step), 0, nbins - 1)
     return np.bincount(bins.astype(np.int64), minlength=nbins).astype(dtypes.as_dtype(dtype).np)
@@ -257,7 +285,7 @@ def _np_histogram(values: np.ndarray, value_range: np.ndarray, *, nbins: int, dt
 
 histogram_fixed_width = Op(
     "HistogramFixedWidth", ("values", "value_range", "@nbins"),
-    lambda values, value_range, *, dtype, **_: check_dtype(values, NUMERIC) and dtypes.as_dtype(dtype),
+    lambda values, _r, *, dtype, **_: check_dtype(values, NUMERIC) and dtypes.as_dtype(dtype),
     lambda ctx, values, value_range, *, nbins, **_: (nbins,), _np_histogram, None, host=True,
     attrs={"dtype": dtypes.int32},
     samples=(Sample((floats(), np.array([-1, 1], np.float32)), {"nbins": 5}, grad=False),),

@@ -64,7 +64,8 @@ top_k = Op(
     "TopKV2", ("input", "@k"), _pair, _top_shape, _np_top, _put_back, host=True, results=2,
     attrs={"sorted": True},
     samples=(
-        Sample((floats(shape=(3, 5), dtype="float64"),), {"k": 2}), Sample((floats(shape=(17,)),), {"k": 17}),
+        Sample((floats(shape=(3, 5), dtype="float64"),), {"k": 2}),
+        Sample((floats(shape=(17,)),), {"k": 17}),
         Sample((np.array([1, 3, 3, 2], np.int32),), {"k": 3}, grad=False),
         Sample((floats(shape=(2, 3)),), {"k": 0}, grad=False),
     ),
@@ -95,7 +96,8 @@ sort = Op(
     attrs={"direction": "ASCENDING"},
     samples=(
         Sample((floats(shape=(3, 5), dtype="float64"),)),
-        Sample((floats(shape=(17,)),), {"direction": "DESCENDING"}), Sample((floats(shape=(2, 0)),), grad=False),
+        Sample((floats(shape=(17,)),), {"direction": "DESCENDING"}),
+        Sample((floats(shape=(2, 0)),), grad=False),
         Sample((np.array([2, 1, 2, 1], np.int64),), {"direction": "DESCENDING"}, grad=False),
     ),
     error_samples=(
@@ -107,6 +109,11 @@ sort = Op(
 
 
 # ---------------------------------------------------------------- the n-th
+def _nth_dtypes(x: DType, n: DType, **_: Any) -> DType:
+    check_index_dtype(n, "n")
+    return check_dtype(x, NUMERIC)
+
+
 def _nth_shape(ctx: Infer, x: TensorType, n: TensorType, **_: Any) -> tuple[Dim, ...]:
     dims = _has_axis(x)
     if n.dims:
@@ -128,7 +135,7 @@ def _nth_grad(g: Any, y: Any, x: Any, n: Any, *, reverse: bool) -> Any:
 
 
 nth_element = Op(
-    "NthElement", ("input", "n"), lambda x, n, **_: check_index_dtype(n, "n") or check_dtype(x, NUMERIC),  # type: ignore[func-returns-value]
+    "NthElement", ("input", "n"), _nth_dtypes,
     _nth_shape, _np_nth, _nth_grad, host=True, attrs={"reverse": False},
     operand_dtypes={"n": None},  # type: ignore[dict-item]
     samples=(
@@ -141,12 +148,17 @@ nth_element = Op(
 
 
 # ---------------------------------------------------------------- in top k
-def _rank_shape(ctx: Infer, predictions: TensorType, targets: TensorType, *_: Any) -> tuple[Dim, ...]:
+def _rank_shape(
+    ctx: Infer, predictions: TensorType, targets: TensorType, *_: Any
+) -> tuple[Dim, ...]:
     if predictions.rank != 2 or targets.rank != 1:
         raise RuleError(
-            f"predictions must be a matrix and targets a vector, got ranks {predictions.rank} and {targets.rank}"
+            "predictions must be a matrix and targets a vector, "
+            f"got ranks {predictions.rank} and {targets.rank}"
         )
-    return (ctx.equal(predictions.dims[0], targets.dims[0], "predictions has {a} rows for {b} targets"),)
+    return (
+        ctx.equal(predictions.dims[0], targets.dims[0], "predictions has {a} rows for {b} targets"),
+    )
 
 
 _NOWHERE = 1 << 40  # more than any class count: the target cannot be ranked
@@ -173,9 +185,7 @@ def _lower_rank(ix: tuple[Expr, ...], predictions: Operand, targets: Operand) ->
     def body(js: tuple[Expr, ...]) -> Expr:
         value = predictions[i, js[0]]
         fine = s.and_(inside, s.isfinite(value))
-        return s.select(
-            fine, s.cast(value > mine, dtypes.int64), s.lift(_NOWHERE, dtypes.int64)
-        )
+        return s.select(fine, s.cast(value > mine, dtypes.int64), s.lift(_NOWHERE, dtypes.int64))
 
     return Reduce("sum", (classes,), body, dtypes.int64)
 
@@ -205,21 +215,26 @@ def _in_top_dtypes(p: DType, t: DType, *k: DType, **_: Any) -> DType:
     return dtypes.bool_
 
 
-def _in_top_shape(ctx: Infer, p: TensorType, t: TensorType, *k: TensorType, **_: Any) -> tuple[Dim, ...]:
+def _in_top_shape(
+    ctx: Infer, p: TensorType, t: TensorType, *k: TensorType, **_: Any
+) -> tuple[Dim, ...]:
     if k and k[0].dims:
         raise RuleError(f"k must be a scalar, got rank {k[0].rank}")
     return _rank_shape(ctx, p, t)
 
 
 _IN_TOP_WRONG = (
-    ErrorSample((floats(), ints(0, 2, (2,)), np.int32(1)), {}, "predictions has 3 rows for 2 targets"),
+    ErrorSample((floats(), ints(0, 2, (2,)), np.int32(1)), {},
+           "predictions has 3 rows for 2 targets"),
     ErrorSample((floats(), ints(0, 2, (3, 1)), np.int32(1)), {}, "got ranks 2 and 2"),
 )  # fmt: skip
 
 in_top_k_v2 = Op(
     "InTopKV2", ("predictions", "targets", "k"), _in_top_dtypes, _in_top_shape,
     lambda p, t, k: _np_rank(p, t) < k, None,
-    decompose=lambda p, t, k: lookup("Less")(target_rank(p, t), lookup("Cast")(k, DstT=dtypes.int64)),
+    decompose=lambda p, t, k: lookup("Less")(
+        target_rank(p, t), lookup("Cast")(k, DstT=dtypes.int64)
+    ),
     operand_dtypes={"targets": None, "k": None},  # type: ignore[dict-item]
     samples=(
         Sample((*_RANKED, np.int32(2)), grad=False), Sample((*_ODD, np.int64(1)), grad=False),
@@ -243,9 +258,13 @@ in_top_k = Op(
 
 
 # ---------------------------------------------------------------- search
-def _search_shape(ctx: Infer, sequence: TensorType, values: TensorType, **_: Any) -> tuple[Dim, ...]:
+def _search_shape(
+    ctx: Infer, sequence: TensorType, values: TensorType, **_: Any
+) -> tuple[Dim, ...]:
     if sequence.rank != 2 or values.rank != 2:
-        raise RuleError(f"both operands must be matrices, got ranks {sequence.rank} and {values.rank}")
+        raise RuleError(
+            f"both operands must be matrices, got ranks {sequence.rank} and {values.rank}"
+        )
     ctx.equal(sequence.dims[0], values.dims[0], "{a} sorted rows for {b} rows of values")
     return values.dims
 
@@ -259,13 +278,15 @@ def _search(name: str, side: Any) -> Op:
 
     return Op(
         name, ("sorted_inputs", "values"),
-        lambda sequence, values, *, out_type: same(NUMERIC, dtypes.as_dtype(out_type))(sequence, values),
+        lambda rows, values, *, out_type: same(NUMERIC, dtypes.as_dtype(out_type))(rows, values),
         _search_shape, numpy, None, host=True, attrs={"out_type": dtypes.int32},
         samples=(
             Sample((np.sort(floats(), -1), floats(shape=(3, 6), seed=1)), grad=False),
-            Sample((np.array([[1, 1, 2]]), np.array([[1, 2, 3, 0]])), {"out_type": dtypes.int64}, grad=False),
+            Sample((np.array([[1, 1, 2]]), np.array([[1, 2, 3, 0]])), {"out_type": dtypes.int64},
+                   grad=False),
         ),
-        error_samples=(ErrorSample((floats(), floats(shape=(2, 3))), {}, "3 sorted rows for 2 rows"),),
+        error_samples=(ErrorSample((floats(), floats(shape=(2, 3))), {},
+               "3 sorted rows for 2 rows"),),
         doc=f"Where values would be inserted into sorted rows, on the {side} of equal ones.",
     )  # fmt: skip
 
