@@ -4,7 +4,7 @@ Grammar (scalar expressions are those of `ir.scalar`, with `Temp` for local name
 of a pointer parameter at one flat index):
 
     Kernel    = params, body; `body` runs for each p in [lo, hi), the parallel axis
-    Param     = Pointer(dtype, written) | SizeParam
+    Param     = Pointer(dtype, written) | SizeParam; the size that is parameter k is `Temp("s<k>")`
     Statement = Let(name, expr)                     a local value, assigned once
               | Loop(var, start, stop, body)        serial, in increasing order
               | Init(name, kind, dtype)             an accumulator at the neutral element
@@ -22,6 +22,7 @@ A kernel never fails by itself: `check_index` sets the status that the caller re
 
 from __future__ import annotations
 
+import math
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -186,7 +187,7 @@ def print_kernel(k: Kernel) -> str:
     """The text form: deterministic, and equal for equal kernels."""
     lines = []
     shown = ", ".join(
-        f"a{i}: {'mut ' if p.written else ''}{p.dtype.short}*" if isinstance(p, Pointer) else f"a{i}: size {p.number}"
+        f"a{i}: {'mut ' if p.written else ''}{p.dtype.short}*" if isinstance(p, Pointer) else f"s{i}: size {p.number}"
         for i, p in enumerate(k.params)
     )
     lines.append(f"kernel {k.form}({shown}) parallel p {{")
@@ -234,7 +235,7 @@ def show(e: Expr) -> str:
 
 def _number(value: float | int | bool) -> str:
     """A literal; a NaN other than the usual one shows its bits."""
-    if value == value:
+    if not math.isnan(value):
         return repr(value)
     bits = struct.unpack("<Q", struct.pack("<d", value))[0]
     return "nan" if bits == 0x7FF8000000000000 else f"nan({bits:#x})"

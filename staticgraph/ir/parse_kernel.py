@@ -27,7 +27,6 @@ from staticgraph.ir.parse_values import ValueReader
 from staticgraph.ir.scalar import (
     PRIMITIVES,
     Expr,
-    Index,
     Lit,
     Load,
     Prim,
@@ -39,6 +38,7 @@ from staticgraph.ir.tokens import Token
 
 _FORMS = get_args(Form)
 _KINDS = get_args(ReduceKind)
+_ZERO = Lit(0, dtypes.int64)
 _PARAM = re.compile(r"a(\d+)$")
 
 
@@ -66,7 +66,7 @@ class _Block:
 class _KernelReader(ValueReader):
     def read(self) -> Kernel:
         self.params: list[Param] = []
-        self.names: dict[str, Expr] = {"p": Index("p")}
+        self.names: dict[str, Expr] = {"p": Temp("p", dtypes.int64)}
         self.expect("kernel")
         if not self.at(*_FORMS):
             self.fail(f"expected one of {', '.join(_FORMS)}, found {self.shown()}")
@@ -83,11 +83,15 @@ class _KernelReader(ValueReader):
         return Kernel(form, tuple(self.params), body)
 
     def _param(self) -> None:
-        self.expect(f"a{len(self.params)}")
-        self.expect(":")
-        if self.accept("size"):
+        place = len(self.params)
+        if self.accept(f"s{place}"):
+            self.expect(":")
+            self.expect("size")
             self.params.append(SizeParam(int(self.take("int", "the number of a size").text)))
+            self.names[f"s{place}"] = Temp(f"s{place}", dtypes.int64)
             return
+        self.expect(f"a{place}")
+        self.expect(":")
         written = self.accept("mut")
         dtype = self.dtype()
         self.expect("*")
@@ -96,7 +100,7 @@ class _KernelReader(ValueReader):
     # ---- statements
     def _body(self) -> tuple[Statement, ...]:
         self.expect("{")
-        blocks = [_Block("", Index("p"), Index("p"), [], set())]
+        blocks = [_Block("", _ZERO, _ZERO, [], set())]
         while True:
             block = blocks[-1]
             if self.accept("}"):
@@ -119,7 +123,8 @@ class _KernelReader(ValueReader):
         self.expect("..")
         stop = self.expr()
         self.expect("{")
-        self._bind(token, Index(token.text), known := set())
+        known: set[str] = set()
+        self._bind(token, Temp(token.text, dtypes.int64), known)
         return _Block(token.text, start, stop, [], known)
 
     def _bind(self, token: Token, e: Expr, known: set[str]) -> None:
@@ -138,7 +143,8 @@ class _KernelReader(ValueReader):
             kind = self._kind()
             self.expect("(")
             self.expect(")")
-            self._bind(token, Temp(token.text, dtype), known)
+            position = kind in ("argmax", "argmin")  # such an accumulator's value is a position
+            self._bind(token, Temp(token.text, dtypes.int64 if position else dtype), known)
             return Init(token.text, kind, dtype)
         token = self.take("word", "a statement")
         if self.at(":"):
@@ -169,10 +175,8 @@ class _KernelReader(ValueReader):
 
     def _pointer(self, token: Token) -> int:
         m = _PARAM.match(token.text)
-        if m is None or int(m[1]) >= len(self.params):
-            self.fail(f"{token.text!r} is not a parameter", token)
-        if not isinstance(self.params[int(m[1])], Pointer):
-            self.fail(f"{token.text!r} is a size, not a pointer", token)
+        if m is None or int(m[1]) >= len(self.params) or not isinstance(self.params[int(m[1])], Pointer):
+            self.fail(f"{token.text!r} is not a pointer parameter", token)
         return int(m[1])
 
     # ---- expressions

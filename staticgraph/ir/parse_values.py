@@ -278,10 +278,12 @@ def _array(dtype: DType, values: list[Any], bits: dict[int, int]) -> np.ndarray:
     if not (dtype.is_floating or dtype.is_complex):
         return np.array(values, dtype=dtype.np)
     size = dtype.size // 2 if dtype.is_complex else dtype.size
-    part = {4: np.dtype(np.float32), 8: np.dtype(np.float64)}[size] if dtype.is_complex else dtype.np
-    flat = np.array(values, dtype=np.float64).reshape(-1)
+    part: np.dtype[Any] = dtype.np
+    if dtype.is_complex:
+        part = np.dtype(f"f{size}")
+    flat: np.ndarray = np.array(values, dtype=np.float64).reshape(-1)
     with np.errstate(over="ignore"):
-        out = flat.astype(part)
+        out: np.ndarray = flat.astype(part)
     for at, pattern in bits.items():
         out.view(f"u{size}")[at] = pattern
     return out.view(dtype.np)

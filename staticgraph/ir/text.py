@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import base64
 import json
+import math
 import re
 import zlib
 from collections.abc import Callable, Iterable, Mapping
@@ -56,7 +57,7 @@ def type_text(t: TensorType) -> str:
 
 def float_text(value: float) -> str:
     """A float so that its bits come back; NaNs other than the usual one show theirs."""
-    if value == value:
+    if not math.isnan(value):
         return repr(float(value))
     bits = int(np.float64(value).view(np.uint64))
     return "nan" if bits == 0x7FF8000000000000 else f"nan({bits:#x})"
@@ -132,7 +133,7 @@ def _float_element(x: Any, dtype: DType) -> str:
     value = np.asarray(x, dtype=dtype.np)
     bits = int(value.view(bits_of))
     exact = float(value)
-    if exact != exact:
+    if math.isnan(exact):
         usual = int(np.asarray(np.nan, dtype=dtype.np).view(bits_of))
         return "nan" if bits == usual else f"nan({bits:#x})"
     short = str(value)
@@ -163,7 +164,7 @@ class Names:
         """The name of `v`, made from its hint when first asked for."""
         name = self._of.get(v)
         if name is None:
-            hint = v.hint[:-2] if v.hint.endswith(":0") else v.hint
+            hint = v.hint.removesuffix(":0")
             base = _FORBIDDEN.sub("_", hint.replace(":", ".")) or fallback
             name, k = base, self._next.get(base, 0)
             while name in self._next:

@@ -1,0 +1,360 @@
+"""Verifiers: what must hold of a graph and of a function; those of kernels are in `verify_kernel`.
+
+A `VerificationError` is a defect of the package, so its text shows the IR around the fault:
+
+    VerificationError: Add: %y is used before it is defined
+          %x1: f32[2] = Neg %x
+        > %z: f32[2] = Add %x1, %y
+          %y: f32[2] = Neg %x1
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import count
+from typing import Any, NoReturn
+
+from staticgraph.errors import VerificationError
+from staticgraph.ir.dims import Dim, Poly, Symbol, substitute, symbol, symbols_of
+from staticgraph.ir.function import ElementOf, Function, GuardSite, Node, SizeOf, Value
+from staticgraph.ir.graph import Graph
+from staticgraph.ir.kernel import Kernel
+from staticgraph.ir.known import nested
+from staticgraph.ir.loc import Loc
+from staticgraph.ir.op import Guard, Infer, Op, RuleError, infer
+from staticgraph.ir.tensor import Operation, Tensor
+from staticgraph.ir.text import FunctionText, operation_text, type_text
+from staticgraph.ir.types import TensorType
+from staticgraph.ir.verify_kernel import fault, verify_kernel
+
+
+def verify(ir: Graph | Function | Kernel) -> None:
+    """Verify IR of any level; a new level gets its line here.
+
+    Raises:
+      VerificationError: with the IR around the fault.
+    """
+    match ir:
+        case Graph():
+            verify_graph(ir)
+        case Function():
+            verify_function(ir)
+        case Kernel():
+            verify_kernel(ir)
+        case _:
+            raise TypeError(f"no verifier for {type(ir).__name__}")
+
+
+# ---------------------------------------------------------------- sizes
+class Equalities:
+    """What ``==`` guards say of sizes: which of them are equal."""
+
+    def __init__(self, guards: Sequence[Guard]) -> None:
+        self._env: dict[Symbol, Dim] = {}
+        self._zero: set[Dim] = set()  # differences known to be nought
+        for a, b in dict.fromkeys((g.a, g.b) for g in guards if g.kind == "=="):
+            self._add(a, b)
+
+    def _add(self, a: Dim, b: Dim) -> None:
+        a, b = self.normal(a), self.normal(b)
+        if a == b:
+            return
+        for x, y in ((a, b), (b, a)):
+            s = _bare(x)
+            if s is not None and s not in symbols_of(y):
+                self._env[s] = y
+                return
+        self._zero |= {a - b, b - a}
+
+    def normal(self, d: Dim) -> Dim:
+        """A size with symbols replaced by what they equal, as far as that goes."""
+        while not isinstance(d, int) and any(s in self._env for s in symbols_of(d)):
+            d = substitute(d, self._env)
+        return d
+
+    def equal(self, a: Dim, b: Dim) -> bool:
+        """True where the guards make `a` and `b` equal."""
+        if a == b:
+            return True
+        a, b = self.normal(a), self.normal(b)
+        return a == b or a - b in {self.normal(z) for z in self._zero}
+
+
+def _bare(d: Dim) -> Symbol | None:
+    """The symbol that a size is, if it is just that."""
+    if isinstance(d, Poly) and len(d.terms) == 1:
+        ((monomial, coefficient),) = d.terms
+        if coefficient == 1 and len(monomial) == 1 and isinstance(monomial[0], Symbol):
+            return monomial[0]
+    return None
+
+
+def sizes_in(value: Any) -> Iterator[Poly]:
+    """Symbolic sizes in an attribute."""
+    stack = [value]
+    while stack:
+        v = stack.pop()
+        if isinstance(v, Poly):
+            yield v
+        elif isinstance(v, (tuple, list)):
+            stack += v
+
+
+# ---------------------------------------------------------------- functions
+def verify_function(f: Function) -> None:
+    """Check a function and the functions in its attributes.
+
+    Every value is defined once and before it is read; every node has the operands and attributes
+    of its op; result types are what inference gives, or say more; what inference has to assume
+    of sizes is guarded; every symbol has an origin that comes before its first use.
+
+    Raises:
+      VerificationError: with the IR around the fault.
+    """
+    _FunctionCheck(f).run()
+
+
+class _FunctionCheck:
+    def __init__(self, f: Function) -> None:
+        self.f = f
+        self.place: dict[Value, int] = {}  # where a value is made; parameters at -1
+        self.known: dict[Symbol, int] = {}  # where a symbol's value can be had
+        self.equalities = Equalities([s.guard for s in f.guards])
+        self.assumed = {(g.guard.kind, g.guard.a, g.guard.b) for g in f.guards}
+        self.fresh = (f"?{k}" for k in count())
+
+    def run(self) -> None:
+        for p in self.f.params:
+            self._define(p.value, -1, f"parameter {p.name!r}")
+        for i, n in enumerate(self.f.nodes):
+            for v in n.outputs:
+                self._define(v, i, n.op.name)
+        for s, o in self.f.sizes.items():
+            self._size(s, o)
+        end = len(self.f.nodes)
+        for p in self.f.params:  # a cotangent's sizes may be those of a host op's result
+            self._symbols(p.value.type.shape or (), end, f"parameter {p.name!r}")
+        for i, n in enumerate(self.f.nodes):
+            self._node(n, i)
+        for what, v in [("a result", v) for v in self.f.results] + [
+            (f"the update of {k!r}", v) for k, v in self.f.updates.items()
+        ]:
+            if v not in self.place:
+                self._fail(f"{what} is {self._name(v)}, which nothing defines", end)
+        self._updates(end)
+        for site in self.f.guards:
+            self._guard(site)
+
+    # ---- definitions
+    def _define(self, v: Value, at: int, what: str) -> None:
+        if v in self.place:
+            self._fail(f"{what}: {self._name(v)} is defined twice", at)
+        self.place[v] = at
+
+    def _size(self, s: Symbol, origin: SizeOf | ElementOf) -> None:
+        v = origin.value
+        if v not in self.place:
+            self._fail(f"the size {s} comes from {self._name(v)}, which nothing defines", -1)
+        shape = v.type.shape
+        if isinstance(origin, SizeOf):
+            if shape is not None and not 0 <= origin.axis < len(shape):
+                self._fail(f"the size {s} is axis {origin.axis} of {self._name(v)}: {type_text(v.type)}", -1)
+        else:
+            length = 1
+            for d in shape or ():
+                length *= d if isinstance(d, int) else origin.element + 1
+            if not v.dtype.is_integer or not 0 <= origin.element < max(length, 0):
+                self._fail(
+                    f"the size {s} is element {origin.element} of {self._name(v)}: {type_text(v.type)}", -1
+                )
+        self.known[s] = self.place[v]
+
+    def _symbols(self, value: Any, at: int, what: str, result: bool = False) -> None:
+        """Symbols must be known when they are needed: before node `at`, or by it for its results."""
+        for d in sizes_in(tuple(value)):
+            for s in symbols_of(d):
+                where = self.known.get(s)
+                if where is None:
+                    self._fail(f"{what}: nothing says what the size {s} is", at)
+                if where > at or (where == at and at >= 0 and not result):
+                    self._fail(f"{what}: the size {s} is needed before it is known", at)
+
+    def _guard(self, site: GuardSite) -> None:
+        for s in symbols_of(site.guard.a) | symbols_of(site.guard.b):
+            if s not in self.known:
+                self._fail(f"the guard {site.guard}: nothing says what the size {s} is", -1)
+
+    def _updates(self, end: int) -> None:
+        params = {p.name: p.value for p in self.f.params if p.kind == "variable"}
+        params |= {f"counter:{p.name}": p.value for p in self.f.params if p.kind == "counter"}
+        for name, v in self.f.updates.items():
+            old = params.get(name)
+            if old is not None and old.dtype is not v.dtype:
+                self._fail(f"{name!r} is {old.dtype.name} and is given a {v.dtype.name}", end)
+
+    # ---- nodes
+    def _node(self, n: Node, at: int) -> None:
+        op = n.op.name
+        for v in n.inputs:
+            where = self.place.get(v)
+            if where is None:
+                self._fail(f"{op}: {self._name(v)} is used but nothing defines it", at)
+            if where >= at:
+                self._fail(f"{op}: {self._name(v)} is used before it is defined", at)
+        _check_signature(n.op, len(n.inputs), n.attrs, lambda m: self._fail(m, at))
+        self._symbols(tuple(n.attrs.values()), at, op)
+        for v in n.outputs:
+            self._symbols(v.type.shape or (), at, op, result=True)
+        for a in n.attrs.values():
+            if isinstance(a, Function):
+                verify_function(a)
+        ctx = Infer(lambda _: symbol(next(self.fresh)))
+        try:
+            types = infer(n.op, [v.type for v in n.inputs], n.attrs, ctx)
+        except RuleError as e:
+            self._fail(f"{op}: {e.message}", at)
+        if len(types) != len(n.outputs):
+            self._fail(f"{op} gives {len(types)} results, the node has {len(n.outputs)}", at)
+        for v, t in zip(n.outputs, types, strict=True):
+            if not self._refines(v.type, t):
+                self._fail(
+                    f"{op}: {self._name(v)} is {type_text(v.type)}, inference gives {type_text(t)}", at
+                )
+        for g in ctx.guards:
+            self._assumed(g, op, at)
+
+    def _refines(self, have: TensorType, inferred: TensorType) -> bool:
+        if have.dtype != inferred.dtype:
+            return False
+        if inferred.shape is None:
+            return True
+        if have.shape is None or len(have.shape) != len(inferred.shape):
+            return False
+        return all(
+            _is_fresh(i) or self.equalities.equal(h, i)
+            for h, i in zip(have.shape, inferred.shape, strict=True)
+        )
+
+    def _assumed(self, g: Guard, op: str, at: int) -> None:
+        if _is_fresh(g.a) or _is_fresh(g.b):
+            return
+        normal = self.equalities.normal
+        holds = (
+            self.equalities.equal(g.a, g.b)
+            if g.kind == "=="
+            else (g.kind, g.a, g.b) in self.assumed
+            or any(k == "<=" and normal(a) == normal(g.a) and normal(b) == normal(g.b)
+                   for k, a, b in self.assumed)
+            or _at_most(normal(g.a), normal(g.b))
+        )  # fmt: skip
+        if not holds:
+            self._fail(f"{op}: nothing guards that {g}", at)
+
+    # ---- errors
+    def _name(self, v: Value) -> str:
+        return FunctionText(self.f).names.use(v)
+
+    def _fail(self, message: str, at: int) -> NoReturn:
+        text = FunctionText(self.f)
+        before = [*text.head, *text.sizes, *text.guards]
+        lines = [*before, *text.nodes, *text.tail]
+        loc: Loc | None = self.f.nodes[at].loc if 0 <= at < len(self.f.nodes) else None
+        line = 0 if at < 0 else len(before) + at
+        raise fault(f"{self.f.name}: {message}", lines, line, loc if loc and loc.line else None)
+
+
+def _at_most(a: Dim, b: Dim) -> bool:
+    difference = b - a
+    return isinstance(difference, int) and difference >= 0
+
+
+def _is_fresh(d: Dim) -> bool:
+    return any(s.name.startswith("?") for s in symbols_of(d))
+
+
+def _check_signature(op: Op, inputs: int, attrs: Mapping[str, Any], fail: Any, static: bool = True) -> None:
+    """The number of operands and the names of attributes are the op's."""
+    operands = op.data_operands if static else op.operands
+    least = len(operands) - op.variadic
+    if inputs < least or (inputs > least and not op.variadic):
+        fail(f"{op.name} takes {len(operands)} operands, {inputs} are given")
+    names = {*(op.static_operands if static else ()), *op.attrs}
+    given = {k for k in attrs if not k.startswith("_")}
+    if given != names:
+        missing, extra = sorted(names - given), sorted(given - names)
+        text = f"the attribute {missing[0]!r} is missing" if missing else f"no attribute {extra[0]!r}"
+        fail(f"{op.name}: {text}")
+
+
+# ---------------------------------------------------------------- graphs
+def verify_graph(graph: Graph) -> None:
+    """Check a graph: order, names, and that types do not contradict inference.
+
+    Raises:
+      VerificationError: with the IR around the fault.
+    """
+    names: set[str] = set()
+    seen: set[Operation] = set()
+    for i, op in enumerate(graph.get_operations()):
+        _verify_operation(graph, op, i, seen, names)
+        seen.add(op)
+        names.add(op.name)
+
+
+def _verify_operation(
+    graph: Graph, op: Operation, at: int, seen: set[Operation], names: set[str]
+) -> None:
+    def fail(message: str) -> NoReturn:
+        lines = [operation_text(o) for o in graph.get_operations()]
+        raise fault(f"{op.name}: {message}", lines, at, op.loc)
+
+    if op.graph is not graph or op.id != at:
+        fail("the operation is not the graph's own, or not at its place")
+    if op.name in names:
+        fail("the name is taken by an earlier operation")
+    for source in [t.op for t in op.inputs] + list(op.control_inputs):
+        if source not in seen:
+            fail(f"{source.name!r} is needed before it exists")
+    _check_signature(op.record, len(op.inputs), op.attrs, fail, static=False)
+    fresh = (f"?{k}" for k in count())
+    ctx = Infer(lambda _: symbol(next(fresh)))
+    data, static = op.split()
+    values = {k: _static(t, ctx) for k, t in static.items()}
+    try:
+        types = infer(op.record, [t.type for t in data], {**op.attrs, **values}, ctx)
+    except RuleError as e:
+        fail(f"{op.type}: {e.message}")
+    if len(types) != len(op.outputs):
+        fail(f"{op.type} gives {len(types)} results, the operation has {len(op.outputs)}")
+    for t, inferred in zip(op.outputs, types, strict=True):
+        if not _agree(t.type, inferred):
+            fail(f"{t.name} is {type_text(t.type)}, inference gives {type_text(inferred)}")
+
+
+def _static(t: Tensor, ctx: Infer) -> Any:
+    """The value of an ``@`` operand as at build time, unknown sizes as fresh symbols."""
+    if t.known is not None:
+        return nested(t.known)
+    shape = t.type.shape
+    if shape == ():
+        return ctx.fresh("s")
+    if shape is not None and len(shape) == 1 and isinstance(shape[0], int):
+        return tuple(ctx.fresh("s") for _ in range(shape[0]))
+    return None
+
+
+def _agree(a: TensorType, b: TensorType) -> bool:
+    """Types that do not contradict each other; `set_shape` may have told either of them more."""
+    if a.dtype != b.dtype:
+        return False
+    if a.shape is None or b.shape is None:
+        return True
+    return len(a.shape) == len(b.shape) and all(
+        x == y or not (isinstance(x, int) and isinstance(y, int))
+        for x, y in zip(a.shape, b.shape, strict=True)
+    )
+
+
+__all__ = [
+    "Equalities", "VerificationError", "verify", "verify_function", "verify_graph", "verify_kernel",
+]  # fmt: skip
