@@ -370,3 +370,46 @@ broadcast_to = Op(
     ),
     doc="Repeat axes of size 1, and add axes in front, to reach `shape`.",
 )  # fmt: skip
+
+
+def _vector(x: TensorType, what: str) -> Dim:
+    if x.rank != 1:
+        raise RuleError(f"{what} must be a vector, it has rank {x.rank}")
+    return x.dims[0]
+
+
+def _args_shape(ctx: Infer, s0: TensorType, s1: TensorType) -> tuple[Dim, ...]:
+    return (D.maximum(_vector(s0, "s0"), _vector(s1, "s1")),)
+
+
+def _np_args(s0: np.ndarray, s1: np.ndarray) -> np.ndarray:
+    ctx = Infer(lambda hint: 0)
+    out = ctx.broadcast(tuple(s0.tolist()), tuple(s1.tolist()))
+    if ctx.guards:
+        raise TypeError("two sizes that are not known")
+    return np.asarray(out, dtype=s0.dtype)
+
+
+def _args_lower(ix: tuple[Expr, ...], s0: Operand, s1: Operand) -> Expr:
+    total = D.maximum(s0.shape[0], s1.shape[0])
+    sides = []
+    for x in (s0, s1):
+        i = ix[0] - size_expr(total - x.shape[0])
+        inside = i >= 0
+        sides.append(s.select(inside, x[s.select(inside, i, ZERO)], lift(1, x.dtype)))
+    return s.select(sides[0].eq(1), sides[1], sides[0])
+
+
+broadcast_args = Op(
+    "BroadcastArgs", ("s0", "s1"), same((dtypes.int32, dtypes.int64)), _args_shape, _np_args, None,
+    lower=_args_lower, folds=True,
+    samples=(
+        Sample((np.array([3, 1], np.int32), np.array([2, 1, 4], np.int32)), grad=False),
+        Sample((np.array([5], np.int64), np.array([5], np.int64)), grad=False),
+        Sample((np.array([1, 7], np.int32), np.array([7], np.int32)), grad=False),
+    ),
+    error_samples=(
+        ErrorSample((np.zeros((2, 2), np.int32), np.zeros(2, np.int32)), {}, "s0 must be a vector, it has rank 2"),
+    ),
+    doc="The shape, as a vector, that broadcasting two shapes gives.",
+)  # fmt: skip
