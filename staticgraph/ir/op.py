@@ -186,7 +186,7 @@ class Op:
     library: str | None = None
     host: bool = False
     attrs: Mapping[str, Any] = field(default_factory=dict)
-    operand_dtypes: Mapping[str, DType] = field(default_factory=dict)
+    operand_dtypes: Mapping[str, DType | None] = field(default_factory=dict)
     results: int | Callable[..., int] = 1
     effect: Effect = "pure"
     folds: bool = False
