@@ -321,6 +321,8 @@ def unsafe(path: Path) -> str | None:
 
 # ---- kernels of this process
 
+Build = Callable[[dict[str, str]], dict[str, bytes]]  # sources by symbol -> code by symbol
+
 _lock = threading.Lock()
 _addresses: dict[str, int] = {}
 _building: dict[str, threading.Event] = {}
@@ -364,25 +366,33 @@ def kernel_addresses(sources: Sequence[str]) -> list[int]:
     Raises:
       CompileError: a source could not be compiled.
     """
-    return addresses(sources, lambda missing: native.compile_many(missing))
+    return _addresses_of(sources, native.compile_many, counted=True)
 
 
-def addresses(
-    sources: Sequence[str], build: Callable[[dict[str, str]], dict[str, bytes]]
-) -> list[int]:
-    """Return the addresses of functions, built where they are in neither memory nor disk.
+def ir_address(text: str) -> int:
+    """Return the address of the function ``@entry`` that LLVM IR text defines.
 
-    Args:
-      sources: a text for each function, which decides what it does.
-      build: object code for each symbol of a dict from symbol to source.
+    The package's own machinery is made this way.  It is kept as kernels are, but not counted.
+
+    Raises:
+      CompileError: the text could not be compiled.
     """
+    return _addresses_of([text], native.compile_ir, counted=False)[0]
+
+
+def symbol_of(source: str) -> str:
+    """The name that the function of a source has in object code; it is also its key on disk."""
+    return "sg_" + entry_key(source)
+
+
+def _addresses_of(sources: Sequence[str], build: Build, counted: bool) -> list[int]:
     symbols = [symbol_of(source) for source in sources]
     wanted = dict(zip(symbols, sources, strict=True))
     while True:
         mine, others = _claim(wanted)
         if mine:
             try:
-                _obtain(mine, build)
+                _obtain(mine, build, counted)
             finally:
                 _release(mine)
         for event in others:
@@ -391,11 +401,6 @@ def addresses(
             return [_addresses[symbol] for symbol in symbols]
         except KeyError:  # another thread's attempt failed: try here, to raise its error here
             continue
-
-
-def symbol_of(source: str) -> str:
-    """The name that the function of a source has in object code."""
-    return "sg_" + entry_key(source)
 
 
 def _claim(wanted: dict[str, str]) -> tuple[dict[str, str], list[threading.Event]]:
@@ -419,29 +424,28 @@ def _release(mine: dict[str, str]) -> None:
             _building.pop(symbol).set()
 
 
-def _obtain(mine: dict[str, str], build: Callable[[dict[str, str]], dict[str, bytes]]) -> None:
+def _obtain(mine: dict[str, str], build: Build, counted: bool) -> None:
     """Load from disk what is there, and build, store and load the rest."""
     global _compiled, _loaded
     disk = disk_cache()
     missing = {}
     for symbol, source in mine.items():
         code = disk.get(symbol)
-        if code is not None:
-            try:
+        try:
+            if code is not None:
                 _addresses[symbol] = native.load_object(code, symbol)
-                with _lock:
-                    _loaded += 1
-                continue
-            except CompileError:  # made by a process that had other libraries
-                pass
-        missing[symbol] = source
-    if not missing:
-        return
-    codes = build(missing)
-    with _lock:
-        _compiled += len(codes)
-    for symbol, code in codes.items():
+        except CompileError:  # made by a process that had other libraries
+            code = None
+        if code is None:
+            missing[symbol] = source
+    built = build(missing) if missing else {}
+    for symbol, code in built.items():
         _addresses[symbol] = native.load_object(code, symbol)
         disk.put(symbol, code)
-        for observe in list(on_compile):
-            observe(missing[symbol], code)
+    if counted:
+        with _lock:
+            _loaded += len(mine) - len(missing)
+            _compiled += len(built)
+        for symbol, code in built.items():
+            for observe in list(on_compile):
+                observe(missing[symbol], code)

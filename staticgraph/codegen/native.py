@@ -146,6 +146,24 @@ def _compile(source: str, symbol: str) -> bytes:
         return emit(module, symbol)
 
 
+def compile_ir(texts: dict[str, str]) -> dict[str, bytes]:
+    """Compile LLVM IR texts that each define ``@entry``; the keys of both dicts are the symbols.
+
+    Raises:
+      CompileError: a text is not valid, or needs a symbol that would not be there.
+    """
+    done = {}
+    for symbol, text in texts.items():
+        _initialize()
+        try:
+            module = llvm.parse_assembly(text, llvm.create_context())
+            module.get_function("entry").name = symbol
+            done[symbol] = emit(module, symbol)
+        except (RuntimeError, NameError) as e:
+            raise CompileError(f"function {symbol} could not be compiled") from e
+    return done
+
+
 _ENTRY = """
 declare i32 @"{body}"(ptr, ptr, ptr, i64, i64)
 define i64 @"{symbol}"(ptr %args, i64 %lo, i64 %hi) {{
