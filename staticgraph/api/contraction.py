@@ -71,15 +71,23 @@ def tensordot(a: Any, b: Any, axes: Any, name: str | None = None) -> Tensor:
         else:
             pair = [[int(i) for i in np.atleast_1d(np.asarray(x))] for x in axes]
         if len(pair) != 2 or len(pair[0]) != len(pair[1]):
-            raise ShapeError(f"tensordot: axes are two lists of one length, got {axes}", loc=loc.caller())
+            raise ShapeError(
+                f"tensordot: axes are two lists of one length, got {axes}", loc=loc.caller()
+            )
         for axis, rank in [(i, ra) for i in pair[0]] + [(i, rb) for i in pair[1]]:
             if not -rank <= axis < rank:
-                raise ShapeError(f"tensordot: axis {axis} is outside a tensor of rank {rank}", loc=loc.caller())
+                raise ShapeError(
+                    f"tensordot: axis {axis} is outside a tensor of rank {rank}", loc=loc.caller()
+                )
         ca, cb = [i % ra for i in pair[0]], [i % rb for i in pair[1]]
         fa, fb = [i for i in range(ra) if i not in ca], [i for i in range(rb) if i not in cb]
         free = _size_list(a, fa) + _size_list(b, fb)
-        left = _reshape(_transpose(a, fa + ca), [_product(_size_list(a, fa)), _product(_size_list(a, ca))])
-        right = _reshape(_transpose(b, cb + fb), [_product(_size_list(b, cb)), _product(_size_list(b, fb))])
+        left = _reshape(
+            _transpose(a, fa + ca), [_product(_size_list(a, fa)), _product(_size_list(a, ca))]
+        )
+        right = _reshape(
+            _transpose(b, cb + fb), [_product(_size_list(b, cb)), _product(_size_list(b, fb))]
+        )
         return lookup("Reshape")(matmul(left, right), free, name=scope)  # type: ignore[no-any-return]
 
 
@@ -105,15 +113,19 @@ def einsum(equation: str, *inputs: Any, name: str | None = None, **_: Any) -> Te
     if not arrow:
         out = "".join(sorted(c for c in set(before) - {","} if before.count(c) == 1))
     if len(terms) != len(inputs):
-        raise ShapeError(f"einsum: {equation!r} takes {len(terms)} inputs, got {len(inputs)}", loc=loc.caller())
+        raise ShapeError(
+            f"einsum: {equation!r} takes {len(terms)} inputs, got {len(inputs)}", loc=loc.caller()
+        )
     if set(out) - set(before) or len(set(out)) != len(out):
-        raise ShapeError(f"einsum: the result {out!r} is not made of letters of {before!r}", loc=loc.caller())
+        raise ShapeError(
+            f"einsum: the result {out!r} is not made of letters of {before!r}", loc=loc.caller()
+        )
     with name_scope(name, "einsum", list(inputs)):
         tensors = [convert(x, name=f"input_{i}") for i, x in enumerate(inputs)]
         for term, x in zip(terms, tensors, strict=True):
             if len(_sizes(x, "einsum")) != len(term):
                 raise ShapeError(
-                    f"einsum: {term!r} names {len(term)} axes and {x.name!r} has {len(x.shape.as_list())}",
+                    f"einsum: {term!r} names {len(term)} axes, {x.name!r} is {x.type.public()}",
                     loc=loc.caller(),
                 )
         pairs = [_diagonal(t, x) for t, x in zip(terms, tensors, strict=True)]

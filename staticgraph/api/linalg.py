@@ -41,7 +41,9 @@ def matmul(
     del a_is_sparse, b_is_sparse
     for transpose, adjoint, which in ((transpose_a, adjoint_a, "a"), (transpose_b, adjoint_b, "b")):
         if transpose and adjoint:
-            raise GraphError(f"matmul: give one of transpose_{which} and adjoint_{which}", loc=loc.caller())
+            raise GraphError(
+                f"matmul: give one of transpose_{which} and adjoint_{which}", loc=loc.caller()
+            )
     ta, tb = bool(transpose_a or adjoint_a), bool(transpose_b or adjoint_b)
     with name_scope(name, "MatMul", [a, b]) as scope:
         a = convert(a, name="a")
@@ -60,7 +62,9 @@ def xw_plus_b(x: Any, weights: Any, biases: Any, name: str | None = None) -> Ten
         return lookup("BiasAdd")(matmul(x, weights), biases, name=scope)  # type: ignore[no-any-return]
 
 
-def matrix_transpose(a: Any, name: str | None = "matrix_transpose", conjugate: bool = False) -> Tensor:
+def matrix_transpose(
+    a: Any, name: str | None = "matrix_transpose", conjugate: bool = False
+) -> Tensor:
     """Transpose the last two axes."""
     del conjugate
     with name_scope(name, "matrix_transpose", [a]):
@@ -134,7 +138,7 @@ def norm(
         if matrix:  # 1: largest column sum; infinity: largest row sum
             first, second = (axis[0], axis[1]) if ord == 1 else (axis[1], axis[0])
             out = reduce_max(reduce_sum(size, first, True), second, True)
-            return out if keep else lookup("Squeeze")(out, squeeze_dims=tuple(axis))  # type: ignore[no-any-return]
+            return out if keep else lookup("Squeeze")(out, squeeze_dims=tuple(axis))
         if ord == np.inf:
             return reduce_max(size, axis, keep)
         if ord == 1:
@@ -253,7 +257,9 @@ def self_adjoint_eigvals(tensor: Any, name: str | None = None) -> Tensor:
     return lookup("SelfAdjointEigV2")(tensor, compute_v=False, name=name)[0]  # type: ignore[no-any-return]
 
 
-def svd(tensor: Any, full_matrices: bool = False, compute_uv: bool = True, name: str | None = None) -> Any:
+def svd(
+    tensor: Any, full_matrices: bool = False, compute_uv: bool = True, name: str | None = None
+) -> Any:
     """Descending singular values s, and u and v with ``u @ diag(s) @ transpose(v) = tensor``."""
     s, u, v = lookup("Svd")(
         tensor, compute_uv=bool(compute_uv), full_matrices=bool(full_matrices), name=name

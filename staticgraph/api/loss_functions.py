@@ -62,7 +62,9 @@ def get_regularization_losses(scope: str | None = None) -> list[Tensor]:
     return get_default_graph().get_collection(REGULARIZATION_LOSSES, scope)
 
 
-def get_regularization_loss(scope: str | None = None, name: str = "total_regularization_loss") -> Tensor:
+def get_regularization_loss(
+    scope: str | None = None, name: str = "total_regularization_loss"
+) -> Tensor:
     """The sum of the regularisation losses; 0 where there are none."""
     found = get_regularization_losses(scope)
     if not found:
@@ -135,8 +137,16 @@ def compute_weighted_loss(
     with name_scope(scope, "weighted_loss", [losses, weights]):
         losses = convert(losses, name="losses")
         kind = losses.dtype.base
-        wide = lookup("Cast")(losses, DstT=dtypes.float32) if kind is not dtypes.float64 and kind is not dtypes.float32 else losses
-        weights = convert(weights, name="weights") if isinstance(weights, Tensor) else convert(weights, wide.dtype.base, "weights")
+        wide = (
+            lookup("Cast")(losses, DstT=dtypes.float32)
+            if kind is not dtypes.float64 and kind is not dtypes.float32
+            else losses
+        )
+        weights = (
+            convert(weights, name="weights")
+            if isinstance(weights, Tensor)
+            else convert(weights, wide.dtype.base, "weights")
+        )
         if weights.dtype.base is not wide.dtype.base:
             weights = lookup("Cast")(weights, DstT=wide.dtype.base)
         _check_weights(weights, wide)
@@ -175,7 +185,8 @@ def _pair(function: str, labels: Any, predictions: Any) -> tuple[Tensor, Tensor]
         labels = lookup("Cast")(labels, DstT=predictions.dtype.base)
     if not predictions.shape.is_compatible_with(labels.shape):
         raise ShapeError(
-            f"{function}: predictions and labels have one shape, got {predictions.shape} and {labels.shape}",
+            f"{function}: predictions and labels have one shape, got {predictions.shape} "
+            f"and {labels.shape}",
             loc=loc.caller(),
         )
     return labels, predictions
@@ -227,14 +238,16 @@ def huber_loss(
 
 
 def log_loss(
-    labels: Any, predictions: Any, weights: Any = 1.0, epsilon: float = 1e-7, scope: str | None = None,
-    loss_collection: str | None = LOSSES, reduction: str = _DEFAULT,
+    labels: Any, predictions: Any, weights: Any = 1.0, epsilon: float = 1e-7,
+    scope: str | None = None, loss_collection: str | None = LOSSES, reduction: str = _DEFAULT,
 ) -> Tensor:  # fmt: skip
     """The cross entropy of probabilities; `epsilon` keeps the logarithms finite."""
     with name_scope(scope, "log_loss", [predictions, labels, weights]) as inner:
         labels, predictions = _pair("log_loss", labels, predictions)
         log = lookup("Log")
-        values = -(labels * log(predictions + epsilon)) - (1 - labels) * log(1 - predictions + epsilon)
+        values = -(labels * log(predictions + epsilon)) - (1 - labels) * log(
+            1 - predictions + epsilon
+        )
         return compute_weighted_loss(values, weights, inner, loss_collection, reduction)
 
 
@@ -273,7 +286,9 @@ def sigmoid_cross_entropy(
     Args:
       label_smoothing: how far to move labels towards 1/2.
     """
-    with name_scope(scope, "sigmoid_cross_entropy_loss", [logits, multi_class_labels, weights]) as inner:
+    with name_scope(
+        scope, "sigmoid_cross_entropy_loss", [logits, multi_class_labels, weights]
+    ) as inner:
         labels, logits = _pair("sigmoid_cross_entropy", multi_class_labels, logits)
         if label_smoothing > 0:
             labels = labels * (1 - label_smoothing) + 0.5 * label_smoothing
@@ -300,7 +315,9 @@ def softmax_cross_entropy(
                 raise UsageError("label_smoothing needs the number of classes", loc=loc.caller())
             labels = labels * (1.0 - label_smoothing) + label_smoothing / classes
         labels = lookup("StopGradient")(labels, name="labels_stop_gradient")
-        values = cross_entropies.softmax_cross_entropy_with_logits_v2(labels, logits, name="xentropy")
+        values = cross_entropies.softmax_cross_entropy_with_logits_v2(
+            labels, logits, name="xentropy"
+        )
         return compute_weighted_loss(values, weights, inner, loss_collection, reduction)
 
 

@@ -24,7 +24,9 @@ def _along(op: str, logits: Any, axis: Any, name: str | None) -> Tensor:
     if axis == -1 or (rank is not None and axis == rank - 1):
         return lookup(op)(x, name=name)  # type: ignore[no-any-return]
     if rank is None:
-        raise UsageError(f"{op}: the rank of {x.name!r} is not known; use axis=-1", loc=loc.caller())
+        raise UsageError(
+            f"{op}: the rank of {x.name!r} is not known; use axis=-1", loc=loc.caller()
+        )
     if not -rank <= axis < rank:
         raise ShapeError(f"{op}: axis {axis} is outside a tensor of rank {rank}", loc=loc.caller())
     swap = list(range(rank))
@@ -191,7 +193,9 @@ def weighted_cross_entropy_with_logits(
         labels = convert(labels, logits.dtype.base, name="targets")
         _same_shape("weighted_cross_entropy_with_logits", logits, labels, "labels")
         if pos_weight is None:
-            raise UsageError("weighted_cross_entropy_with_logits: give pos_weight", loc=loc.caller())
+            raise UsageError(
+                "weighted_cross_entropy_with_logits: give pos_weight", loc=loc.caller()
+            )
         weight = 1 + (pos_weight - 1) * labels
         tail = lookup("Log1p")(lookup("Exp")(-lookup("Abs")(logits))) + lookup("Relu")(-logits)
         return lookup("Add")((1 - labels) * logits, weight * tail, name=scope)  # type: ignore[no-any-return]

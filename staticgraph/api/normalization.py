@@ -36,8 +36,8 @@ def moments(
         narrow = x.dtype.base is dtypes.float16
         y = lookup("Cast")(x, DstT=dtypes.float32) if narrow else x
         mean = reduce_mean(y, axes, keepdims=True, name="mean")
-        # TensorFlow stops the gradient here, which leaves the first derivative of the variance as it
-        # is and spoils the second.
+        # TensorFlow stops the gradient here, which leaves the first derivative of the variance as
+        # it is and spoils the second.
         fixed = lookup("Identity")(mean, name="StopGradient")
         distance = lookup("SquaredDifference")(y, fixed, name="SquaredDifference")
         variance = reduce_mean(distance, axes, keepdims=True, name="variance")
@@ -91,7 +91,9 @@ def sufficient_statistics(
         count = lookup("Size")(x)
         rest = lookup("Size")(reduce_sum(ones, axes))
         number = lookup("RealDiv")(
-            lookup("Cast")(count, DstT=x.dtype.base), lookup("Cast")(rest, DstT=x.dtype.base), name="count"
+            lookup("Cast")(count, DstT=x.dtype.base),
+            lookup("Cast")(rest, DstT=x.dtype.base),
+            name="count",
         )
         if shift is not None:
             shift = convert(shift, x.dtype.base, name="shift")
@@ -143,7 +145,9 @@ def batch_norm_with_global_normalization(
     return batch_normalization(x, mean, variance, beta, scale, variance_epsilon, name)
 
 
-def bias_add(value: Any, bias: Any, data_format: str | None = None, name: str | None = None) -> Tensor:
+def bias_add(
+    value: Any, bias: Any, data_format: str | None = None, name: str | None = None
+) -> Tensor:
     """Add a vector along the axis of channels.
 
     Args:
@@ -160,7 +164,10 @@ def bias_add(value: Any, bias: Any, data_format: str | None = None, name: str | 
     elif data_format.startswith("NC"):
         layout = "NCHW"
     else:
-        raise GraphError(f"bias_add: data_format starts with 'NC' or ends with 'C', got {data_format!r}", loc=loc.caller())
+        raise GraphError(
+            f"bias_add: data_format starts with 'NC' or ends with 'C', got {data_format!r}",
+            loc=loc.caller(),
+        )
     with name_scope(name, "BiasAdd", [value, bias]) as scope:
         value = convert(value, name="input")
         bias = convert(bias, value.dtype.base, name="bias")

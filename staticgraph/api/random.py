@@ -60,11 +60,13 @@ def seeds(op_seed: int | None) -> dict[str, Any]:
 def shape_tensor(shape: Any) -> Tensor:
     """A shape, given as a list, a `TensorShape` or a tensor, as a tensor."""
     if isinstance(shape, (int, np.integer)):
-        raise UsageError(f"a shape is a list of sizes, got {shape}", loc=loc.caller(), hint=f"use [{shape}]")
+        raise UsageError(
+            f"a shape is a list of sizes, got {shape}", loc=loc.caller(), hint=f"use [{shape}]"
+        )
     if not is_tensor_like(shape):
         sizes = shape.as_list() if isinstance(shape, TensorShape) else shape
         if not isinstance(sizes, np.ndarray):
-            sizes = [d.value if hasattr(d, "value") and not is_tensor_like(d) else d for d in sizes]
+            sizes = [getattr(d, "value", d) if not is_tensor_like(d) else d for d in sizes or ()]
             if any(d is None for d in sizes):
                 raise UsageError(f"the shape {shape} is not fully known", loc=loc.caller())
         if not any(is_tensor_like(d) for d in sizes):
@@ -83,7 +85,14 @@ def _float_type(dtype: Any, what: str) -> DType:
 
 
 def _normal(
-    op: str, default: str, shape: Any, mean: Any, stddev: Any, dtype: Any, seed: int | None, name: str | None
+    op: str,
+    default: str,
+    shape: Any,
+    mean: Any,
+    stddev: Any,
+    dtype: Any,
+    seed: int | None,
+    name: str | None,
 ) -> Tensor:
     kind = _float_type(dtype, default)
     with name_scope(name, default, [shape, mean, stddev]) as scope:
@@ -164,7 +173,9 @@ def random_crop(value: Any, size: Any, seed: int | None = None, name: str | None
         size = convert(size, dtypes.int32, "size")
         shape = shape_of(value)
         limit = shape - size + 1
-        offset = random_uniform(shape_of(shape), maxval=dtypes.int32.max, dtype=dtypes.int32, seed=seed)
+        offset = random_uniform(
+            shape_of(shape), maxval=dtypes.int32.max, dtype=dtypes.int32, seed=seed
+        )
         return lookup("Slice")(value, offset % limit, size, name=scope)  # type: ignore[no-any-return]
 
 
@@ -183,7 +194,11 @@ def multinomial(
 
 
 def categorical(
-    logits: Any, num_samples: Any, dtype: Any = None, seed: int | None = None, name: str | None = None
+    logits: Any,
+    num_samples: Any,
+    dtype: Any = None,
+    seed: int | None = None,
+    name: str | None = None,
 ) -> Tensor:
     """`multinomial` with its arguments in the newer order."""
     return _classes("categorical", logits, num_samples, dtype, seed, name)
@@ -219,17 +234,27 @@ def random_gamma(
 
 
 def random_poisson(
-    lam: Any, shape: Any, dtype: Any = dtypes.float32, seed: int | None = None, name: str | None = None
+    lam: Any,
+    shape: Any,
+    dtype: Any = dtypes.float32,
+    seed: int | None = None,
+    name: str | None = None,
 ) -> Tensor:
     """Poisson numbers of shape ``shape + lam.shape``."""
     with name_scope(name, "random_poisson", [lam, shape]):
         sizes = shape_tensor(shape)
-        rate = convert(lam, name="lam") if is_tensor_like(lam) else convert(lam, dtypes.float32, "lam")
+        rate = (
+            convert(lam, name="lam") if is_tensor_like(lam) else convert(lam, dtypes.float32, "lam")
+        )
         return lookup("RandomPoissonV2")(sizes, rate, dtype=dtypes.as_dtype(dtype), **seeds(seed))  # type: ignore[no-any-return]
 
 
 def random_poisson_v2(
-    shape: Any, lam: Any, dtype: Any = dtypes.float32, seed: int | None = None, name: str | None = None
+    shape: Any,
+    lam: Any,
+    dtype: Any = dtypes.float32,
+    seed: int | None = None,
+    name: str | None = None,
 ) -> Tensor:
     """`random_poisson` with its arguments in the newer order."""
     return random_poisson(lam, shape, dtype, seed, name)

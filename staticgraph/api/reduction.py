@@ -24,7 +24,9 @@ def either(new: str, value: Any, old: str, deprecated: Any, default: Any = None)
     if deprecated is None:
         return default if value is None else value
     if value is not None:
-        raise GraphError(f"{new} and {old} are two names of one argument; give one", loc=loc.caller())
+        raise GraphError(
+            f"{new} and {old} are two names of one argument; give one", loc=loc.caller()
+        )
     return deprecated
 
 
@@ -56,7 +58,9 @@ def _reduce(
     axis = either("axis", axis, "reduction_indices", reduction_indices)
     keep = either("keepdims", keepdims, "keep_dims", keep_dims, False)
     if axis is None:
-        if isinstance(input_tensor, (list, tuple, np.ndarray, float)) and not _holds_tensors(input_tensor):
+        if isinstance(input_tensor, (list, tuple, np.ndarray, float)) and not _holds_tensors(
+            input_tensor
+        ):
             axis = constant(np.arange(np.ndim(input_tensor), dtype=np.int32))
         else:
             input_tensor = convert(input_tensor, name="input")
@@ -227,20 +231,28 @@ def argmin(
 
 
 def arg_max(
-    input: Any, dimension: Any, output_type: Any = dtypes.int64, name: str | None = None  # noqa: A002
+    input: Any,  # noqa: A002
+    dimension: Any,
+    output_type: Any = dtypes.int64,
+    name: str | None = None,
 ) -> Tensor:
     """The older spelling of `argmax`."""
     return _arg("ArgMax", input, None, dimension, output_type, name)
 
 
 def arg_min(
-    input: Any, dimension: Any, output_type: Any = dtypes.int64, name: str | None = None  # noqa: A002
+    input: Any,  # noqa: A002
+    dimension: Any,
+    output_type: Any = dtypes.int64,
+    name: str | None = None,
 ) -> Tensor:
     """The older spelling of `argmin`."""
     return _arg("ArgMin", input, None, dimension, output_type, name)
 
 
-def _cumulative(op: str, x: Any, axis: Any, exclusive: bool, reverse: bool, name: str | None) -> Tensor:
+def _cumulative(
+    op: str, x: Any, axis: Any, exclusive: bool, reverse: bool, name: str | None
+) -> Tensor:
     with name_scope(name, op, [x]) as scope:
         x = convert(x, name="x")
         return lookup(op)(x, axis, exclusive=bool(exclusive), reverse=bool(reverse), name=scope)  # type: ignore[no-any-return]

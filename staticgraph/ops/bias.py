@@ -42,7 +42,7 @@ def _grad(g: Any, y: Any, value: Any, bias: Any, *, data_format: str) -> tuple[A
     return g, bias_add_grad(g)
 
 
-bias_add = Op(
+bias_add: Op = Op(
     "BiasAdd", ("value", "bias"), same(NUMERIC), _shape, _numpy, _grad, lower=_lower,
     attrs={"data_format": "NHWC"},
     samples=(
@@ -76,7 +76,7 @@ def _spread_channels(g: Any, like: Any) -> Any:
     return bias_add(zeros, g, data_format="NCHW")
 
 
-bias_add_grad = Op(
+bias_add_grad: Op = Op(
     "ChannelSums", ("g",), same(NUMERIC), lambda ctx, g: (g.dims[1],), _np_channel_sums,
     lambda d, y, g: (_spread_channels(d, g),),
     decompose=_channel_sums, cheap=False,

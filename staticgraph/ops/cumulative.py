@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -19,10 +20,8 @@ def _shape(ctx: Infer, x: TensorType, *, axis: Any, **_: Any) -> tuple[Dim, ...]
         return dims
     if not dims:
         raise RuleError(f"axis {axis} is outside a tensor of rank 0")
-    try:
+    with suppress(UnknownRankError):  # the axis is known only at run time, the shape already now
         ctx.axis(axis, len(dims))
-    except UnknownRankError:
-        pass  # the axis is known only at run time, the shape already now
     return dims
 
 
@@ -42,7 +41,9 @@ def _numpy(accumulate: Callable[..., Any], neutral: float) -> Callable[..., Any]
 
 def _samples() -> tuple[Sample, ...]:
     out = [
-        Sample((floats(0.5, 2, (3, 4), dtype="float64"),), {"axis": a, "exclusive": e, "reverse": r})
+        Sample(
+            (floats(0.5, 2, (3, 4), dtype="float64"),), {"axis": a, "exclusive": e, "reverse": r}
+        )
         for a, e, r in ((0, False, False), (-1, True, False), (1, False, True), (-2, True, True))
     ]
     return (
@@ -62,7 +63,7 @@ _ERRORS = (
 )
 
 
-cumsum = Op(
+cumsum: Op = Op(
     "Cumsum", ("x", "@axis"), same(NUMERIC), _shape, _numpy(np.cumsum, 0),
     lambda g, y, x, *, axis, exclusive, reverse: (
         cumsum(g, axis, exclusive=exclusive, reverse=not reverse),
@@ -81,7 +82,7 @@ def _cumprod_grad(
     return (lookup("RealDiv")(total, x),)
 
 
-cumprod = Op(
+cumprod: Op = Op(
     "Cumprod", ("x", "@axis"), same(NUMERIC), _shape, _numpy(np.cumprod, 1), _cumprod_grad,
     library="cumulative", attrs={"exclusive": False, "reverse": False}, cheap=False,
     samples=_samples(), error_samples=_ERRORS,
@@ -90,9 +91,10 @@ cumprod = Op(
 
 
 def _np_logsumexp(x: np.ndarray, *, axis: int, exclusive: bool, reverse: bool) -> np.ndarray:
-    return _numpy(lambda a, axis, dtype: np.logaddexp.accumulate(a, axis=axis, dtype=dtype), -np.inf)(
-        x, axis=axis, exclusive=exclusive, reverse=reverse
+    rule = _numpy(
+        lambda a, axis, dtype: np.logaddexp.accumulate(a, axis=axis, dtype=dtype), -np.inf
     )
+    return np.asarray(rule(x, axis=axis, exclusive=exclusive, reverse=reverse))
 
 
 def _logsumexp_grad(
@@ -109,7 +111,7 @@ def _logsumexp_grad(
     return (half(maximum(g, 0.0)) - half(maximum(-g, 0.0)),)
 
 
-cumulative_logsumexp = Op(
+cumulative_logsumexp: Op = Op(
     "CumulativeLogsumexp", ("x", "@axis"), same(FLOATING), _shape, _np_logsumexp, _logsumexp_grad,
     library="cumulative", attrs={"exclusive": False, "reverse": False}, cheap=False,
     samples=tuple(

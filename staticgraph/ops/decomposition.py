@@ -44,14 +44,15 @@ def _cholesky_grad(g: Any, y: Any, x: Any) -> tuple[Any]:
     return (_symmetric(both),)
 
 
-cholesky = Op(
+cholesky: Op = Op(
     "Cholesky", ("input",), same(REAL), lambda ctx, x: square_dims(ctx, x),
     checked(np.linalg.cholesky, "the matrix is not positive definite"),
     _cholesky_grad, host=True,
     # TensorFlow's derivative is that of a symmetric matrix, which differences do not see.
     samples=(
         Sample((positive(1, 3, 3),), grad=False), Sample((positive(2, 2, 4, 4),), grad=False),
-        Sample((positive(1, 1, 1, dtype="float32"),)), Sample((floats(shape=(0, 2, 2)),), grad=False),
+        Sample((positive(1, 1, 1, dtype="float32"),)),
+        Sample((floats(shape=(0, 2, 2)),), grad=False),
     ),
     error_samples=ERRORS, doc="The lower triangular L of ``L @ transpose(L) = x``.",
 )  # fmt: skip
@@ -73,8 +74,10 @@ def _qr_grad(gs: Any, ys: Any, x: Any, *, full_matrices: bool) -> tuple[Any]:
     (gq, gr), (q, r) = gs, ys
     m, n = x.type.dims[-2:]
     tall = not (isinstance(m, int) and isinstance(n, int)) or m >= n
-    if not tall or full_matrices and m != n:
-        raise UsageError("the gradient of Qr needs at least as many rows as columns and reduced factors")
+    if not tall or (full_matrices and m != n):
+        raise UsageError(
+            "the gradient of Qr needs at least as many rows as columns and reduced factors"
+        )
 
     def solve_r(b: Any) -> Any:  # b @ inverse(transpose(r))
         return transpose(triangular_solve(r, transpose(b), lower=False, adjoint=False))
@@ -88,7 +91,7 @@ def _qr_grad(gs: Any, ys: Any, x: Any, *, full_matrices: bool) -> tuple[Any]:
     return (g,)
 
 
-qr = Op(
+qr: Op = Op(
     "Qr", ("input",), lambda x, **_: (same(REAL)(x),) * 2, _qr_shape, _np_qr, _qr_grad,
     host=True, results=2, attrs={"full_matrices": False},
     samples=(
@@ -132,7 +135,7 @@ def _eig_grad(gs: Any, ys: Any, x: Any, *, compute_v: bool) -> tuple[Any]:
     return (triangle(g + transpose(g), diagonal=0.5),)
 
 
-self_adjoint_eig = Op(
+self_adjoint_eig: Op = Op(
     "SelfAdjointEigV2", ("input",), _eig_dtypes, _eig_shape, checked(_np_eig, "no convergence"),
     _eig_grad, host=True, results=2, attrs={"compute_v": True},
     samples=(
@@ -144,7 +147,9 @@ self_adjoint_eig = Op(
 
 
 # ---------------------------------------------------------------- singular values
-def _svd_shape(ctx: Infer, x: TensorType, *, compute_uv: bool, full_matrices: bool) -> tuple[Any, ...]:
+def _svd_shape(
+    ctx: Infer, x: TensorType, *, compute_uv: bool, full_matrices: bool
+) -> tuple[Any, ...]:
     *lead, m, n = matrix_dims(x)
     p = D.minimum(m, n)
     if not compute_uv:
@@ -187,13 +192,15 @@ def _svd_grad(gs: Any, ys: Any, x: Any, *, compute_uv: bool, full_matrices: bool
     return (g + mm(rest_u, v, False, True) + mm(u, rest_v, False, True),)
 
 
-svd = Op(
-    "Svd", ("input",), lambda x, **_: (same(REAL)(x),) * 3, _svd_shape, checked(_np_svd, "no convergence"),
-    _svd_grad, host=True, results=3, attrs={"compute_uv": True, "full_matrices": False},
+svd: Op = Op(
+    "Svd", ("input",), lambda x, **_: (same(REAL)(x),) * 3, _svd_shape,
+    checked(_np_svd, "no convergence"), _svd_grad,
+    host=True, results=3, attrs={"compute_uv": True, "full_matrices": False},
     samples=(
         Sample((matrices(1, 3, 3),)), Sample((matrices(2, 2, 4, 3),)), Sample((matrices(3, 2, 4),)),
         Sample((matrices(4, 3, 2),), {"compute_uv": False}),
         Sample((matrices(1, 3, 2, dtype="float32"),), {"full_matrices": True}, grad=False),
     ),
-    error_samples=ERRORS[1:], doc="Descending singular values, u and v with ``u @ diag(s) @ v^T = x``.",
+    error_samples=ERRORS[1:],
+    doc="Descending singular values, u and v with ``u @ diag(s) @ v^T = x``.",
 )  # fmt: skip

@@ -27,12 +27,14 @@ REAL = (dtypes.float32, dtypes.float64)
 
 # ---------------------------------------------------------------- shared rules
 def matrix_dims(t: TensorType) -> tuple[Dim, ...]:
+    """The sizes of `t`, of which there must be two."""
     if len(t.dims) < 2:
         raise RuleError(f"takes tensors of rank 2 or more, got rank {len(t.dims)}")
     return t.dims
 
 
 def square_dims(ctx: Infer, t: TensorType) -> tuple[Dim, ...]:
+    """The sizes of `t`, of which the last two must agree."""
     dims = matrix_dims(t)
     n = ctx.equal(dims[-2], dims[-1], "takes square matrices, got {a} rows and {b} columns")
     return (*dims[:-2], n, n)
@@ -66,6 +68,7 @@ _SINGULAR = "the matrix is not invertible"
 
 
 def mm(a: Any, b: Any, ta: bool = False, tb: bool = False) -> Any:
+    """``a @ b``, with either transposed."""
     return batch_matmul(a, b, adj_x=ta, adj_y=tb)
 
 
@@ -82,18 +85,21 @@ def matrices(seed: int, *shape: int, dtype: str = "float64") -> np.ndarray:
 
 
 def positive(seed: int, *shape: int, dtype: str = "float64") -> np.ndarray:
+    """Random positive definite matrices."""
     m = floats(-1, 1, shape, seed, "float64")
     return np.asarray(m @ np.swapaxes(m, -1, -2) + 2 * np.eye(shape[-1])).astype(dtype)
 
 
-NOT_SQUARE = ErrorSample((floats(shape=(2, 3)),), {}, "takes square matrices, got 2 rows and 3 columns")
+NOT_SQUARE = ErrorSample(
+    (floats(shape=(2, 3)),), {}, "takes square matrices, got 2 rows and 3 columns"
+)
 NOT_MATRIX = ErrorSample((floats(shape=(3,)),), {}, "rank 2 or more, got rank 1")
 NOT_REAL = ErrorSample((ints(shape=(2, 2)),), {}, "does not take int32")
 ERRORS = (NOT_SQUARE, NOT_MATRIX, NOT_REAL)
 
 
 # ---------------------------------------------------------------- parts of matrices
-swap_last_axes = Op(
+swap_last_axes: Op = Op(
     "SwapLastAxes", ("x",), lambda x: x,
     lambda ctx, x: (*matrix_dims(x)[:-2], x.dims[-1], x.dims[-2]),
     lambda x: np.swapaxes(x, -1, -2), lambda g, y, x: (transpose(g),),
@@ -120,7 +126,7 @@ def _np_part(x: np.ndarray, *, lower: bool, diagonal: float) -> np.ndarray:
     return out
 
 
-triangle = Op(
+triangle: Op = Op(
     "TrianglePart", ("x",), same(REAL), lambda ctx, x, **_: matrix_dims(x), _np_part,
     lambda g, y, x, *, lower, diagonal: (triangle(g, lower=lower, diagonal=diagonal),),
     lower=_part_lower, attrs={"lower": True, "diagonal": 1.0},
@@ -158,7 +164,7 @@ def _inverse_grad(g: Any, y: Any, adjoint: bool) -> Any:
     return lookup("Neg")(product)
 
 
-matrix_inverse = Op(
+matrix_inverse: Op = Op(
     "MatrixInverse", ("input",), same(REAL), _square_shape, checked(_np_inverse, _SINGULAR),
     lambda g, y, x, *, adjoint: (_inverse_grad(g, y, adjoint),),
     host=True, attrs={"adjoint": False},
@@ -169,7 +175,7 @@ matrix_inverse = Op(
     error_samples=ERRORS, doc="The inverses of matrices.",
 )  # fmt: skip
 
-matrix_determinant = Op(
+matrix_determinant: Op = Op(
     "MatrixDeterminant", ("input",), same(REAL), _scalar_shape,
     lambda x: np.asarray(np.linalg.det(x), x.dtype),
     lambda g, y, x: (
@@ -189,7 +195,7 @@ def _np_log_det(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return np.asarray(sign, x.dtype), np.asarray(log, x.dtype)
 
 
-log_matrix_determinant = Op(
+log_matrix_determinant: Op = Op(
     "LogMatrixDeterminant", ("input",), _repeat(same(REAL), 2),
     lambda ctx, x: (_scalar_shape(ctx, x),) * 2, _np_log_det,
     lambda gs, ys, x: (
@@ -220,11 +226,13 @@ def _solve_grad(g: Any, y: Any, matrix: Any, rhs: Any, *, adjoint: bool) -> tupl
 
 
 _SOLVE_ERRORS = (
-    ErrorSample((floats(shape=(2, 2)), floats(shape=(3, 1))), {}, "2 rows and the right-hand side 3"),
+    ErrorSample(
+        (floats(shape=(2, 2)), floats(shape=(3, 1))), {}, "2 rows and the right-hand side 3"
+    ),
     ErrorSample((floats(shape=(2, 3)), floats(shape=(2, 1))), {}, "takes square matrices"),
 )
 
-matrix_solve = Op(
+matrix_solve: Op = Op(
     "MatrixSolve", ("matrix", "rhs"), same(REAL), _solve_shape, checked(_np_solve, _SINGULAR),
     _solve_grad, host=True, attrs={"adjoint": False},
     samples=(
@@ -236,7 +244,9 @@ matrix_solve = Op(
 )  # fmt: skip
 
 
-def _np_triangular(matrix: np.ndarray, rhs: np.ndarray, *, lower: bool, adjoint: bool) -> np.ndarray:
+def _np_triangular(
+    matrix: np.ndarray, rhs: np.ndarray, *, lower: bool, adjoint: bool
+) -> np.ndarray:
     lead = np.broadcast_shapes(matrix.shape[:-2], rhs.shape[:-2])
     a = np.broadcast_to(matrix, lead + matrix.shape[-2:]).reshape(-1, *matrix.shape[-2:])
     b = np.broadcast_to(rhs, lead + rhs.shape[-2:]).reshape(-1, *rhs.shape[-2:])
@@ -255,14 +265,16 @@ def _triangular_grad(
     return sum_to(part, matrix), sum_to(g_rhs, rhs)
 
 
-triangular_solve = Op(
+triangular_solve: Op = Op(
     "MatrixTriangularSolve", ("matrix", "rhs"), same(REAL), _solve_shape,
     checked(_np_triangular, _SINGULAR), _triangular_grad, host=True,
     attrs={"lower": True, "adjoint": False},
     samples=tuple(
         Sample((matrices(1, *lead, 3, 3), floats(shape=(*lead, 3, 2), dtype="float64")),
                {"lower": low, "adjoint": adj})
-        for lead, low, adj in (((), True, False), ((2,), False, False), ((), True, True), ((2,), False, True))
+        for lead, low, adj in (
+            ((), True, False), ((2,), False, False), ((), True, True), ((2,), False, True),
+        )
     ),
     error_samples=_SOLVE_ERRORS,
     doc="Solve ``matrix @ x = rhs`` by substitution; the other triangle is not read.",

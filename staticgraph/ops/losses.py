@@ -66,7 +66,7 @@ def _np_pick(x: np.ndarray, labels: np.ndarray) -> np.ndarray:
     return np.take_along_axis(x, at.astype(np.int64), axis=-1)[..., 0]
 
 
-pick_last = Op(
+pick_last: Op = Op(
     "PickLast", ("x", "labels"), _labels_dtype, _labels_shape, _np_pick,
     lambda g, y, x, labels: (place_last(g, labels, x), None),
     lower=lambda ix, x, labels: x[(*ix, s.check_index(labels[ix], x.shape[-1]))],
@@ -96,13 +96,14 @@ def _place_lower(ix: tuple[Expr, ...], values: Operand, labels: Operand, like: O
     return s.select(hit, values[lead], 0)
 
 
-place_last = Op(
+place_last: Op = Op(
     "PlaceLast", ("values", "labels", "like"), _labels_dtype,
     lambda ctx, values, labels, like: like.dims, _np_place,
     lambda g, y, values, labels, like: (pick_last(g, labels), None, None),
     lower=_place_lower, operand_dtypes={"labels": None},
     samples=(
-        Sample((floats(shape=(3,), dtype="float64"), ints(0, 4, (3,)), floats(shape=(3, 4), dtype="float64"))),
+        Sample((floats(shape=(3,), dtype="float64"), ints(0, 4, (3,)),
+                floats(shape=(3, 4), dtype="float64"))),
         Sample((floats(shape=()), ints(0, 5, (), dtype="int64"), floats(shape=(5,)))),
     ),
     doc="Zeros shaped as `like`, with a value at the place of each label along the last axis.",
@@ -174,7 +175,7 @@ def _rows(shape: tuple[int, ...], dtype: str = "float32") -> np.ndarray:
     return np.asarray(p / p.sum(-1, keepdims=True)).astype(dtype)
 
 
-softmax_cross_entropy = Op(
+softmax_cross_entropy: Op = Op(
     "SoftmaxCrossEntropyWithLogits", ("features", "labels"), _dense_dtypes, _dense_shape,
     _np_dense, _dense_grad, decompose=_dense, results=2, cheap=False,
     samples=(
@@ -184,7 +185,8 @@ softmax_cross_entropy = Op(
         Sample((floats(shape=(1, 4)), _rows((3, 4)))),
         Sample((floats(shape=(3, 4)), _rows((1, 4)))),
         Sample((floats(shape=(0, 4)), _rows((0, 4)))),
-        Sample((floats(shape=(2, 3), dtype="float16"), _rows((2, 3), "float16")), grad=False, rtol=1e-2),
+        Sample((floats(shape=(2, 3), dtype="float16"), _rows((2, 3), "float16")), grad=False,
+               rtol=1e-2),
     ),
     error_samples=(
         ErrorSample((floats(shape=(3, 4)), floats(shape=(3, 5))), {}, "do not broadcast, 4 and 5"),
@@ -237,7 +239,7 @@ def _sparse_grad(gs: Any, ys: Any, features: Any, labels: Any) -> tuple[Any, Non
     return out, None
 
 
-sparse_softmax_cross_entropy = Op(
+sparse_softmax_cross_entropy: Op = Op(
     "SparseSoftmaxCrossEntropyWithLogits", ("features", "labels"), _sparse_dtypes, _sparse_shape,
     _np_sparse, _sparse_grad, decompose=_sparse, results=2, cheap=False,
     operand_dtypes={"labels": None},
@@ -249,8 +251,8 @@ sparse_softmax_cross_entropy = Op(
         Sample((floats(shape=(0, 4)), ints(0, 4, (0,)))),
     ),
     error_samples=(
-        ErrorSample((floats(shape=(3, 4)), ints(0, 4, (2,))), {}, "logits have 3 rows and labels 2"),
-        ErrorSample((floats(shape=(3, 4)), ints(0, 4, (3, 4))), {}, "labels have rank 2 and logits rank 2"),
+        ErrorSample((floats(shape=(3, 4)), ints(0, 4, (2,))), {}, "have 3 rows and labels 2"),
+        ErrorSample((floats(shape=(3, 4)), ints(0, 4, (3, 4))), {}, "rank 2 and logits rank 2"),
         ErrorSample((floats(shape=(3, 4)), floats(shape=(3,))), {}, "labels are int32 or int64"),
     ),
     doc="Cross entropy of each row of logits against a class number, and its derivative.",

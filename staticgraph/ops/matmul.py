@@ -70,7 +70,9 @@ def _np_matmul(a: np.ndarray, b: np.ndarray, ta: bool, tb: bool) -> np.ndarray:
     return np.asarray(np.matmul(a, b)).astype(kind)
 
 
-def products(op: Any, names: tuple[str, str], g: Any, a: Any, b: Any, ta: bool, tb: bool) -> tuple[Any, Any]:
+def products(
+    op: Any, names: tuple[str, str], g: Any, a: Any, b: Any, ta: bool, tb: bool
+) -> tuple[Any, Any]:
     """The cotangents of the factors of ``a @ b``, with transposes as attributes.
 
     Args:
@@ -96,9 +98,7 @@ def _matmul(a: Any, b: Any, **transposes: Any) -> Any:
     if a.dtype in NATIVE:
         return gemm(a, b, **transposes)
     if a.dtype.is_integer:
-        return plain_matmul(
-            a, b, adj_x=transposes["transpose_a"], adj_y=transposes["transpose_b"]
-        )
+        return plain_matmul(a, b, adj_x=transposes["transpose_a"], adj_y=transposes["transpose_b"])
     wide = [lookup("Cast")(t, DstT=dtypes.float32) for t in (a, b)]
     return lookup("Cast")(gemm(*wide, **transposes), DstT=a.dtype)
 
@@ -118,14 +118,18 @@ def _samples(second_order: bool = True) -> tuple[Sample, ...]:
 
 
 _ERRORS = (
-    ErrorSample((floats(shape=(2, 3)), floats(shape=(4, 5))), {}, "inner dimensions differ, 3 and 4"),
-    ErrorSample((floats(shape=(2, 3)), floats(shape=(3,))), {}, "takes matrices, got ranks 2 and 1"),
+    ErrorSample(
+        (floats(shape=(2, 3)), floats(shape=(4, 5))), {}, "inner dimensions differ, 3 and 4"
+    ),
+    ErrorSample(
+        (floats(shape=(2, 3)), floats(shape=(3,))), {}, "takes matrices, got ranks 2 and 1"
+    ),
     ErrorSample((bools(), bools()), {}, "does not take bool"),
 )
 _TRANSPOSES = {"transpose_a": False, "transpose_b": False}
 _ADJOINTS = {"adj_x": False, "adj_y": False}
 
-matmul = Op(
+matmul: Op = Op(
     "MatMul", ("a", "b"), same(NUMERIC), _rank2_shape,
     lambda a, b, *, transpose_a, transpose_b: _np_matmul(a, b, transpose_a, transpose_b),
     _matmul_grad, decompose=_matmul, attrs=_TRANSPOSES, cheap=False,
@@ -141,7 +145,7 @@ matmul = Op(
     doc="The product of two matrices.",
 )  # fmt: skip
 
-gemm = Op(
+gemm: Op = Op(
     "Gemm", ("a", "b"), same(NATIVE), _rank2_shape,
     lambda a, b, *, transpose_a, transpose_b: _np_matmul(a, b, transpose_a, transpose_b),
     lambda g, y, a, b, *, transpose_a, transpose_b: products(
@@ -150,6 +154,46 @@ gemm = Op(
     library="matmul", attrs=_TRANSPOSES, cheap=False, samples=_samples(),
     error_samples=_ERRORS[:2],
     doc="The product of two matrices of a type that the library multiplies.",
+)  # fmt: skip
+
+
+def _gemm_add_shape(
+    ctx: Infer, c: TensorType, a: TensorType, b: TensorType, **attrs: Any
+) -> tuple[Dim, ...]:
+    attrs = {k: v for k, v in attrs.items() if k != "alpha"}
+    shape = _rank2_shape(ctx, a, b, **attrs)
+    if len(c.dims) != 2:
+        raise RuleError(f"takes matrices, got rank {_rank(c)} to add to")
+    for have, want in zip(c.dims, shape, strict=True):
+        ctx.equal(have, want, "the sum's sizes differ, {a} and {b}")
+    return c.dims
+
+
+def _gemm_add_grad(
+    g: Any, y: Any, c: Any, a: Any, b: Any, *, alpha: float, transpose_a: bool, transpose_b: bool
+) -> tuple[Any, Any, Any]:
+    ga, gb = products(
+        gemm, ("transpose_a", "transpose_b"), g * alpha, a, b, transpose_a, transpose_b
+    )
+    return g, ga, gb
+
+
+gemm_add: Op = Op(
+    "GemmAdd", ("c", "a", "b"), same(NATIVE), _gemm_add_shape,
+    lambda c, a, b, *, alpha, transpose_a, transpose_b: (
+        c + c.dtype.type(alpha) * _np_matmul(a, b, transpose_a, transpose_b)
+    ),
+    _gemm_add_grad, library="matmul", attrs={**_TRANSPOSES, "alpha": 1.0}, cheap=False,
+    samples=tuple(
+        Sample((floats(shape=(3, 5), seed=4, dtype=d), floats(shape=(4, 3), dtype=d),
+                floats(shape=(4, 5), seed=2, dtype=d)), {"transpose_a": True, "alpha": -0.5})
+        for d in ("float64", "float32")
+    ),
+    error_samples=(
+        ErrorSample((floats(shape=(2, 2)), floats(shape=(3, 4)), floats(shape=(4, 5))), {},
+                    "the sum's sizes differ, 2 and 3"),
+    ),
+    doc="``c + alpha * a @ b`` in one library call: what a weight update becomes.",
 )  # fmt: skip
 
 
@@ -171,7 +215,10 @@ def _batch_matmul(x: Any, y: Any, *, adj_x: bool, adj_y: bool) -> Any:
         return gemm(x, y, transpose_a=adj_x, transpose_b=adj_y)
     if len(ys) == 2 and not adj_x:  # all batches share the right factor: one tall product
         flat = gemm(
-            lookup("Reshape")(x, (product(xs[:-1]), xs[-1])), y, transpose_a=False, transpose_b=adj_y
+            lookup("Reshape")(x, (product(xs[:-1]), xs[-1])),
+            y,
+            transpose_a=False,
+            transpose_b=adj_y,
         )
         return lookup("Reshape")(flat, (*xs[:-1], _matrix(y.type, adj_y)[1]))
     return batch_gemm(x, y, adj_x=adj_x, adj_y=adj_y)
@@ -194,12 +241,18 @@ def _batch_samples() -> tuple[Sample, ...]:
 
 
 _BATCH_ERRORS = (
-    ErrorSample((floats(shape=(2, 2, 3)), floats(shape=(2, 4, 5))), {}, "inner dimensions differ, 3 and 4"),
-    ErrorSample((floats(shape=(2, 2, 3)), floats(shape=(3, 3, 5))), {}, "do not broadcast, 2 and 3"),
-    ErrorSample((floats(shape=(3,)), floats(shape=(3, 2))), {}, "rank 2 or more, got ranks 1 and 2"),
+    ErrorSample(
+        (floats(shape=(2, 2, 3)), floats(shape=(2, 4, 5))), {}, "inner dimensions differ, 3 and 4"
+    ),
+    ErrorSample(
+        (floats(shape=(2, 2, 3)), floats(shape=(3, 3, 5))), {}, "do not broadcast, 2 and 3"
+    ),
+    ErrorSample(
+        (floats(shape=(3,)), floats(shape=(3, 2))), {}, "rank 2 or more, got ranks 1 and 2"
+    ),
 )
 
-batch_matmul = Op(
+batch_matmul: Op = Op(
     "BatchMatMulV2", ("x", "y"), same(NUMERIC), _batch_shape,
     lambda x, y, *, adj_x, adj_y: _np_matmul(x, y, adj_x, adj_y), _batch_grad,
     decompose=_batch_matmul, attrs=_ADJOINTS, cheap=False,
@@ -211,14 +264,14 @@ batch_matmul = Op(
     doc="Matrix products over leading axes that broadcast.",
 )  # fmt: skip
 
-batch_matmul_v1 = Op(
+batch_matmul_v1: Op = Op(
     "BatchMatMul", ("x", "y"), same(NUMERIC), _batch_shape,
     lambda x, y, *, adj_x, adj_y: _np_matmul(x, y, adj_x, adj_y), _batch_grad,
     decompose=lambda x, y, *, adj_x, adj_y: batch_matmul(x, y, adj_x=adj_x, adj_y=adj_y),
     attrs=_ADJOINTS, cheap=False, samples=_batch_samples()[:1], error_samples=_BATCH_ERRORS[:1],
 )  # fmt: skip
 
-batch_gemm = Op(
+batch_gemm: Op = Op(
     "BatchGemm", ("x", "y"), same(NATIVE), _batch_shape,
     lambda x, y, *, adj_x, adj_y: _np_matmul(x, y, adj_x, adj_y), _batch_grad,
     library="matmul", attrs=_ADJOINTS, cheap=False, samples=_batch_samples(),
@@ -227,7 +280,9 @@ batch_gemm = Op(
 )  # fmt: skip
 
 
-def _plain_lower(ix: tuple[Expr, ...], x: Operand, y: Operand, *, adj_x: bool, adj_y: bool) -> Reduce:
+def _plain_lower(
+    ix: tuple[Expr, ...], x: Operand, y: Operand, *, adj_x: bool, adj_y: bool
+) -> Reduce:
     *batch, i, j = ix
     extent = _matrix(x.type, adj_x)[1]
 
@@ -241,7 +296,7 @@ def _plain_lower(ix: tuple[Expr, ...], x: Operand, y: Operand, *, adj_x: bool, a
     )
 
 
-plain_matmul = Op(
+plain_matmul: Op = Op(
     "PlainMatMul", ("x", "y"), same(INTEGER), _batch_shape,
     lambda x, y, *, adj_x, adj_y: _np_matmul(x, y, adj_x, adj_y), None,
     lower=_plain_lower, attrs=_ADJOINTS, cheap=False,
@@ -250,7 +305,7 @@ plain_matmul = Op(
         Sample((ints(shape=(2, 2, 3)), ints(shape=(1, 3, 4))), {}, grad=False),
     ),
     error_samples=(
-        ErrorSample((ints(shape=(2, 3)), ints(shape=(4, 5))), {}, "inner dimensions differ, 3 and 4"),
+        ErrorSample((ints(shape=(2, 3)), ints(shape=(4, 5))), {}, "dimensions differ, 3 and 4"),
     ),
     doc="Matrix products of integers.",
 )  # fmt: skip

@@ -135,7 +135,8 @@ def _floats(draw: Callable[..., philox.Draw]) -> Callable[..., philox.Draw]:
 _FLOAT_SAMPLES = tuple(
     Sample((), {"shape": shape, "dtype": dtypes.as_dtype(dtype)})
     for shape, dtype in (
-        ((2, 3), "float32"), ((), "float32"), ((0, 4), "float32"), ((17,), "float64"), ((5,), "float16"),
+        ((2, 3), "float32"), ((), "float32"), ((0, 4), "float32"), ((17,), "float64"),
+        ((5,), "float16"),
     )
 )  # fmt: skip
 
@@ -161,12 +162,15 @@ truncated_normal, philox_truncated_normal = _pair(
 def _int_dtype(minval: DType, maxval: DType, **_: Any) -> DType:
     if minval is not maxval or minval not in INT:
         raise RuleError(
-            f"bounds are both int32 or both int64, got {minval.name} and {maxval.name}", kind="dtype"
+            f"bounds are both int32 or both int64, got {minval.name} and {maxval.name}",
+            kind="dtype",
         )
     return minval
 
 
-def _int_shape(ctx: Infer, lo: TensorType, hi: TensorType, *, shape: Any, **_: Any) -> tuple[Dim, ...]:
+def _int_shape(
+    ctx: Infer, lo: TensorType, hi: TensorType, *, shape: Any, **_: Any
+) -> tuple[Dim, ...]:
     for t in (lo, hi):
         if t.shape is not None and t.shape != ():
             raise RuleError(f"bounds are scalars, got a tensor of rank {len(t.shape)}")
@@ -198,7 +202,7 @@ def _permutation(seed: int, seed2: int, counter: int, *, n: int) -> philox.Draw:
     return draws.random_shuffle(seed, seed2, counter, n)
 
 
-philox_permutation = Op(
+philox_permutation: Op = Op(
     "PhiloxPermutation", ("counter", "@n"), lambda counter, **_: (dtypes.int64, dtypes.int64),
     lambda ctx, counter, *, n, **_: ((n,), ()), _numpy(_permutation), None, host=True, results=2,
     attrs=_SEEDS, operand_dtypes=_COUNTER, cheap=False,
@@ -215,7 +219,7 @@ def _shuffle(counter: Any, value: Any, *, seed: int, seed2: int, nondeterministi
     return lookup("GatherV2")(value, order, 0), after
 
 
-random_shuffle = Op(
+random_shuffle: Op = Op(
     "RandomShuffle", ("value",), lambda value, **_: value, lambda ctx, value, **_: value.dims,
     None, None, decompose=_shuffle, attrs=_MARKED, effect="random", cheap=False,
     doc="The rows of `value` in random order.",
@@ -223,7 +227,9 @@ random_shuffle = Op(
 
 
 # ---------------------------------------------------------------- categories
-def _multinomial_shape(ctx: Infer, logits: TensorType, *, num_samples: Any, **_: Any) -> tuple[Dim, ...]:
+def _multinomial_shape(
+    ctx: Infer, logits: TensorType, *, num_samples: Any, **_: Any
+) -> tuple[Dim, ...]:
     if logits.shape is not None and len(logits.shape) != 2:
         raise RuleError(f"takes logits of rank 2, got rank {len(logits.shape)}")
     if isinstance(num_samples, int) and num_samples < 0:
@@ -264,7 +270,9 @@ def _appended_shape(ctx: Infer, parameter: TensorType, *, shape: Any, **_: Any) 
     return (*_sizes(shape), *parameter.dims)
 
 
-def _draw_gamma(seed: int, seed2: int, counter: int, alpha: np.ndarray, *, shape: Any) -> philox.Draw:
+def _draw_gamma(
+    seed: int, seed2: int, counter: int, alpha: np.ndarray, *, shape: Any
+) -> philox.Draw:
     return draws.random_gamma(seed, seed2, counter, shape, alpha)
 
 

@@ -93,7 +93,11 @@ def _np_reduce(function: Callable[..., Any], initial: str | None = None) -> Call
         if initial is not None:
             low = initial == "lowest"
             kind = dtypes.as_dtype(x.dtype)
-            kwargs["initial"] = (-np.inf if low else np.inf) if kind.is_floating else (kind.min if low else kind.max)
+            kwargs["initial"] = (
+                (-np.inf if low else np.inf)
+                if kind.is_floating
+                else (kind.min if low else kind.max)
+            )
         elif x.dtype != bool:
             kwargs["dtype"] = _wide(x).dtype
         wide = _wide(x)
@@ -199,13 +203,13 @@ def _reduction(
         samples=_samples(allowed, smooth), doc=doc,
         error_samples=(
             bad,
-            ErrorSample((array,), {"reduction_indices": (2,)}, "axis 2 is outside a tensor of rank 2"),
+            ErrorSample((array,), {"reduction_indices": (2,)}, "axis 2 is outside a tensor"),
             ErrorSample((array,), {"reduction_indices": (0, -2)}, "axis 0 is given twice"),
         ),
     )  # fmt: skip
 
 
-sum_ = _reduction(
+sum_: Op = _reduction(
     "Sum", "sum", _np_reduce(np.sum),
     lambda g, y, x, *, reduction_indices, keep_dims: (
         spread(g, x, reduction_indices, keep_dims),
@@ -228,7 +232,7 @@ def _divide_lower(ix: tuple[Expr, ...], x: Operand, *, size: Dim) -> Expr:
     return s.truncdiv(value, n)
 
 
-divide_by_size = Op(
+divide_by_size: Op = Op(
     "DivideBySize", ("x", "@size"), same(NUMERIC), lambda ctx, x, *, size: x.dims,
     _np_divide_by_size,
     lambda g, y, x, *, size: (divide_by_size(g, size),),
@@ -251,7 +255,7 @@ def _mean(x: Any, *, reduction_indices: Axes, keep_dims: bool) -> Any:
     return lookup("Cast")(out, DstT=kind) if narrow else out
 
 
-mean = Op(
+mean: Op = Op(
     "Mean", ("input", "@reduction_indices"), same(NUMERIC), reduced_shape, _np_mean,
     lambda g, y, x, *, reduction_indices, keep_dims: (
         spread_mean_like(g, x, reduction_indices, keep_dims=keep_dims),
@@ -260,7 +264,7 @@ mean = Op(
     samples=_samples(NUMERIC, True),
     error_samples=(
         ErrorSample((bools(),), {"reduction_indices": (0,)}, "does not take bool"),
-        ErrorSample((floats(),), {"reduction_indices": -3}, "axis -3 is outside a tensor of rank 2"),
+        ErrorSample((floats(),), {"reduction_indices": -3}, "axis -3 is outside a tensor"),
     ),
     doc="The mean over axes; of integers, rounded towards zero.",
 )  # fmt: skip
@@ -278,7 +282,7 @@ def _spread_mean(g: Any, like: Any, *, axis: Axes, keep_dims: bool) -> Any:
     return spread(divide_by_size(g, n), like, axis, keep_dims)
 
 
-spread_mean_like = Op(
+spread_mean_like: Op = Op(
     "SpreadMeanLike", ("g", "like", "@axis"), lambda g, like, **_: g,
     lambda ctx, g, like, **_: like.dims, _np_spread_mean,
     lambda d, y, g, like, *, axis, keep_dims: (mean(d, axis, keep_dims=keep_dims), None),
@@ -300,7 +304,7 @@ def _np_euclidean(x: np.ndarray, *, reduction_indices: Axes, keep_dims: bool) ->
     return np.asarray(np.sqrt(total)).astype(x.dtype)
 
 
-euclidean_norm = Op(
+euclidean_norm: Op = Op(
     "EuclideanNorm", ("input", "@reduction_indices"), same(FLOATING), reduced_shape, _np_euclidean,
     lambda g, y, x, *, reduction_indices, keep_dims: (
         x * spread(lookup("RealDiv")(g, y), x, reduction_indices, keep_dims),
@@ -319,7 +323,7 @@ euclidean_norm = Op(
 )  # fmt: skip
 
 
-l2_loss = Op(
+l2_loss: Op = Op(
     "L2Loss", ("t",), same(FLOATING), lambda ctx, t: (),
     lambda t: np.asarray(np.sum(_wide(t) * _wide(t)) / np.float32(2)).astype(t.dtype),
     lambda g, y, t: (t * g,),
@@ -383,7 +387,8 @@ def _arg_extreme(name: str, kind: Literal["argmax", "argmin"]) -> Op:
         samples=(
             Sample((floats(shape=(3, 5)),), {"dimension": 1}, grad=False),
             Sample((floats(shape=(2, 3, 4), dtype="float64"),), {"dimension": -3}, grad=False),
-            Sample((ints(0, 3, (4, 17)),), {"dimension": -1, "output_type": dtypes.int32}, grad=False),
+            Sample((ints(0, 3, (4, 17)),), {"dimension": -1, "output_type": dtypes.int32},
+                   grad=False),
             Sample((floats(shape=(1,)),), {"dimension": 0}, grad=False),
             Sample((floats(shape=(0, 2)),), {"dimension": 1}, grad=False),
             Sample((nan,), {"dimension": 1}, grad=False),

@@ -80,7 +80,7 @@ _ERRORS = (
     ErrorSample((ints(),), {}, "does not take int32"),
 )
 
-softmax = Op(
+softmax: Op = Op(
     "Softmax", ("logits",), same(FLOATING), _shape, _np_softmax,
     lambda g, y, x: (through_softmax(g, y),),
     decompose=_softmax, cheap=False, samples=_samples(), error_samples=_ERRORS,
@@ -98,7 +98,7 @@ def _log_softmax(x: Any) -> Any:
     return z - lookup("Log")(sum_last(lookup("Exp")(z)))
 
 
-log_softmax = Op(
+log_softmax: Op = Op(
     "LogSoftmax", ("logits",), same(FLOATING), _shape, _np_log_softmax,
     lambda g, y, x: (g - sum_last(g) * lookup("Exp")(y),),
     decompose=_log_softmax, cheap=False, samples=_samples(), error_samples=_ERRORS,

@@ -77,8 +77,12 @@ def test_draws_of_two_runs_are_tensorflows(case: str) -> None:
         (np.array([[0.0, 1.0, 2.0]], np.float32),),
     ]  # fmt: skip
     for i, (op, args) in enumerate(zip(ops, data, strict=True)):
-        for got, run in zip(run_twice(op, *map(np.asarray, args)), ("first", "second"), strict=True):
-            np.testing.assert_allclose(got, np.array(GOLDEN[case][run][i]), rtol=1e-6, err_msg=op.name)
+        for got, run in zip(
+            run_twice(op, *map(np.asarray, args)), ("first", "second"), strict=True
+        ):
+            np.testing.assert_allclose(
+                got, np.array(GOLDEN[case][run][i]), rtol=1e-6, err_msg=op.name
+            )
 
 
 def test_random_normal_makes_the_operations_that_tensorflow_makes() -> None:
