@@ -1,0 +1,179 @@
+"""Static graphs in the shape of TensorFlow 1: ``import staticgraph as tf``.
+
+>>> import staticgraph as tf
+>>> x = tf.placeholder(tf.float32, [2])
+>>> with tf.Session() as sess:
+...     sess.run(x * 2.0, {x: [1.0, 2.0]})
+array([2., 4.], dtype=float32)
+"""
+
+from staticgraph import errors, ops
+from staticgraph.api import activations as _activations
+from staticgraph.api import array as _array
+from staticgraph.api import assertions as _assertions
+from staticgraph.api import casting as _casting
+from staticgraph.api import clip as _clip
+from staticgraph.api import collections as _collections
+from staticgraph.api import comparison as _comparison
+from staticgraph.api import contraction as _contraction
+from staticgraph.api import custom_gradient as _custom_gradient
+from staticgraph.api import division as _division
+from staticgraph.api import effects as _effects
+from staticgraph.api import framework as _framework
+from staticgraph.api import gather as _gather
+from staticgraph.api import gradients as _gradients
+from staticgraph.api import initializers as _initializers
+from staticgraph.api import math as _math
+from staticgraph.api import math_functions as _math_functions
+from staticgraph.api import math_special as _math_special
+from staticgraph.api import reduction as _reduction
+from staticgraph.api import shapes as _shapes
+from staticgraph.api import slicing as _slicing
+from staticgraph.api import state as _state
+from staticgraph.api import variable_scope as _variable_scope
+from staticgraph.api import variables as _variables
+from staticgraph.api.array import *
+from staticgraph.api.assertions import *
+from staticgraph.api.casting import *
+from staticgraph.api.clip import *
+from staticgraph.api.collections import *
+from staticgraph.api.comparison import *
+from staticgraph.api.contraction import *
+from staticgraph.api.custom_gradient import *
+from staticgraph.api.division import *
+from staticgraph.api.effects import *
+from staticgraph.api.framework import *
+from staticgraph.api.gather import *
+from staticgraph.api.gradients import *
+from staticgraph.api.initializers import *
+from staticgraph.api.linalg import (
+    cholesky,
+    cholesky_solve,
+    cross,
+    matmul,
+    matrix_determinant,
+    matrix_inverse,
+    matrix_solve,
+    matrix_solve_ls,
+    matrix_transpose,
+    matrix_triangular_solve,
+    norm,
+    qr,
+    self_adjoint_eig,
+    self_adjoint_eigvals,
+    svd,
+    trace,
+)
+from staticgraph.api.math import *
+from staticgraph.api.math_functions import *
+from staticgraph.api.math_special import *
+from staticgraph.api.random import (
+    multinomial,
+    random_crop,
+    random_gamma,
+    random_normal,
+    random_poisson,
+    random_shuffle,
+    random_uniform,
+    set_random_seed,
+    truncated_normal,
+)
+from staticgraph.api.reduction import *
+from staticgraph.api.shapes import *
+from staticgraph.api.slicing import *
+from staticgraph.api.sorting import (
+    argsort,
+    bincount,
+    confusion_matrix,
+    histogram_fixed_width,
+    searchsorted,
+    sort,
+)
+from staticgraph.api.state import *
+from staticgraph.api.variable_scope import *
+from staticgraph.api.variables import *
+from staticgraph.ir.dtypes import (
+    DType,
+    as_dtype,
+    bfloat16,
+    complex64,
+    complex128,
+    float16,
+    float32,
+    float64,
+    int8,
+    int16,
+    int32,
+    int64,
+    string,
+    uint8,
+    uint16,
+    uint32,
+    uint64,
+)
+from staticgraph.ir.dtypes import bool_ as bool
+from staticgraph.ir.tensor_shape import Dimension, TensorShape
+
+from staticgraph import (  # isort: skip  (these read the names above)
+    app,
+    bitwise,
+    compat,
+    contrib,
+    dtypes,
+    flags,
+    gfile,
+    initializers,
+    linalg,
+    logging,
+    losses,
+    math,
+    nn,
+    random,
+    train,
+)
+
+half = float16
+double = float64
+
+__version__ = "0.1.0"
+VERSION = __version__
+GIT_VERSION = __version__
+COMPILER_VERSION = "numba"
+
+
+def disable_v2_behavior() -> None:
+    """Nothing to do: programs are static graphs."""
+
+
+disable_eager_execution = disable_v2_behavior
+disable_v2_tensorshape = disable_v2_behavior
+disable_resource_variables = disable_v2_behavior
+enable_resource_variables = disable_v2_behavior
+
+
+def executing_eagerly() -> bool:
+    """False: operations are built, and run by a session."""
+    return False
+
+
+__all__ = [
+    *_array.__all__, *_assertions.__all__, *_casting.__all__, *_clip.__all__, *_collections.__all__,
+    *_comparison.__all__, *_contraction.__all__, *_custom_gradient.__all__, *_division.__all__,
+    *_effects.__all__, *_framework.__all__, *_gather.__all__, *_gradients.__all__,
+    *_initializers.__all__, *_math.__all__, *_math_functions.__all__, *_math_special.__all__,
+    *_reduction.__all__, *_shapes.__all__, *_slicing.__all__, *_state.__all__,
+    *_variable_scope.__all__, *_variables.__all__,
+    "COMPILER_VERSION", "DType", "Dimension", "GIT_VERSION", "TensorShape", "VERSION", "__version__",
+    "app", "argsort", "as_dtype", "bfloat16", "bincount", "bitwise", "bool", "cholesky",
+    "cholesky_solve", "compat", "complex128", "complex64", "confusion_matrix", "contrib", "cross",
+    "disable_eager_execution", "disable_resource_variables", "disable_v2_behavior",
+    "disable_v2_tensorshape", "double", "dtypes", "enable_resource_variables", "errors",
+    "executing_eagerly", "flags", "float16", "float32", "float64", "gfile", "half",
+    "histogram_fixed_width", "initializers", "int16", "int32", "int64", "int8", "linalg", "logging",
+    "losses", "math", "matmul", "matrix_determinant", "matrix_inverse", "matrix_solve",
+    "matrix_solve_ls", "matrix_transpose", "matrix_triangular_solve", "multinomial", "nn", "norm",
+    "qr", "random", "random_crop", "random_gamma", "random_normal", "random_poisson",
+    "random_shuffle", "random_uniform", "searchsorted", "self_adjoint_eig", "self_adjoint_eigvals",
+    "set_random_seed", "sort", "string", "svd", "trace", "train", "truncated_normal", "uint16",
+    "uint32", "uint64", "uint8",
+]  # fmt: skip

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from staticgraph.api import array, random
+from staticgraph.api.shapes import reshape, transpose
 from staticgraph.errors import DtypeError, ShapeError, UsageError
 from staticgraph.ir import dtypes, loc
 from staticgraph.ir.build import constant as build_constant
@@ -265,15 +266,15 @@ class Orthogonal(Initializer):
         a = random.random_normal(flat, dtype=self._dtype(dtype), seed=self.seed)
         q = _orthonormal(a, flat[1])
         if rows < columns:
-            q = array.transpose(q)
-        return self.gain * array.reshape(q, sizes)
+            q = transpose(q)
+        return self.gain * reshape(q, sizes)
 
 
 def _orthonormal(a: Any, columns: int) -> Any:
     """The factor Q of A = QR with R's diagonal made positive."""
     q, r = lookup("Qr")(a, full_matrices=False)
     signs = lookup("Sign")(lookup("MatrixDiagPart")(r))
-    return q * array.reshape(signs, (1, columns))
+    return q * reshape(signs, (1, columns))
 
 
 class Identity(Initializer):

@@ -8,7 +8,9 @@ from typing import Any
 import numpy as np
 
 from staticgraph.api.collections import GraphKeys
+from staticgraph.api.effects import Assert
 from staticgraph.api.framework import group, name_scope, no_op
+from staticgraph.api.gather import boolean_mask
 from staticgraph.errors import UsageError
 from staticgraph.ir import dtypes, loc
 from staticgraph.ir.graph import Operation, Tensor, get_default_graph
@@ -189,6 +191,11 @@ def initialize_variables(var_list: Sequence[Any], name: str = "init") -> Operati
     return variables_initializer(var_list, name)
 
 
+def tables_initializer(name: str = "init_all_tables") -> Operation:
+    """An operation that initializes lookup tables, of which there are none."""
+    return no_op(name=name)
+
+
 initialize_all_variables = global_variables_initializer
 initialize_local_variables = local_variables_initializer
 
@@ -210,7 +217,7 @@ def report_uninitialized_variables(
             )
         held = lookup("Pack")([is_variable_initialized(v) for v in variables], axis=0)
         names = lookup("Const")(value=_texts([v.op.name for v in variables]), dtype=dtypes.string)
-        return lookup("BooleanMask")(names, lookup("LogicalNot")(held))  # type: ignore[no-any-return]
+        return boolean_mask(names, lookup("LogicalNot")(held))  # type: ignore[no-any-return]
 
 
 def _texts(names: list[str]) -> Any:
@@ -225,10 +232,12 @@ def assert_variables_initialized(var_list: Sequence[Any] | None = None) -> Opera
     if not variables:
         return None
     with name_scope("assert_variables_initialized"):
-        checks = [
-            lookup("Assert")(is_variable_initialized(v), [v.initial_value], name="Assert") for v in variables
-        ]
-        return group(*checks) if checks else no_op()
+        return group(
+            *[
+                Assert(is_variable_initialized(v), [f"{v.op.name} holds no value"])
+                for v in variables
+            ]
+        )
 
 
 __all__ = [
@@ -238,6 +247,6 @@ __all__ = [
     "local_variables", "local_variables_initializer", "model_variables",
     "moving_average_variables", "report_uninitialized_variables", "scatter_add", "scatter_div",
     "scatter_max", "scatter_min", "scatter_mul", "scatter_nd_add", "scatter_nd_sub",
-    "scatter_nd_update", "scatter_sub", "scatter_update", "trainable_variables",
+    "scatter_nd_update", "scatter_sub", "scatter_update", "tables_initializer", "trainable_variables",
     "variables_initializer",
 ]  # fmt: skip
