@@ -356,7 +356,7 @@ def _expands(user: Node, v: Value) -> bool:
         return False
     have, want = product(v.dims), product(user.output.dims)
     if have == want:
-        return user.op.name == "IntMatMul"
+        return user.op.name == "PlainMatMul"
     return not (isinstance(have, int) and isinstance(want, int) and want < have)
 
 

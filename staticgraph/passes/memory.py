@@ -1,0 +1,137 @@
+"""Memory: which updates may happen in place, and where temporaries live in one arena.
+
+Two questions, both answered before a run:
+
+- *Donation.*  The new value of a variable may be written over the old one if nobody reads the old
+  one afterwards, the step that writes it reads it only at the element it writes, and nothing that
+  can fail comes later: a failed run leaves every variable as it was.
+- *Liveness.*  A temporary occupies its place from the step that writes it to the last that reads
+  it; places of temporaries that live at the same time never overlap.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from staticgraph.ir.kernel import Kernel, Store, expressions, subexpressions, walk
+from staticgraph.ir.program import Buffer, Host, Launch, Library, Program, Step
+from staticgraph.ir.scalar import Expr, Load
+
+ALIGNMENT = 64  # bytes: a cache line, and the widest vector
+
+
+def donations(p: Program) -> dict[Buffer, Buffer]:
+    """New value to old value, for updates that may happen in place."""
+    last_read: dict[Buffer, int] = {}
+    written_by: dict[Buffer, int] = {}
+    last_failure = -1
+    for i, s in enumerate(p.steps):
+        for b in s.reads:
+            last_read[b] = max(last_read.get(b, -1), i) if b not in s.writes else last_read.get(b, -1)
+        for b in s.writes:
+            written_by.setdefault(b, i)
+        if can_fail(s):
+            last_failure = i
+    kept = set(p.results) | {o.buffer for o in p.sizes.values() if o.element}
+    variables = {q.name: q.buffer for q in p.params if q.kind == "variable"}
+    taken: set[Buffer] = set()
+    out: dict[Buffer, Buffer] = {}
+    for name, new in p.updates.items():
+        old = variables.get(name)
+        if old is None or old in kept or new in taken or new.role != "temporary":
+            continue
+        i = written_by[new]
+        if i <= last_failure or last_read.get(old, -1) > i:
+            continue
+        if new.dims != old.dims or new.dtype is not old.dtype:
+            continue
+        if last_read.get(old, -1) == i and not _elementwise(p.steps[i], old, new):
+            continue
+        if old in p.updates.values():  # another variable takes the old value at the end
+            continue
+        taken.add(new)
+        out[new] = old
+    return out
+
+
+def can_fail(s: Step) -> bool:
+    """True where a step may end the run."""
+    if isinstance(s, Host):
+        return True
+    return isinstance(s, Launch) and bool(s.checks)
+
+
+def _elementwise(s: Step, old: Buffer, new: Buffer) -> bool:
+    """True where a step reads `old` only at the element of `new` that it writes in the same breath."""
+    match s:
+        case Library(kind, inputs, _, attrs):
+            return kind == "matmul" and attrs["op"] == "GemmAdd" and inputs.count(old) == 1 and inputs[0] is old
+        case Launch(kernel, args, _):
+            reading = [i for i, a in enumerate(args) if a is old]
+            writing = [i for i, a in enumerate(args) if a is new]
+            return kernel.form == "flat" and _same_places(kernel, reading, writing)
+        case _:
+            return False
+
+
+def _same_places(k: Kernel, reading: Sequence[int], writing: Sequence[int]) -> bool:
+    stores: set[Expr] = set()
+    loads: set[Expr] = set()
+    for s in walk(k.body):
+        if isinstance(s, Store) and s.param in writing:
+            stores.add(s.index)
+        for e in expressions(s):
+            for x in subexpressions(e):
+                if isinstance(x, Load) and x.operand in reading:
+                    loads.add(x.index[0])
+    return len(stores) == 1 and loads <= stores
+
+
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """Offsets of temporaries in the arena, in bytes, and the arena's size."""
+
+    offsets: Mapping[Buffer, int]
+    size: int
+
+
+def place(p: Program, bytes_of: Callable[[Buffer], int], skip: frozenset[Buffer]) -> Placement:
+    """Give every temporary a place for its lifetime, first fit by falling size.
+
+    Args:
+      skip: temporaries that live elsewhere (donated).
+    """
+    first: dict[Buffer, int] = {}
+    last: dict[Buffer, int] = {}
+    for i, s in enumerate(p.steps):
+        for b in (*s.reads, *s.writes):
+            if b.role == "temporary" and b not in skip:
+                first.setdefault(b, i)
+                last[b] = i
+    end = len(p.steps)
+    for b in (*p.results, *p.updates.values(), *(o.buffer for o in p.sizes.values())):
+        if b in last:
+            last[b] = end
+    return fit([(b, first[b], last[b], bytes_of(b)) for b in first])
+
+
+def fit(requests: Sequence[tuple[Buffer, int, int, int]]) -> Placement:
+    """Place (buffer, first step, last step, bytes): larger ones first, each at the lowest free offset."""
+    order = sorted(requests, key=lambda r: (-r[3], r[1], r[0].number))
+    placed: list[tuple[int, int, int, int]] = []  # offset, end, first, last; sorted by offset
+    offsets: dict[Buffer, int] = {}
+    total = 0
+    for b, start, stop, size in order:
+        size = max(ALIGNMENT, -(-size // ALIGNMENT) * ALIGNMENT)
+        at = 0
+        for o, e, s, t in placed:
+            if s <= stop and start <= t:  # alive together
+                if at + size <= o:
+                    break
+                at = max(at, e)
+        offsets[b] = at
+        total = max(total, at + size)
+        placed.append((at, at + size, start, stop))
+        placed.sort()
+    return Placement(offsets, total)

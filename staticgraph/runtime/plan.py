@@ -1,0 +1,183 @@
+"""`Plan`: a program bound to concrete sizes; addresses and sizes as data, no code.
+
+The table is walked by one native driver.  Feeds are copied into staging places, or, when large
+and suitably laid out, read where they are.  Building a plan compiles nothing.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Mapping
+
+import numpy as np
+
+from staticgraph.errors import ResourceExhaustedError
+from staticgraph.ir import dims as D
+from staticgraph.ir import philox
+from staticgraph.ir.dims import Symbol
+from staticgraph.ir.program import Buffer, Launch, Library, Program
+from staticgraph.passes.memory import donations, place
+from staticgraph.runtime import binding
+from staticgraph.runtime.binding import Code, Row
+from staticgraph.runtime.store import Store, address, aligned_empty
+
+DIRECT_FEED = 1 << 16  # bytes: larger feeds are read in place
+SLICE_WORK = 200_000_000  # bytes of traffic between looks at signals: some 20 ms
+
+
+class Plan:
+    """A table ready to run.
+
+    Attributes:
+      arena_bytes: memory of temporaries.
+      peak_bytes: arena, feeds' staging and constants.
+    """
+
+    def __init__(
+        self, program: Program, code: Code, env: Mapping[Symbol, int], store: Store,
+        constants: Mapping[Buffer, np.ndarray],
+    ) -> None:  # fmt: skip
+        self.program, self.env, self.generation = program, dict(env), store.generation
+        self.views: dict[Buffer, np.ndarray] = {}
+        self.direct: dict[Buffer, list[int]] = {}
+        donated = donations(program)
+        donated = {new: old for new, old in donated.items() if self._stays(old, program, store)}
+        shapes = {b: self._shape(b) for b in program.buffers if b.dims is not None}
+        placement = place(
+            program, lambda b: int(np.prod(shapes[b], dtype=np.int64)) * b.dtype.size,
+            frozenset(donated),
+        )  # fmt: skip
+        self.arena_bytes = placement.size
+        try:
+            self.arena = aligned_empty((placement.size,), np.dtype(np.uint8))
+        except MemoryError:
+            raise ResourceExhaustedError(
+                f"the run needs {placement.size:,} bytes for temporaries, which cannot be had"
+            ) from None
+        self._views(program, shapes, placement.offsets, store, constants)
+        for new, old in donated.items():
+            self.views[new] = self.views[old]
+        self.commits = self._commits(program, donated)
+        self.counters: list[tuple[int, str, int]] = []
+        self.peak_bytes = placement.size + sum(
+            self.views[b].nbytes for b in program.buffers if b.role == "constant" and b in self.views
+        ) + sum(self.views[q.buffer].nbytes for q in program.params if q.kind == "feed")  # fmt: skip
+        self._table(program, code)
+        self.results = [self.views[b] for b in program.results]
+
+    @staticmethod
+    def _stays(old: Buffer, program: Program, store: Store) -> bool:
+        name = next(q.name for q in program.params if q.buffer is old)
+        return store.get(name) is not None
+
+    def _shape(self, b: Buffer) -> tuple[int, ...]:
+        return tuple(D.evaluate(d, self.env) for d in b.dims or ())
+
+    def _views(
+        self, program: Program, shapes: Mapping[Buffer, tuple[int, ...]],
+        offsets: Mapping[Buffer, int], store: Store, constants: Mapping[Buffer, np.ndarray],
+    ) -> None:  # fmt: skip
+        for b, at in offsets.items():
+            shape, dtype = shapes[b], b.dtype.np
+            n = int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
+            self.views[b] = self.arena[at : at + n].view(dtype).reshape(shape)
+        for b in program.buffers:
+            if b.role == "constant":
+                self.views[b] = constants[b]
+        for q in program.params:
+            if q.kind == "variable":
+                have = store.get(q.name)
+                if have is not None:
+                    self.views[q.buffer] = have
+            elif q.buffer in shapes:
+                self.views[q.buffer] = aligned_empty(shapes[q.buffer], q.buffer.dtype.np)
+                if q.kind == "feed" and self.views[q.buffer].nbytes > DIRECT_FEED:
+                    self.direct[q.buffer] = []
+        for b in program.buffers:
+            if b not in self.views and b in shapes and b.role == "temporary":
+                self.views[b] = aligned_empty(shapes[b], b.dtype.np)  # never read or written
+
+    def _commits(self, program: Program, donated: Mapping[Buffer, Buffer]) -> list[tuple[str, Buffer]]:
+        """Updates that are copied into the variable after the table has run."""
+        counters = {q.name for q in program.params if q.kind == "counter"}
+        names = {q.name: q.buffer for q in program.params if q.kind == "variable"}
+        out = []
+        for name, b in program.updates.items():
+            if name.startswith("counter:") and name[8:] in counters:
+                continue
+            if donated.get(b) is not None and donated[b] is names.get(name):
+                continue
+            out.append((name, b))
+        return out
+
+    def _table(self, program: Program, code: Code) -> None:
+        made: list[Row] = []
+        for i, s in enumerate(program.steps):
+            assert isinstance(s, Launch | Library)
+            made += binding.rows(s, i, code, self.env, lambda b: address(self.views[b]))
+        self.rows = made
+        sizes = [len(r.words) for r in made]
+        self.words = np.zeros(max(1, sum(sizes)), np.int64)
+        table = np.zeros((max(1, len(made)), 4), np.int64)
+        base = address(self.words)
+        at = 0
+        feeds = {q.buffer for q in program.params if q.kind == "feed"}
+        for k, r in enumerate(made):
+            self.words[at : at + len(r.words)] = r.words
+            table[k] = (r.function, base + 8 * at, 0, r.extent)
+            for word, b in r.pointers:
+                if b in feeds and b in self.direct:
+                    self.direct[b].append(at + word)
+            step = program.steps[r.step]
+            if isinstance(step, Library) and step.kind == "philox":
+                name = next(q.name for q in program.params if q.buffer is step.inputs[0])
+                self.counters.append((at + binding.COUNTER_WORDS, name, binding.draws(step, self.env)))
+            at += len(r.words)
+        self.table = table
+        self.failed = np.zeros(1, np.int64)
+        self.table_address = ctypes.c_void_p(address(table)).value or 0
+        self.failed_address = address(self.failed)
+        self.slices = self._slices(program)
+
+    def _slices(self, program: Program) -> list[tuple[int, int]]:
+        """Cut the table where signals may be looked at: never after the first update in place."""
+        limit = len(self.rows)
+        variables = {id(self.views[q.buffer]) for q in program.params
+                     if q.kind == "variable" and q.buffer in self.views}
+        out, start, work = [], 0, 0
+        for k, r in enumerate(self.rows):
+            if any(id(self.views[b]) in variables for b in program.steps[r.step].writes):
+                break
+            work += r.work
+            if work > SLICE_WORK:
+                out.append((start, k + 1))
+                start, work = k + 1, 0
+        if start < limit or not out:
+            out.append((start, limit))
+        return out
+
+    def set_counters(self, counters: Mapping[str, int]) -> None:
+        """Write the random streams' positions into the argument blocks."""
+        for word, name, _ in self.counters:
+            self.words[word : word + 2] = philox.counter_words(counters.get(name, 0))
+
+    def feed(self, b: Buffer, value: np.ndarray) -> np.ndarray:
+        """Place a feed; returns the array to keep alive during the run."""
+        words = self.direct.get(b)
+        if words is None:
+            np.copyto(self.views[b], value)
+            return value
+        if not value.flags.c_contiguous or address(value) % 16:
+            np.copyto(self.views[b], value)
+            value = self.views[b]
+        where = address(value)
+        for w in words:
+            self.words[w] = where
+        return value
+
+    def describe(self) -> str:
+        """Sizes, steps and memory in a few lines."""
+        sizes = ", ".join(f"{s}={n}" for s, n in self.env.items()) or "fixed sizes"
+        return (f"{len(self.rows)} steps, {sizes}, {self.arena_bytes:,} bytes of temporaries, "
+                f"{self.peak_bytes:,} planned in all")  # fmt: skip
+

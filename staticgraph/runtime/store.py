@@ -1,0 +1,70 @@
+"""The state of a session: values of variables and counters of random operations.
+
+An array stays at its address as long as its shape stays, because plans hold addresses.  State
+changes in `commit` only, after everything that can fail has passed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+
+class Store:
+    """Values by variable name.
+
+    `generation` grows when an address changes, so that plans know they are stale.
+    """
+
+    def __init__(self) -> None:
+        self.arrays: dict[str, np.ndarray] = {}
+        self.counters: dict[str, int] = {}
+        self.generation = 0
+
+    def __contains__(self, name: str) -> bool:
+        return name in self.arrays
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.arrays)
+
+    def get(self, name: str) -> np.ndarray | None:
+        """The array of a variable, or None before its first assignment."""
+        return self.arrays.get(name)
+
+    def put(self, name: str, value: np.ndarray) -> None:
+        """Assign a variable: in place where shape and dtype stay."""
+        have = self.arrays.get(name)
+        if have is not None and have.shape == value.shape and have.dtype == value.dtype:
+            if have is not value:
+                np.copyto(have, value)
+            return
+        self.arrays[name] = aligned_copy(value)
+        self.generation += 1
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all variables."""
+        return sum(a.nbytes for a in self.arrays.values())
+
+
+def aligned_empty(shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:  # type: ignore[type-arg]
+    """An uninitialised row-major array at a 64-byte boundary."""
+    if dtype == object:
+        return np.empty(shape, dtype)
+    n = int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
+    raw = np.empty(n + 64, np.uint8)
+    start = -raw.__array_interface__["data"][0] % 64
+    return raw[start : start + n].view(dtype).reshape(shape) if n else np.empty(shape, dtype)
+
+
+def aligned_copy(value: np.ndarray) -> np.ndarray:
+    """A row-major copy at a 64-byte boundary."""
+    out = aligned_empty(value.shape, value.dtype)
+    np.copyto(out, value)
+    return out
+
+
+def address(a: np.ndarray) -> int:
+    """The address of an array's first element."""
+    return int(a.__array_interface__["data"][0])
