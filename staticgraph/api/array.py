@@ -20,7 +20,11 @@ from staticgraph.ir.types import TensorType
 
 # ---------------------------------------------------------------- from values
 def constant(
-    value: Any, dtype: Any = None, shape: Any = None, name: str = "Const", verify_shape: bool = False
+    value: Any,
+    dtype: Any = None,
+    shape: Any = None,
+    name: str = "Const",
+    verify_shape: bool = False,
 ) -> Tensor:
     """A tensor whose value is known now.
 
@@ -165,9 +169,14 @@ def shape_operand(shape: Any, dtype: Any = None) -> Tensor:
     elif isinstance(shape, (list, tuple)) and any(map(is_tensor_like, shape)):
         tensor = convert(shape, dtype, "packed")
     else:
-        sizes = shape.as_list() if isinstance(shape, TensorShape) else list(shape)
-        tensor = build.constant(np.asarray([int(d) for d in sizes], np.int32), name="shape_as_tensor")
-    return lookup("Reshape")(tensor, [-1]) if tensor.type.shape == () else tensor  # type: ignore[no-any-return]
+        sizes = TensorShape(shape).as_list()
+        if None in sizes:
+            raise ShapeError(
+                f"the size of axis {sizes.index(None)} of {sizes} is unknown at this point",
+                loc=loc.caller(), hint="use tf.shape(x)[axis] for a size known at run time",
+            )  # fmt: skip
+        tensor = build.constant(np.asarray(sizes, np.int32), name="shape_as_tensor")
+    return lookup("Reshape")(tensor, [-1]) if tensor.type.shape == () else tensor
 
 
 def _filled(shape: Any, dtype: Any, value: int, name: str | None, default: str) -> Tensor:
@@ -203,7 +212,9 @@ def ones(shape: Any, dtype: Any = dtypes.float32, name: str | None = None) -> Te
     return _filled(shape, dtype, 1, name, "ones")
 
 
-def zeros_like(tensor: Any, dtype: Any = None, name: str | None = None, optimize: bool = True) -> Tensor:
+def zeros_like(
+    tensor: Any, dtype: Any = None, name: str | None = None, optimize: bool = True
+) -> Tensor:
     """Zeros of the shape of `tensor`, and of its type unless `dtype` is given."""
     with name_scope(name, "zeros_like", [tensor]) as scope:
         t = convert(tensor, name="tensor")
@@ -215,7 +226,9 @@ def zeros_like(tensor: Any, dtype: Any = None, name: str | None = None, optimize
         return zeros(lookup("Shape")(t), kind, scope)
 
 
-def ones_like(tensor: Any, dtype: Any = None, name: str | None = None, optimize: bool = True) -> Tensor:
+def ones_like(
+    tensor: Any, dtype: Any = None, name: str | None = None, optimize: bool = True
+) -> Tensor:
     """Ones of the shape of `tensor`, and of its type unless `dtype` is given."""
     with name_scope(name, "ones_like", [tensor]) as scope:
         t = convert(tensor, name="tensor")
@@ -251,10 +264,10 @@ def _range_dtype(values: list[Any]) -> DType:
 
 def _as(v: Any, kind: DType, name: str) -> Tensor:
     t = convert(v, None if is_tensor_like(v) else kind, name)
-    return t if t.dtype.base is kind else lookup("Cast")(t, DstT=kind)  # type: ignore[no-any-return]
+    return t if t.dtype.base is kind else lookup("Cast")(t, DstT=kind)
 
 
-def range(  # noqa: A001
+def range(
     start: Any, limit: Any = None, delta: Any = 1, dtype: Any = None, name: str = "range"
 ) -> Tensor:
     """``start, start + delta, ...`` below `limit` (above it where `delta` is negative).
@@ -275,7 +288,9 @@ def range(  # noqa: A001
     values = [int(v) if isinstance(v, Dimension) else v for v in (start, limit, delta)]
     kind = dtypes.as_dtype(dtype).base if dtype is not None else _range_dtype(values)
     with name_scope(name, "Range", values) as scope:
-        a, b, d = (_as(v, kind, n) for v, n in zip(values, ("start", "limit", "delta"), strict=True))
+        a, b, d = (
+            _as(v, kind, n) for v, n in zip(values, ("start", "limit", "delta"), strict=True)
+        )
         if not kind.is_floating:
             return lookup("Range")(a, b, d, Tidx=kind, name=scope)  # type: ignore[no-any-return]
         if not any(map(is_tensor_like, values)):
@@ -300,10 +315,14 @@ def linspace(start: Any, stop: Any, num: Any, name: str | None = None) -> Tensor
     array([0. , 0.5, 1. ], dtype=float32)
     """
     ends = [start, stop]
-    kind = next((v.dtype.base for v in ends if is_tensor_like(v) or isinstance(v, np.generic)), dtypes.float32)
+    kind = next(
+        (v.dtype.base for v in ends if is_tensor_like(v) or isinstance(v, np.generic)),
+        dtypes.float32,
+    )
     kind = dtypes.as_dtype(kind).base
     start, stop = (
-        kind.np.type(v) if isinstance(v, (int, float)) and not isinstance(v, bool) else v for v in ends
+        kind.np.type(v) if isinstance(v, (int, float)) and not isinstance(v, bool) else v
+        for v in ends
     )
     return lookup("LinSpace")(start, stop, num, name=name)  # type: ignore[no-any-return]
 
@@ -331,7 +350,9 @@ def meshgrid(*args: Any, **kwargs: Any) -> list[Tensor]:
     if kwargs:
         raise TypeError(f"meshgrid has no argument {next(iter(kwargs))!r}")
     if indexing not in ("xy", "ij"):
-        raise ShapeError(f"meshgrid: indexing must be 'xy' or 'ij', got {indexing!r}", loc=loc.caller())
+        raise ShapeError(
+            f"meshgrid: indexing must be 'xy' or 'ij', got {indexing!r}", loc=loc.caller()
+        )
     with name_scope(name, "meshgrid", list(args)):
         n = len(args)
         order = list(builtins.range(n))

@@ -119,7 +119,9 @@ def _either(new: str, value: Any, old: str, old_value: Any) -> Any:
     return old_value if value is None else value
 
 
-def squeeze(input: Any, axis: Any = None, name: str | None = None, squeeze_dims: Any = None) -> Tensor:
+def squeeze(
+    input: Any, axis: Any = None, name: str | None = None, squeeze_dims: Any = None
+) -> Tensor:
     """Drop axes of size 1.
 
     Args:
@@ -232,7 +234,9 @@ def depth_to_space(
     return lookup("DepthToSpace")(input, block_size=block_size, data_format=data_format, name=name)  # type: ignore[no-any-return]
 
 
-def space_to_batch_nd(input: Any, block_shape: Any, paddings: Any, name: str | None = None) -> Tensor:
+def space_to_batch_nd(
+    input: Any, block_shape: Any, paddings: Any, name: str | None = None
+) -> Tensor:
     """Pad the axes after the first with zeros, then turn blocks of positions into batches.
 
     Args:
@@ -248,7 +252,11 @@ def batch_to_space_nd(input: Any, block_shape: Any, crops: Any, name: str | None
 
 
 def space_to_batch(
-    input: Any, paddings: Any, block_size: Any = None, name: str | None = None, block_shape: Any = None
+    input: Any,
+    paddings: Any,
+    block_size: Any = None,
+    name: str | None = None,
+    block_shape: Any = None,
 ) -> Tensor:
     """`space_to_batch_nd` with square blocks over two axes, or with `block_shape`."""
     block = _either("block_shape", block_shape, "block_size", block_size)
@@ -284,7 +292,9 @@ def eye(
     with name_scope(name, "eye"):
         batch = [] if batch_shape is None else batch_shape
         if not isinstance(batch, (list, tuple)):
-            batch = convert(TensorShape(batch).as_list() if isinstance(batch, TensorShape) else batch)
+            batch = convert(
+                TensorShape(batch).as_list() if isinstance(batch, TensorShape) else batch
+            )
             batch = lookup("Unpack")(batch, num=batch.shape.as_list()[0])
         if num_columns is None or num_columns is num_rows:
             return lookup("MatrixDiag")(ones([*batch, num_rows], dtype))  # type: ignore[no-any-return]

@@ -74,7 +74,9 @@ def pack(values: Any, axis: int = 0, name: str = "pack") -> Tensor:
 
 
 # ---------------------------------------------------------------- taking apart
-def unstack(value: Any, num: int | None = None, axis: int = 0, name: str = "unstack") -> list[Tensor]:
+def unstack(
+    value: Any, num: int | None = None, axis: int = 0, name: str = "unstack"
+) -> list[Tensor]:
     """The slices of `value` along an axis, which they lose.
 
     Args:
@@ -91,7 +93,9 @@ def unstack(value: Any, num: int | None = None, axis: int = 0, name: str = "unst
     if num is None:
         sizes = x.shape.as_list() if x.shape.ndims is not None else []
         if x.shape.ndims is not None and not -len(sizes) <= axis < len(sizes):
-            raise ShapeError(f"unstack: axis {axis} is outside a tensor of rank {len(sizes)}", loc=loc.caller())
+            raise ShapeError(
+                f"unstack: axis {axis} is outside a tensor of rank {len(sizes)}", loc=loc.caller()
+            )
         num = sizes[axis] if sizes else None
         if num is None:
             raise ShapeError(
@@ -139,11 +143,13 @@ def split(
         sizes = size_splits.shape.as_list() if size_splits.shape.ndims is not None else [None]
         num = sizes[0]
         if num is None:
-            raise ShapeError("split: the number of parts is unknown", loc=loc.caller(), hint="pass num=")
+            raise ShapeError(
+                "split: the number of parts is unknown", loc=loc.caller(), hint="pass num="
+            )
     return lookup("SplitV")(value, size_splits, axis, num_split=num, name=name)  # type: ignore[no-any-return]
 
 
-def slice(input_: Any, begin: Any, size: Any, name: str | None = None) -> Tensor:  # noqa: A001
+def slice(input_: Any, begin: Any, size: Any, name: str | None = None) -> Tensor:
     """The box of `size` elements that starts at `begin`.
 
     Args:
@@ -185,13 +191,18 @@ def strided_slice(
 
 # ---------------------------------------------------------------- around and along
 def pad(
-    tensor: Any, paddings: Any, mode: str = "CONSTANT", name: str | None = None, constant_values: Any = 0
+    tensor: Any,
+    paddings: Any,
+    mode: str = "CONSTANT",
+    name: str | None = None,
+    constant_values: Any = 0,
 ) -> Tensor:
     """Add elements before and after along each axis.
 
     Args:
       paddings: a pair [before, after] per axis.
-      mode: "CONSTANT", or the tensor's mirror image: "REFLECT" without its edge, "SYMMETRIC" with it.
+      mode: "CONSTANT", or the tensor's mirror image: "REFLECT" leaves out its edge,
+        "SYMMETRIC" does not.
       constant_values: the value to add.
 
     Raises:
@@ -203,7 +214,11 @@ def pad(
     """
     mode = mode.upper()
     if mode == "CONSTANT":
-        if not is_tensor_like(constant_values) and np.ndim(constant_values) == 0 and constant_values == 0:
+        if (
+            not is_tensor_like(constant_values)
+            and np.ndim(constant_values) == 0
+            and constant_values == 0
+        ):
             return lookup("Pad")(tensor, paddings, name=name)  # type: ignore[no-any-return]
         return lookup("PadV2")(tensor, paddings, constant_values, name=name)  # type: ignore[no-any-return]
     if mode not in ("REFLECT", "SYMMETRIC"):

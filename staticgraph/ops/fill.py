@@ -34,7 +34,7 @@ def _np_fill(value: np.ndarray, *, dims: tuple[int, ...]) -> np.ndarray:
     return np.full(dims, value[()], dtype=value.dtype)
 
 
-fill = Op(
+fill: Op = Op(
     "Fill", ("@dims", "value"), same(ANY), _fill_shape, _np_fill,
     lambda g, y, value, *, dims: (sum_to(g, value),),
     lower=lambda ix, value, *, dims: value[()], folds=True,
@@ -67,7 +67,9 @@ def range_length(start: Dim, limit: Dim, delta: Dim) -> Dim:
     return D.floordiv(D.maximum(limit - start, 0) + delta - 1, delta)
 
 
-def _range_shape(ctx: Infer, *, start: Any, limit: Any, delta: Any, Tidx: object) -> tuple[Dim, ...]:
+def _range_shape(
+    ctx: Infer, *, start: Any, limit: Any, delta: Any, Tidx: object
+) -> tuple[Dim, ...]:
     for what, v in (("start", start), ("limit", limit), ("delta", delta)):
         if isinstance(v, tuple):
             raise RuleError(f"{what} must be a scalar, got {list(v)}")
@@ -91,7 +93,7 @@ def _range_lower(ix: tuple[Expr, ...], *, start: Dim, limit: Dim, delta: Dim, Ti
     return s.cast(i if start == 0 else i + size_expr(start), dtypes.as_dtype(Tidx).base)
 
 
-range_ = Op(
+range_: Op = Op(
     "Range", ("@start", "@limit", "@delta"), lambda *_, Tidx, **__: dtypes.as_dtype(Tidx).base,
     _range_shape, _np_range, None, lower=_range_lower, attrs={"Tidx": dtypes.int32}, folds=True,
     samples=(
@@ -131,7 +133,7 @@ def _float_range_lower(
     return s.cast(ix[0], kind) * lift(delta, kind) + lift(start, kind)
 
 
-float_range = Op(
+float_range: Op = Op(
     "FloatRange", (), lambda *_, dtype, **__: dtypes.as_dtype(dtype).base,
     lambda ctx, *, start, limit, delta, dtype: (float_range_length(start, limit, delta),),
     _np_float_range, None, lower=_float_range_lower,
@@ -152,7 +154,9 @@ def _linspace_dtype(start: DType, stop: DType, **_: Any) -> DType:
     return same(FLOATING)(start, stop)
 
 
-def _linspace_shape(ctx: Infer, start: TensorType, stop: TensorType, *, num: Any) -> tuple[Dim, ...]:
+def _linspace_shape(
+    ctx: Infer, start: TensorType, stop: TensorType, *, num: Any
+) -> tuple[Dim, ...]:
     for what, t in (("start", start), ("stop", stop)):
         if t.shape is not None and t.shape != ():
             raise RuleError(f"{what} must be a scalar, it has rank {t.rank}")
@@ -191,7 +195,7 @@ def _linspace_grad(g: Any, y: Any, start: Any, stop: Any, *, num: Any) -> tuple[
     return sum_to(g - g * t, start), sum_to(g * t, stop)
 
 
-linspace = Op(
+linspace: Op = Op(
     "LinSpace", ("start", "stop", "@num"), _linspace_dtype, _linspace_shape, _np_linspace,
     _linspace_grad, lower=_linspace_lower,
     samples=(
@@ -229,7 +233,7 @@ def _invert_lower(ix: tuple[Expr, ...], x: Operand) -> Reduce:
     return Reduce("sum", x.shape, body, x.dtype)
 
 
-invert_permutation = Op(
+invert_permutation: Op = Op(
     "InvertPermutation", ("x",), same((dtypes.int32, dtypes.int64)), _vector_shape, _np_invert,
     None, lower=_invert_lower, cheap=False, folds=True,
     samples=(

@@ -31,19 +31,20 @@ _SAMPLES = (
 )
 _STOPPED = tuple(Sample(x.args, grad=False) for x in _SAMPLES)
 
-identity = Op(
+identity: Op = Op(
     "Identity", ("input",), same(ANY), first_shape, _same_value, lambda g, y, x: (g,),
     lower=_load, folds=True, samples=_SAMPLES, doc="The operand itself.",
 )  # fmt: skip
-snapshot = Op(
+snapshot: Op = Op(
     "Snapshot", ("input",), same(ANY), first_shape, _same_value, lambda g, y, x: (g,),
     lower=_load, folds=True, samples=_SAMPLES, doc="The operand's value at this point.",
 )  # fmt: skip
-guarantee_const = Op(
+guarantee_const: Op = Op(
     "GuaranteeConst", ("input",), same(ANY), first_shape, _same_value, lambda g, y, x: (g,),
-    lower=_load, folds=True, samples=_SAMPLES, doc="The operand, which the user says never changes.",
+    lower=_load, folds=True, samples=_SAMPLES,
+    doc="The operand, which the user says never changes.",
 )  # fmt: skip
-stop_gradient = Op(
+stop_gradient: Op = Op(
     "StopGradient", ("input",), same(ANY), first_shape, _same_value, None,
     lower=_load, folds=True, samples=_STOPPED, doc="The operand, taken as constant by gradients.",
 )  # fmt: skip
@@ -53,7 +54,7 @@ def _no_gradient(g: Any, y: Any, x: Any, *, message: str) -> Any:
     raise GraphError(f"PreventGradient: this tensor must not be differentiated, {message}")
 
 
-prevent_gradient = Op(
+prevent_gradient: Op = Op(
     "PreventGradient", ("input",), same(ANY), first_shape, _same_value, _no_gradient,
     lower=_load, attrs={"message": ""}, samples=_STOPPED,
     doc="The operand; asking for a gradient through it is an error.",
@@ -68,11 +69,11 @@ def _each_shape(ctx: Infer, *inputs: TensorType, N: int) -> tuple[Any, ...]:
     return tuple(x.shape for x in inputs)
 
 
-identity_n = Op(
+identity_n: Op = Op(
     "IdentityN", ("*input",), _each_dtype, _each_shape, lambda *xs, N: tuple(xs),
     lambda gs, ys, *xs, N: tuple(gs) if N > 1 else (gs,),
     decompose=lambda *xs, N: [identity(x) for x in xs], attrs={"N": REQUIRED},
-    operand_dtypes={"input": None},  # type: ignore[dict-item]
+    operand_dtypes={"input": None},
     results=lambda N: N,
     samples=(
         Sample(([floats(dtype="float64"), floats(shape=(2,), dtype="float64")],), {"N": 2}),
@@ -82,7 +83,9 @@ identity_n = Op(
 )  # fmt: skip
 
 
-def _declared(ctx: Infer, x: TensorType, *, shape: tuple[Dim | None, ...] | None) -> tuple[Dim, ...]:
+def _declared(
+    ctx: Infer, x: TensorType, *, shape: tuple[Dim | None, ...] | None
+) -> tuple[Dim, ...]:
     if shape is None:
         return x.dims
     if x.shape is None:
@@ -95,7 +98,7 @@ def _declared(ctx: Infer, x: TensorType, *, shape: tuple[Dim | None, ...] | None
     )
 
 
-ensure_shape = Op(
+ensure_shape: Op = Op(
     "EnsureShape", ("input",), same(ANY), _declared, _same_value, lambda g, y, x, *, shape: (g,),
     lower=_load, attrs={"shape": REQUIRED},
     samples=(
@@ -111,7 +114,7 @@ ensure_shape = Op(
 )  # fmt: skip
 
 # The result takes the operand's sizes: a feed of another size replaces the tensor altogether.
-placeholder_with_default = Op(
+placeholder_with_default: Op = Op(
     "PlaceholderWithDefault", ("input",), same(ANY), _declared, _same_value,
     lambda g, y, x, *, shape: (g,), lower=_load, attrs={"shape": None},
     samples=(

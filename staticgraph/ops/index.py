@@ -81,7 +81,9 @@ def _entry(v: Any) -> _Entry:
                 return _Entry("array", v)
             known = getattr(v, "known", None)
             return _Entry("basic" if known is not None else "scalar", v)
-        raise UsageError(f"a tensor cannot be indexed by a {v.dtype.base.name} tensor", loc=loc.caller())
+        raise UsageError(
+            f"a tensor cannot be indexed by a {v.dtype.base.name} tensor", loc=loc.caller()
+        )
     elif hasattr(v, "__index__"):
         return _Entry("basic", v.__index__())
     raise UsageError(
@@ -102,6 +104,7 @@ def _scope(x: Any, name: str) -> Iterator[str | None]:
 
 
 # ---------------------------------------------------------------- basic keys
+
 
 def strided(x: Any, key: Sequence[Any], name: str = "strided_slice") -> Any:
     """Index by integers, slices, None and Ellipsis."""
@@ -262,7 +265,9 @@ def _select(x: Any, mask: Any, axis: int) -> Any:
                 f"a mask of size {m} on axis {axis + k} of size {d}", loc=loc.caller(),
                 operands=_describe(x),
             )  # fmt: skip
-    places = lookup("Reshape")(lookup("Where")(lookup("Reshape")(_as_tensor(x, mask), (-1,))), (-1,))
+    places = lookup("Reshape")(
+        lookup("Where")(lookup("Reshape")(_as_tensor(x, mask), (-1,))), (-1,)
+    )
     if len(own) > 1:
         rest = [d if isinstance(d, int) else lookup("Shape")(x)[k] for k, d in enumerate(shape)]
         x = lookup("Reshape")(x, [*rest[:axis], -1, *rest[axis + len(own) :]])
@@ -319,10 +324,10 @@ def _stack(x: Any, arrays: list[Any]) -> Any:
             return np.stack(np.broadcast_arrays(*arrays), axis=-1)
         except ValueError:
             shapes = " and ".join(str(list(a.shape)) for a in arrays)
-            raise ShapeError(f"index arrays of shapes {shapes} do not broadcast", loc=loc.caller()) from None
-    tensors = [
-        _as_int64(a) if _is_tensor(a) else _as_tensor(x, a.astype(np.int64)) for a in arrays
-    ]
+            raise ShapeError(
+                f"index arrays of shapes {shapes} do not broadcast", loc=loc.caller()
+            ) from None
+    tensors = [_as_int64(a) if _is_tensor(a) else _as_tensor(x, a.astype(np.int64)) for a in arrays]
     nought = tensors[0] * 0
     for t in tensors[1:]:
         nought = nought + t * 0

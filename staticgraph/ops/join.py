@@ -67,7 +67,7 @@ def _pack_lower(ix: tuple[Expr, ...], *values: Operand, axis: int) -> Expr:
     return _choose([(ix[a].eq(k), x) for k, x in enumerate(loads[:-1])], loads[-1])
 
 
-pack = Op(
+pack: Op = Op(
     "Pack", ("*values",), same(ANY), _pack_shape,
     lambda *values, axis: np.stack(values, axis),
     lambda g, y, *values, axis: tuple(unpack(g, num=len(values), axis=axis)),
@@ -117,7 +117,7 @@ def _unpack(value: Any, *, num: int, axis: int) -> list[Any]:
     return parts
 
 
-unpack = Op(
+unpack: Op = Op(
     "Unpack", ("value",), _unpack_types, _unpack_shape, _np_unpack,
     lambda gs, ys, value, *, num, axis: (
         pack(list(gs) if num > 1 else [gs], axis=axis),
@@ -154,7 +154,9 @@ def _concat_shape(ctx: Infer, *values: TensorType, axis: Any) -> tuple[Dim, ...]
     for v in known:
         for k, d in enumerate(v.dims):
             if k != a:
-                text = f"shapes {show(first)} and {show(v.dims)} differ on axis {k}, {{a}} and {{b}}"
+                text = (
+                    f"shapes {show(first)} and {show(v.dims)} differ on axis {k}, {{a}} and {{b}}"
+                )
                 out[k] = ctx.equal(out[k], d, text)
         total = total + v.dims[a]
     out[a] = total if len(known) == len(values) else ctx.fresh("d")
@@ -188,7 +190,7 @@ def _concat_grad(g: Any, y: Any, *values: Any, axis: Any) -> tuple[Any, ...]:
     return tuple(concat_grad(g, list(values), axis, N=len(values)))
 
 
-concat = Op(
+concat: Op = Op(
     "ConcatV2", ("*values", "@axis"), same(ANY), _concat_shape,
     lambda *values, axis: np.concatenate(values, int(np.ravel(axis)[0])), _concat_grad,
     lower=_concat_lower, folds=True,
@@ -202,7 +204,8 @@ concat = Op(
     ),
     error_samples=(
         ErrorSample(([floats(), floats(shape=(3, 5))],), {"axis": 0}, "differ on axis 1, 4 and 5"),
-        ErrorSample(([floats(), floats(shape=(3,))],), {"axis": 0}, r"ranks differ, \[3, 4\] and \[3\]"),
+        ErrorSample(([floats(), floats(shape=(3,))],), {"axis": 0},
+                    r"ranks differ, \[3, 4\] and \[3\]"),
         ErrorSample(([floats(), floats()],), {"axis": 2}, "axis 2 is outside"),
         ErrorSample(([np.float32(1), np.float32(1)],), {"axis": 0}, "outside a tensor of rank 0"),
         ErrorSample(([floats(), ints()],), {"axis": 0}, "dtypes differ"),
@@ -233,7 +236,7 @@ def _concat_grad_parts(g: Any, *values: Any, axis: Any, N: int) -> list[Any]:
     return [slice_(g, begin, v.dims) for v, begin in _pieces(axis, [v.type for v in values])]
 
 
-concat_grad = Op(
+concat_grad: Op = Op(
     "ConcatGrad", ("g", "*values", "@axis"), lambda g, *values, axis, N: (g,) * N,
     lambda ctx, g, *values, axis, N: tuple(v.shape for v in values), _np_concat_grad,
     lambda ds, ys, g, *values, axis, N: (
@@ -245,20 +248,25 @@ concat_grad = Op(
         Sample((floats(shape=(3, 5), dtype="float64"),
                 [floats(shape=(3, 2), dtype="float64"), floats(shape=(3, 3), dtype="float64")]),
                {"axis": 1, "N": 2}),
-        Sample((floats(shape=(4, 2)), [floats(shape=(0, 2)), floats(shape=(4, 2))]), {"axis": -2, "N": 2}),
+        Sample((floats(shape=(4, 2)), [floats(shape=(0, 2)), floats(shape=(4, 2))]),
+               {"axis": -2, "N": 2}),
     ),
     doc="The parts of `g` that stand where `values` stood in their concatenation.",
 )  # fmt: skip
 
 
 # ---------------------------------------------------------------- split
-def _split_shape(ctx: Infer, value: TensorType, *, split_dim: Any, num_split: int) -> tuple[Any, ...]:
+def _split_shape(
+    ctx: Infer, value: TensorType, *, split_dim: Any, num_split: int
+) -> tuple[Any, ...]:
     if value.shape is None or split_dim is None:
         return (None,) * num_split
     a = _axis(ctx, split_dim, value.rank, "split_dim")
     d = value.dims[a]
     each = d // num_split
-    ctx.equal(d, each * num_split, f"axis {a} of {show(value.dims)} does not divide into {num_split}")
+    ctx.equal(
+        d, each * num_split, f"axis {a} of {show(value.dims)} does not divide into {num_split}"
+    )
     return ((*value.dims[:a], each, *value.dims[a + 1 :]),) * num_split
 
 
@@ -286,7 +294,7 @@ def _split(value: Any, *, split_dim: Any, num_split: int) -> list[Any]:
     return _split_at(value, a, [dims[a] // num_split] * num_split)
 
 
-split = Op(
+split: Op = Op(
     "Split", ("@split_dim", "value"), _many("num_split"), _split_shape,
     lambda value, *, split_dim, num_split: np.split(value, num_split, int(np.ravel(split_dim)[0])),
     lambda gs, ys, value, *, split_dim, num_split: (
@@ -343,8 +351,8 @@ def _split_v_shape(
 
 def _np_split_v(value: np.ndarray, *, size_splits: Any, split_dim: Any, num_split: int) -> Any:
     a = int(np.ravel(split_dim)[0])
-    ends = np.cumsum(_lengths(Infer(lambda hint: 0), value.shape[a], size_splits, "axis"))[:-1]
-    return np.split(value, [int(e) for e in ends], a)  # type: ignore[call-overload]
+    lengths: Any = _lengths(Infer(lambda hint: 0), value.shape[a], size_splits, "axis")
+    return np.split(value, np.cumsum(lengths, dtype=np.int64)[:-1], a)
 
 
 def _split_v(value: Any, *, size_splits: Any, split_dim: Any, num_split: int) -> list[Any]:
@@ -353,8 +361,9 @@ def _split_v(value: Any, *, size_splits: Any, split_dim: Any, num_split: int) ->
     return _split_at(value, a, lengths)
 
 
-split_v = Op(
-    "SplitV", ("value", "@size_splits", "@split_dim"), _many("num_split"), _split_v_shape, _np_split_v,
+split_v: Op = Op(
+    "SplitV", ("value", "@size_splits", "@split_dim"), _many("num_split"), _split_v_shape,
+    _np_split_v,
     lambda gs, ys, value, *, size_splits, split_dim, num_split: (
         concat(list(gs) if num_split > 1 else [gs], split_dim),
     ),
@@ -368,8 +377,10 @@ split_v = Op(
     error_samples=(
         ErrorSample((floats(),), {"size_splits": [1, 1], "split_dim": 0, "num_split": 2},
                     r"the sizes \[1, 1\] add up to 2, axis 0 of \[3, 4\] has 3"),
-        ErrorSample((floats(),), {"size_splits": [9, -1], "split_dim": 0, "num_split": 2}, "add up to 9"),
-        ErrorSample((floats(),), {"size_splits": [3], "split_dim": 0, "num_split": 2}, "1 sizes given"),
+        ErrorSample((floats(),), {"size_splits": [9, -1], "split_dim": 0, "num_split": 2},
+                    "add up to 9"),
+        ErrorSample((floats(),), {"size_splits": [3], "split_dim": 0, "num_split": 2},
+                    "1 sizes given"),
     ),
     doc="Parts of given sizes along an axis; one size may be -1.",
 )  # fmt: skip

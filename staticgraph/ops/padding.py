@@ -28,7 +28,9 @@ def _paddings(paddings: Any, rank: int) -> Paddings:
     return rows  # type: ignore[return-value]
 
 
-def _pad_shape(ctx: Infer, x: TensorType, *rest: TensorType, paddings: Any, **_: Any) -> tuple[Dim, ...]:
+def _pad_shape(
+    ctx: Infer, x: TensorType, *rest: TensorType, paddings: Any, **_: Any
+) -> tuple[Dim, ...]:
     if rest and rest[0].shape is not None and rest[0].shape != ():
         raise RuleError(f"constant_values must be a scalar, it has rank {rest[0].rank}")
     if paddings is None:
@@ -78,7 +80,7 @@ _PAD_ERRORS = (
     ErrorSample((floats(shape=(2,)),), {"paddings": [[-1, 1]]}, "padding -1 on axis 0 is negative"),
     ErrorSample((floats(shape=(2,)),), {"paddings": [[1]]}, r"a list of pairs \[before, after\]"),
 )
-pad = Op(
+pad: Op = Op(
     "Pad", ("input", "@paddings"), same(ANY), _pad_shape,
     lambda x, *, paddings: _np_pad(x, paddings=paddings),
     lambda g, y, x, *, paddings: (slice_like(g, x, _before(paddings)),),
@@ -97,7 +99,7 @@ def _pad_v2_grad(g: Any, y: Any, x: Any, value: Any, *, paddings: Any) -> tuple[
     return inner, sum_to(g, value) - sum_to(inner, value)
 
 
-pad_v2 = Op(
+pad_v2: Op = Op(
     "PadV2", ("input", "@paddings", "constant_values"), same(ANY), _pad_shape,
     lambda x, value, *, paddings: _np_pad(x, value, paddings=paddings), _pad_v2_grad,
     lower=lambda ix, x, value, *, paddings: _padded(ix, x, paddings, value[()]),
@@ -123,7 +125,9 @@ def _mirror_shape(ctx: Infer, x: TensorType, *, paddings: Any, mode: str) -> tup
             for p in pair:
                 if p != 0:
                     most = d - 1 if mode == "REFLECT" else d
-                    ctx.at_most(p, most, f"padding {{a}} on axis {k} exceeds {{b}}, all that {mode} has")
+                    ctx.at_most(
+                        p, most, f"padding {{a}} on axis {k} exceeds {{b}}, all that {mode} has"
+                    )
     return out
 
 
@@ -151,9 +155,10 @@ def _np_mirror(x: np.ndarray, *, paddings: Any, mode: str) -> np.ndarray:
 
 _MIRRORS = (
     ((3, 4), ((1, 2), (0, 3)), "REFLECT"), ((3, 4), ((3, 2), (0, 4)), "SYMMETRIC"),
-    ((17,), ((2, 0),), "REFLECT"), ((1, 2), ((0, 0), (1, 1)), "REFLECT"), ((1,), ((1, 1),), "SYMMETRIC"),
+    ((17,), ((2, 0),), "REFLECT"), ((1, 2), ((0, 0), (1, 1)), "REFLECT"),
+    ((1,), ((1, 1),), "SYMMETRIC"),
 )  # fmt: skip
-mirror_pad = Op(
+mirror_pad: Op = Op(
     "MirrorPad", ("input", "@paddings"), same(ANY), _mirror_shape, _np_mirror,
     lambda g, y, x, *, paddings, mode: (mirror_pad_grad(g, x, paddings, mode=mode),),
     lower=_mirror_lower, attrs={"mode": REQUIRED},
@@ -162,8 +167,10 @@ mirror_pad = Op(
         Sample((ints(),), {"paddings": ((1, 0), (2, 2)), "mode": "REFLECT"}, grad=False),
     ),
     error_samples=(
-        ErrorSample((floats(shape=(3,)),), {"paddings": [[3, 0]], "mode": "REFLECT"}, "padding 3 on axis 0 exceeds 2"),
-        ErrorSample((floats(shape=(3,)),), {"paddings": [[0, 4]], "mode": "SYMMETRIC"}, "exceeds 3"),
+        ErrorSample((floats(shape=(3,)),), {"paddings": [[3, 0]], "mode": "REFLECT"},
+                    "padding 3 on axis 0 exceeds 2"),
+        ErrorSample((floats(shape=(3,)),), {"paddings": [[0, 4]], "mode": "SYMMETRIC"},
+                    "exceeds 3"),
     ),
     doc="Pad with the tensor's own mirror image; REFLECT leaves the edge out of it.",
 )  # fmt: skip
@@ -201,12 +208,12 @@ def _mirror_grad(g: Any, like: Any, *, paddings: Paddings, mode: str) -> Any:
     return lookup("Identity")(g)
 
 
-mirror_pad_grad = Op(
+mirror_pad_grad: Op = Op(
     "MirrorPadGrad", ("g", "like", "@paddings"), lambda g, like, **_: g,
     lambda ctx, g, like, **_: like.dims, _np_mirror_grad,
     lambda d, y, g, like, *, paddings, mode: (mirror_pad(d, paddings, mode=mode), None),
     decompose=_mirror_grad, attrs={"mode": REQUIRED},
-    operand_dtypes={"like": None},  # type: ignore[dict-item]
+    operand_dtypes={"like": None},
     samples=tuple(
         Sample((_np_mirror(floats(shape=d), paddings=p, mode=m), floats(shape=d, seed=1)),
                {"paddings": p, "mode": m})
@@ -236,7 +243,7 @@ def _tile_lower(ix: tuple[Expr, ...], x: Operand, *, multiples: tuple[Dim, ...])
 
 
 _TILES = (((2, 3), (2, 1)), ((1, 3), (17, 2)), ((3,), (0,)), ((), ()), ((0, 2), (2, 2)))
-tile = Op(
+tile: Op = Op(
     "Tile", ("input", "@multiples"), same(ANY), _tile_shape,
     lambda x, *, multiples: np.tile(x, multiples),
     lambda g, y, x, *, multiples: (tile_grad(g, x, multiples),),
@@ -246,20 +253,22 @@ tile = Op(
         Sample((ints(),), {"multiples": (1, 2)}, grad=False),
     ),
     error_samples=(
-        ErrorSample((floats(),), {"multiples": [2]}, "multiples has 1 entries for a tensor of rank 2"),
-        ErrorSample((floats(shape=(2,)),), {"multiples": [-1]}, "multiple -1 on axis 0 is negative"),
+        ErrorSample((floats(),), {"multiples": [2]},
+                    "multiples has 1 entries for a tensor of rank 2"),
+        ErrorSample((floats(shape=(2,)),), {"multiples": [-1]},
+                    "multiple -1 on axis 0 is negative"),
     ),
     doc="Repeat the whole tensor along each axis.",
 )  # fmt: skip
 
 
-def _pairs(dims: Any, multiples: Any) -> tuple[Dim, ...]:
+def _pairs(dims: Any, multiples: Any) -> tuple[Any, ...]:
     return tuple(n for m, d in zip(multiples, dims, strict=True) for n in (m, d))
 
 
 def _np_tile_grad(g: np.ndarray, like: np.ndarray, *, multiples: Any) -> np.ndarray:
     axes = tuple(range(0, 2 * like.ndim, 2))
-    return np.asarray(np.sum(g.reshape(_pairs(like.shape, multiples)), axis=axes), g.dtype)
+    return np.asarray(np.sum(np.reshape(g, _pairs(like.shape, multiples)), axis=axes), g.dtype)
 
 
 def _tile_grad(g: Any, like: Any, *, multiples: Any) -> Any:
@@ -270,13 +279,14 @@ def _tile_grad(g: Any, like: Any, *, multiples: Any) -> Any:
     return lookup("Sum")(wide, tuple(range(0, 2 * len(dims), 2)))
 
 
-tile_grad = Op(
+tile_grad: Op = Op(
     "TileGrad", ("g", "like", "@multiples"), lambda g, like, **_: g,
     lambda ctx, g, like, **_: like.dims, _np_tile_grad,
     lambda d, y, g, like, *, multiples: (tile(d, multiples), None), decompose=_tile_grad,
-    operand_dtypes={"like": None},  # type: ignore[dict-item]
+    operand_dtypes={"like": None},
     samples=tuple(
-        Sample((np.tile(floats(shape=d), m), floats(shape=d, seed=1)), {"multiples": m}) for d, m in _TILES
+        Sample((np.tile(floats(shape=d), m), floats(shape=d, seed=1)), {"multiples": m})
+        for d, m in _TILES
     ),
     doc="Sum over the copies that `Tile` made.",
 )  # fmt: skip
@@ -303,11 +313,12 @@ def _reverse_shape(ctx: Infer, x: TensorType, *, axis: Any) -> tuple[Dim, ...]:
 def _reverse_lower(ix: tuple[Expr, ...], x: Operand, *, axis: tuple[int, ...]) -> Expr:
     axes = _axes(Infer(lambda hint: 0), axis, len(ix))
     return x[tuple(
-        size_expr(d - 1) - i if k in axes else i for k, (i, d) in enumerate(zip(ix, x.shape, strict=True))
+        size_expr(d - 1) - i if k in axes else i
+        for k, (i, d) in enumerate(zip(ix, x.shape, strict=True))
     )]  # fmt: skip
 
 
-reverse = Op(
+reverse: Op = Op(
     "ReverseV2", ("tensor", "@axis"), same(ANY), _reverse_shape,
     lambda x, *, axis: np.flip(x, axis), lambda g, y, x, *, axis: (reverse(g, axis),),
     lower=_reverse_lower, folds=True,
@@ -364,7 +375,7 @@ def _roll_grad(g: Any, y: Any, x: Any, *, shift: Any, axis: Any) -> tuple[Any]:
     return (roll(g, -shift, axis),)
 
 
-roll = Op(
+roll: Op = Op(
     "Roll", ("input", "@shift", "@axis"), same(ANY), _roll_shape,
     lambda x, *, shift, axis: np.roll(x, shift, axis), _roll_grad, lower=_roll_lower, folds=True,
     samples=(

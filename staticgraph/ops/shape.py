@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -65,13 +66,13 @@ _OF_SHAPES = tuple(
     Sample((floats(shape=d),), {"out_type": t}, grad=False)
     for d, t in (((2, 3), "int32"), ((4, 0, 17), "int64"), ((), "int32"))
 )
-shape = Op(
+shape: Op = Op(
     "Shape", ("input",), _out_type, _shape_shape,
     lambda x, *, out_type: np.asarray(x.shape, _np_type(out_type)), None,
     lower=_shape_lower, attrs={"out_type": dtypes.int32}, samples=_OF_SHAPES,
     doc="The sizes of the operand's axes.",
 )  # fmt: skip
-size = Op(
+size: Op = Op(
     "Size", ("input",), _out_type, _scalar_shape,
     lambda x, *, out_type: np.asarray(x.size, _np_type(out_type)), None,
     lower=lambda ix, x, *, out_type: s.cast(
@@ -79,7 +80,7 @@ size = Op(
     ),
     attrs={"out_type": dtypes.int32}, samples=_OF_SHAPES, doc="The number of elements.",
 )  # fmt: skip
-rank = Op(
+rank: Op = Op(
     "Rank", ("input",), lambda *_: dtypes.int32, _scalar_shape,
     lambda x: np.asarray(np.ndim(x), np.int32), None,
     lower=lambda ix, x: lift(len(x.shape), dtypes.int32),
@@ -174,7 +175,7 @@ def _reshape_lower(ix: tuple[Expr, ...], x: Operand, *, shape: tuple[Dim, ...]) 
     out = reshaped(Infer(lambda hint: 0), x.shape, shape)
     index: list[Expr] = []
     cuts = _cuts(x.shape, out)
-    for (i0, j0), (i1, j1) in zip(cuts, cuts[1:], strict=False):
+    for (i0, j0), (i1, j1) in pairwise(cuts):
         index += _unflat(_flat(ix[j0:j1], out[j0:j1]), x.shape[i0:i1])
     return x[tuple(index)]
 
@@ -195,12 +196,13 @@ def _reshape_samples() -> tuple[Sample, ...]:
     )
 
 
-reshape = Op(
+reshape: Op = Op(
     "Reshape", ("tensor", "@shape"), same(ANY), _reshape_shape, _np_reshape,
     lambda g, y, x, *, shape: (lookup("ReshapeLike")(g, x),),
     lower=_reshape_lower, folds=True, samples=_reshape_samples(),
     error_samples=(
-        ErrorSample((floats(),), {"shape": [5, 2]}, r"cannot reshape \[3, 4\] of 12 elements to \[5, 2\] of 10"),
+        ErrorSample((floats(),), {"shape": [5, 2]},
+                    r"cannot reshape \[3, 4\] of 12 elements to \[5, 2\] of 10"),
         ErrorSample((floats(),), {"shape": [5, -1]}, "cannot reshape"),
         ErrorSample((floats(),), {"shape": [-1, -1]}, "at most one size may be -1"),
         ErrorSample((floats(),), {"shape": [-2, 6]}, "sizes are not negative, got -2"),
@@ -240,7 +242,7 @@ def _transpose_grad(g: Any, y: Any, x: Any, *, perm: Any) -> tuple[Any]:
     return (transpose(g, lookup("InvertPermutation")(perm)),)
 
 
-transpose = Op(
+transpose: Op = Op(
     "Transpose", ("x", "@perm"), same(ANY), _transpose_shape,
     lambda x, *, perm: np.transpose(x, perm), _transpose_grad,
     lower=_transpose_lower, folds=True,
@@ -252,7 +254,8 @@ transpose = Op(
         Sample((ints(),), {"perm": (0, 1)}, grad=False),
     ),
     error_samples=(
-        ErrorSample((floats(),), {"perm": [0, 0]}, r"perm \[0, 0\] is not a permutation of the 2 axes"),
+        ErrorSample((floats(),), {"perm": [0, 0]},
+                    r"perm \[0, 0\] is not a permutation of the 2 axes"),
         ErrorSample((floats(),), {"perm": [0, 1, 2]}, "is not a permutation"),
     ),
     doc="Axis k of the result is axis perm[k] of the operand.",
@@ -279,7 +282,7 @@ def _expand_lower(ix: tuple[Expr, ...], x: Operand, *, dim: Any) -> Expr:
     return x[(*ix[:a], *ix[a + 1 :])]
 
 
-expand_dims = Op(
+expand_dims: Op = Op(
     "ExpandDims", ("input", "@dim"), same(ANY), _expand_shape,
     lambda x, *, dim: np.expand_dims(x, dim),
     lambda g, y, x, *, dim: (lookup("ReshapeLike")(g, x),),
@@ -292,7 +295,7 @@ expand_dims = Op(
         Sample((ints(),), {"dim": 0}, grad=False),
     ),
     error_samples=(ErrorSample((floats(),), {"dim": 3}, "axis 3 is outside"),),
-    doc="Add an axis of size 1 before axis `dim` of the operand (counted in the result if negative).",
+    doc="Add an axis of size 1 before axis `dim` of the operand (of the result if negative).",
 )  # fmt: skip
 
 
@@ -318,7 +321,7 @@ def _squeeze_lower(ix: tuple[Expr, ...], x: Operand, *, squeeze_dims: tuple[int,
     return x[tuple(ZERO if i in axes else next(rest) for i in range(len(x.shape)))]
 
 
-squeeze = Op(
+squeeze: Op = Op(
     "Squeeze", ("input",), same(ANY), _squeeze_shape,
     lambda x, *, squeeze_dims: np.squeeze(x, tuple(squeeze_dims) or None),
     lambda g, y, x, *, squeeze_dims: (lookup("ReshapeLike")(g, x),),
@@ -352,7 +355,7 @@ def _broadcast_shape(ctx: Infer, x: TensorType, *, shape: Any) -> tuple[Dim, ...
     return target
 
 
-broadcast_to = Op(
+broadcast_to: Op = Op(
     "BroadcastTo", ("input", "@shape"), same(ANY), _broadcast_shape,
     lambda x, *, shape: np.broadcast_to(x, shape),
     lambda g, y, x, *, shape: (sum_to(g, x),),
@@ -365,7 +368,8 @@ broadcast_to = Op(
         Sample((ints(shape=(4,)),), {"shape": (3, 4)}, grad=False),
     ),
     error_samples=(
-        ErrorSample((floats(),), {"shape": [3, 5]}, r"cannot broadcast \[3, 4\] to \[3, 5\], 4 and 5"),
+        ErrorSample((floats(),), {"shape": [3, 5]},
+                    r"cannot broadcast \[3, 4\] to \[3, 5\], 4 and 5"),
         ErrorSample((floats(),), {"shape": [4]}, "which has fewer axes"),
     ),
     doc="Repeat axes of size 1, and add axes in front, to reach `shape`.",
@@ -400,7 +404,7 @@ def _args_lower(ix: tuple[Expr, ...], s0: Operand, s1: Operand) -> Expr:
     return s.select(sides[0].eq(1), sides[1], sides[0])
 
 
-broadcast_args = Op(
+broadcast_args: Op = Op(
     "BroadcastArgs", ("s0", "s1"), same((dtypes.int32, dtypes.int64)), _args_shape, _np_args, None,
     lower=_args_lower, folds=True,
     samples=(
@@ -409,7 +413,8 @@ broadcast_args = Op(
         Sample((np.array([1, 7], np.int32), np.array([7], np.int32)), grad=False),
     ),
     error_samples=(
-        ErrorSample((np.zeros((2, 2), np.int32), np.zeros(2, np.int32)), {}, "s0 must be a vector, it has rank 2"),
+        ErrorSample((np.zeros((2, 2), np.int32), np.zeros(2, np.int32)), {},
+                    "s0 must be a vector, it has rank 2"),
     ),
     doc="The shape, as a vector, that broadcasting two shapes gives.",
 )  # fmt: skip

@@ -57,7 +57,11 @@ def _slice_sizes(
             out.append(d - b)
             continue
         ctx.at_most(0, n, f"size {{b}} on axis {k} is negative")
-        sum_ = f"begin {b} + size {n}" if isinstance(b, int) and isinstance(n, int) else "begin + size {a}"
+        sum_ = (
+            f"begin {b} + size {n}"
+            if isinstance(b, int) and isinstance(n, int)
+            else "begin + size {a}"
+        )
         ctx.at_most(b + n, d, f"{sum_} exceeds {{b}}, the size of axis {k}")
         out.append(n)
     return tuple(out)
@@ -80,7 +84,7 @@ def _slice_lower(ix: tuple[Expr, ...], x: Operand, *, begin: tuple[Dim, ...], si
     return x[tuple(shifted(i, b) for i, b in zip(ix, begin, strict=True))]
 
 
-slice_ = Op(
+slice_: Op = Op(
     "Slice", ("input", "@begin", "@size"), same(ANY), _slice_shape, _np_slice,
     lambda g, y, x, *, begin, size: (pad_like(g, x, begin),),
     lower=_slice_lower, folds=True,
@@ -93,9 +97,12 @@ slice_ = Op(
         Sample((ints(),), {"begin": (0, 1), "size": (2, 2)}, grad=False),
     ),
     error_samples=(
-        ErrorSample((floats(shape=(5,)),), {"begin": [3], "size": [4]}, r"begin 3 \+ size 4 exceeds 5"),
-        ErrorSample((floats(shape=(5,)),), {"begin": [-1], "size": [1]}, "begin -1 on axis 0 is negative"),
-        ErrorSample((floats(shape=(5,)),), {"begin": [1], "size": [-2]}, "size -2 on axis 0 is negative"),
+        ErrorSample((floats(shape=(5,)),), {"begin": [3], "size": [4]},
+                    r"begin 3 \+ size 4 exceeds 5"),
+        ErrorSample((floats(shape=(5,)),), {"begin": [-1], "size": [1]},
+                    "begin -1 on axis 0 is negative"),
+        ErrorSample((floats(shape=(5,)),), {"begin": [1], "size": [-2]},
+                    "size -2 on axis 0 is negative"),
         ErrorSample((floats(shape=(5,)),), {"begin": [6], "size": [-1]}, "begin 6 exceeds 5"),
         ErrorSample((floats(),), {"begin": [0], "size": [1]}, "for a tensor of rank 2"),
     ),
@@ -119,10 +126,10 @@ def _first_dtype(x: DType, *_: DType, **__: Any) -> DType:
     return x
 
 
-pad_like = Op(
+pad_like: Op = Op(
     "PadLike", ("g", "like", "@begin"), _first_dtype, _second_shape, _np_pad_like,
     lambda d, y, g, like, *, begin: (slice_like(d, g, begin), None),
-    decompose=_pad_like, operand_dtypes={"like": None},  # type: ignore[dict-item]
+    decompose=_pad_like, operand_dtypes={"like": None},
     samples=(
         Sample((floats(shape=(2, 3), dtype="float64"), floats(shape=(4, 3), dtype="float64")),
                {"begin": (1, 0)}),
@@ -131,12 +138,12 @@ pad_like = Op(
     doc="`g` placed at `begin` in zeros of the shape of `like`.",
 )  # fmt: skip
 
-slice_like = Op(
+slice_like: Op = Op(
     "SliceLike", ("x", "like", "@begin"), _first_dtype, _second_shape,
     lambda x, like, *, begin: _np_slice(x, begin=begin, size=like.shape),
     lambda g, y, x, like, *, begin: (pad_like(g, x, begin), None),
     decompose=lambda x, like, *, begin: slice_(x, begin, like.type.dims),
-    operand_dtypes={"like": None},  # type: ignore[dict-item]
+    operand_dtypes={"like": None},
     samples=(
         Sample((floats(shape=(4, 3), dtype="float64"), floats(shape=(2, 3), dtype="float64")),
                {"begin": (1, 0)}),
@@ -173,13 +180,11 @@ def _index(ctx: Infer, b: Dim, d: Dim, axis: int) -> AxisSlice:
         return AxisSlice(b + d, 1, 1, True)
     ctx.at_most(0, b, f"index {{b}} on axis {axis} is negative")
     ctx.at_most(b + 1, d, f"index {b} is outside axis {axis} of size {{b}}" if isinstance(b, int)
-                else f"an index on axis {axis} needs a size of {{a}}, the axis has {{b}}")  # fmt: skip
+                else f"an index on axis {axis} needs a size of {{a}}, it is {{b}}")  # fmt: skip
     return AxisSlice(b, 1, 1, True)
 
 
-def _range(
-    ctx: Infer, b: Dim | None, e: Dim | None, stride: int, d: Dim, axis: int
-) -> AxisSlice:
+def _range(ctx: Infer, b: Dim | None, e: Dim | None, stride: int, d: Dim, axis: int) -> AxisSlice:
     """numpy's slicing of an axis of size `d`; run-time bounds that are not negative."""
     for what, v in (("begin", b), ("end", e)):
         if isinstance(v, Poly) and _sign(v) > 0:
@@ -256,7 +261,9 @@ def parse(
     return axes, result
 
 
-def _parse(dims: tuple[Dim, ...], attrs: dict[str, Any]) -> tuple[list[AxisSlice], list[int | None]]:
+def _parse(
+    dims: tuple[Dim, ...], attrs: dict[str, Any]
+) -> tuple[list[AxisSlice], list[int | None]]:
     return parse(Infer(lambda hint: 0), dims, attrs.pop("begin"), attrs.pop("end"),
                  attrs.pop("strides"), **attrs)  # fmt: skip
 
@@ -321,7 +328,7 @@ _STRIDED = (
     ((17,), _cut((1,), (0,), (4,), end_mask=1)),
     ((0, 3), _cut((0, 1), (0, 3), (1, 1), begin_mask=1, end_mask=1)),
 )
-strided_slice = Op(
+strided_slice: Op = Op(
     "StridedSlice", ("input", "@begin", "@end", "@strides"), same(ANY), _strided_shape, _np_strided,
     lambda g, y, x, **attrs: (strided_slice_grad(g, x, **attrs),),
     lower=_strided_lower, attrs=dict.fromkeys(MASKS, 0), folds=True,
@@ -331,10 +338,13 @@ strided_slice = Op(
         Sample((ints(),), _cut((0,), (2,), (1,)), grad=False),
     ),
     error_samples=(
-        ErrorSample((floats(),), _cut([3], [4], [1], shrink_axis_mask=1), "index 3 is outside axis 0 of size 3"),
-        ErrorSample((floats(),), _cut([-4], [0], [1], shrink_axis_mask=1), "index -4 is outside axis 0 of size 3"),
+        ErrorSample((floats(),), _cut([3], [4], [1], shrink_axis_mask=1),
+                    "index 3 is outside axis 0 of size 3"),
+        ErrorSample((floats(),), _cut([-4], [0], [1], shrink_axis_mask=1),
+                    "index -4 is outside axis 0 of size 3"),
         ErrorSample((floats(),), _cut([0], [1], [0]), "the stride on axis 0 is 0"),
-        ErrorSample((floats(shape=(2,)),), _cut([0, 0], [1, 1], [1, 1]), r"2 indices for the 1 axes of \[2\]"),
+        ErrorSample((floats(shape=(2,)),), _cut([0, 0], [1, 1], [1, 1]),
+                    r"2 indices for the 1 axes of \[2\]"),
     ),
     doc="numpy's basic indexing; the masks say which entries stand for what is left out.",
 )  # fmt: skip
@@ -368,22 +378,26 @@ def _strided_grad_lower(ix: tuple[Expr, ...], dy: Operand, like: Operand, **attr
             t = prim("floordiv", t, step)
         own.append(t < size_expr(p.size))
         conditions += own
-        local.append(s.select(all_of(own), t, ZERO))
+        local.append(guarded(own, t, ZERO))
     index = tuple(ZERO if a is None else local[a] for a in result)
     return guarded(conditions, dy[index], lift(0, dy.dtype))
 
 
-strided_slice_grad = Op(
+def _taken(x: np.ndarray, attrs: dict[str, Any]) -> np.ndarray:
+    return np.asarray(_np_strided(x, **(dict.fromkeys(MASKS, 0) | attrs)))
+
+
+strided_slice_grad: Op = Op(
     "StridedSliceGrad", ("dy", "like", "@begin", "@end", "@strides"), _first_dtype, _second_shape,
     _np_strided_grad,
     lambda d, y, dy, like, **attrs: (strided_slice(d, **attrs), None),
     lower=_strided_grad_lower, attrs=dict.fromkeys(MASKS, 0),
-    operand_dtypes={"like": None},  # type: ignore[dict-item]
+    operand_dtypes={"like": None},
     samples=tuple(
-        Sample((np.asarray(_np_strided(floats(shape=d), **(dict.fromkeys(MASKS, 0) | a))), floats(shape=d, seed=1)), a)
+        Sample((_taken(floats(shape=d), a), floats(shape=d, seed=1)), a)
         for d, a in _STRIDED
     ),
-    doc="`dy` in the places that the slice took from a tensor of the shape of `like`, zeros elsewhere.",
+    doc="`dy` where the slice took it from a tensor like `like`, zeros elsewhere.",
 )  # fmt: skip
 
 
@@ -413,11 +427,11 @@ def _take_lower(ix: tuple[Expr, ...], x: Operand, index: Operand, *, axis: int) 
     return x[(*ix[:a], _position(index, x.shape[a]), *ix[a:])]
 
 
-take_index = Op(
+take_index: Op = Op(
     "TakeIndex", ("input", "index"), _indexed, _take_shape,
     lambda x, index, *, axis: np.take(x, np.asarray(index, np.int64), axis),
     lambda g, y, x, index, *, axis: (put_index(g, x, index, axis=axis), None),
-    lower=_take_lower, attrs={"axis": 0}, operand_dtypes={"index": None},  # type: ignore[dict-item]
+    lower=_take_lower, attrs={"axis": 0}, operand_dtypes={"index": None},
     folds=True,
     samples=(
         Sample((floats(dtype="float64"), np.int32(1)), {"axis": 0}),
@@ -439,20 +453,23 @@ def _np_put(g: np.ndarray, like: np.ndarray, index: np.ndarray, *, axis: int) ->
     return out
 
 
-def _put_lower(ix: tuple[Expr, ...], g: Operand, like: Operand, index: Operand, *, axis: int) -> Expr:
+def _put_lower(
+    ix: tuple[Expr, ...], g: Operand, like: Operand, index: Operand, *, axis: int
+) -> Expr:
     a = axis % len(ix)
     here = ix[a].eq(_position(index, like.shape[a]))
     return s.select(here, g[(*ix[:a], *ix[a + 1 :])], lift(0, g.dtype))
 
 
-put_index = Op(
+put_index: Op = Op(
     "PutIndex", ("g", "like", "index"), _indexed,
     lambda ctx, g, like, index, *, axis: like.dims, _np_put,
     lambda d, y, g, like, index, *, axis: (take_index(d, index, axis=axis), None, None),
     lower=_put_lower, attrs={"axis": 0},
-    operand_dtypes={"like": None, "index": None},  # type: ignore[dict-item]
+    operand_dtypes={"like": None, "index": None},
     samples=(
-        Sample((floats(shape=(4,), dtype="float64"), floats(dtype="float64"), np.int32(-1)), {"axis": 0}),
+        Sample((floats(shape=(4,), dtype="float64"), floats(dtype="float64"), np.int32(-1)),
+               {"axis": 0}),
         Sample((floats(shape=(3,)), floats(), np.int32(2)), {"axis": 1}),
     ),
     doc="`g` as one slice of zeros of the shape of `like`.",

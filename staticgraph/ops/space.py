@@ -11,7 +11,7 @@ from staticgraph.ir.op import REQUIRED, ErrorSample, Infer, Op, RuleError, Sampl
 from staticgraph.ir.types import TensorType
 from staticgraph.ops.padding import pad
 from staticgraph.ops.rules import ANY, floats, ints, same
-from staticgraph.ops.shape import reshape, show, sizes, transpose
+from staticgraph.ops.shape import reshape, sizes, transpose
 from staticgraph.ops.slicing import slice_
 
 
@@ -41,12 +41,18 @@ def _layout(n: Dim, h: Dim, w: Dim, c: Dim, data_format: str) -> tuple[Dim, ...]
     return (n, h, w, c) if data_format == "NHWC" else (n, c, h, w)
 
 
-def _to_depth_shape(ctx: Infer, x: TensorType, *, block_size: int, data_format: str) -> tuple[Dim, ...]:
+def _to_depth_shape(
+    ctx: Infer, x: TensorType, *, block_size: int, data_format: str
+) -> tuple[Dim, ...]:
     n, h, w, c = _nhwc(x.dims, data_format)
     if block_size < 1:
         raise RuleError(f"block_size must be positive, got {block_size}")
     for what, d in (("height", h), ("width", w)):
-        ctx.equal(d, d // block_size * block_size, f"{what} {{a}} is not a multiple of block_size {block_size}")
+        ctx.equal(
+            d,
+            d // block_size * block_size,
+            f"{what} {{a}} is not a multiple of block_size {block_size}",
+        )
     return _layout(n, h // block_size, w // block_size, c * block_size**2, data_format)
 
 
@@ -61,12 +67,16 @@ def _to_depth(on: Any, x: Any, dims: tuple[Dim, ...], b: int, data_format: str) 
     return on.reshape(x, _layout(n, h // b, w // b, c * b * b, data_format))
 
 
-def _to_space_shape(ctx: Infer, x: TensorType, *, block_size: int, data_format: str) -> tuple[Dim, ...]:
+def _to_space_shape(
+    ctx: Infer, x: TensorType, *, block_size: int, data_format: str
+) -> tuple[Dim, ...]:
     n, h, w, c = _nhwc(x.dims, data_format)
     if block_size < 1:
         raise RuleError(f"block_size must be positive, got {block_size}")
     square = block_size**2
-    ctx.equal(c, c // square * square, f"depth {{a}} is not a multiple of {square}, block_size squared")
+    ctx.equal(
+        c, c // square * square, f"depth {{a}} is not a multiple of {square}, block_size squared"
+    )
     return _layout(n, h * block_size, w * block_size, c // square, data_format)
 
 
@@ -84,7 +94,7 @@ def _to_space(on: Any, x: Any, dims: tuple[Dim, ...], b: int, data_format: str) 
 
 _BLOCK = {"block_size": REQUIRED, "data_format": "NHWC"}
 _RANK_4 = ErrorSample((floats(),), {"block_size": 2}, "takes a tensor of rank 4, got 2")
-space_to_depth = Op(
+space_to_depth: Op = Op(
     "SpaceToDepth", ("input",), same(ANY), _to_depth_shape,
     lambda x, *, block_size, data_format: _to_depth(_Arrays, x, x.shape, block_size, data_format),
     lambda g, y, x, **attrs: (depth_to_space(g, **attrs),),
@@ -99,11 +109,12 @@ space_to_depth = Op(
     ),
     error_samples=(
         _RANK_4,
-        ErrorSample((floats(shape=(1, 3, 2, 1)),), {"block_size": 2}, "height 3 is not a multiple of block_size 2"),
+        ErrorSample((floats(shape=(1, 3, 2, 1)),), {"block_size": 2},
+                    "height 3 is not a multiple of block_size 2"),
     ),
     doc="Blocks of pixels become channels.",
 )  # fmt: skip
-depth_to_space = Op(
+depth_to_space: Op = Op(
     "DepthToSpace", ("input",), same(ANY), _to_space_shape,
     lambda x, *, block_size, data_format: _to_space(_Arrays, x, x.shape, block_size, data_format),
     lambda g, y, x, **attrs: (space_to_depth(g, **attrs),),
@@ -118,7 +129,8 @@ depth_to_space = Op(
     ),
     error_samples=(
         _RANK_4,
-        ErrorSample((floats(shape=(1, 3, 2, 3)),), {"block_size": 2}, "depth 3 is not a multiple of 4"),
+        ErrorSample((floats(shape=(1, 3, 2, 3)),), {"block_size": 2},
+                    "depth 3 is not a multiple of 4"),
     ),
     doc="Channels become blocks of pixels.",
 )  # fmt: skip
@@ -135,7 +147,9 @@ def _blocks(x: TensorType, block_shape: Any, pairs: Any, what: str) -> tuple[tup
     return blocks, rows
 
 
-def _to_batch_shape(ctx: Infer, x: TensorType, *, block_shape: Any, paddings: Any) -> tuple[Dim, ...]:
+def _to_batch_shape(
+    ctx: Infer, x: TensorType, *, block_shape: Any, paddings: Any
+) -> tuple[Dim, ...]:
     blocks, rows = _blocks(x, block_shape, paddings, "paddings")
     m = len(blocks)
     out: list[Dim] = [x.dims[0] * product(blocks)]
@@ -143,7 +157,11 @@ def _to_batch_shape(ctx: Infer, x: TensorType, *, block_shape: Any, paddings: An
         for p in (lo, hi):
             ctx.at_most(0, p, f"padding {{b}} on axis {k} is negative")
         whole = d + lo + hi
-        ctx.equal(whole, whole // b * b, f"the padded size {{a}} of axis {k} is not a multiple of block {b}")
+        ctx.equal(
+            whole,
+            whole // b * b,
+            f"the padded size {{a}} of axis {k} is not a multiple of block {b}",
+        )
         out.append(whole // b)
     return (*out, *x.dims[1 + m :])
 
@@ -160,7 +178,7 @@ def _to_batch(on: Any, x: Any, dims: tuple[Dim, ...], blocks: Any) -> Any:
     return on.reshape(x, (dims[0] * product(blocks), *small, *dims[1 + m :]))
 
 
-def _around(rank: int, rows: Any) -> tuple[tuple[Dim, Dim], ...]:
+def _around(rank: int, rows: Any) -> tuple[tuple[Any, Any], ...]:
     return ((0, 0), *(tuple(r) for r in rows), *((0, 0),) * (rank - 1 - len(rows)))
 
 
@@ -174,12 +192,18 @@ def _ops_to_batch(x: Any, *, block_shape: Any, paddings: Any) -> Any:
     return _to_batch(_Ops, x, x.type.dims, block_shape)
 
 
-def _from_batch_shape(ctx: Infer, x: TensorType, *, block_shape: Any, crops: Any) -> tuple[Dim, ...]:
+def _from_batch_shape(
+    ctx: Infer, x: TensorType, *, block_shape: Any, crops: Any
+) -> tuple[Dim, ...]:
     blocks, rows = _blocks(x, block_shape, crops, "crops")
     m = len(blocks)
     total = product(blocks)
     n = x.dims[0] // total
-    ctx.equal(x.dims[0], n * total, f"the batch of {{a}} is not a multiple of {total}, the size of a block")
+    ctx.equal(
+        x.dims[0],
+        n * total,
+        f"the batch of {{a}} is not a multiple of {total}, the size of a block",
+    )
     out: list[Dim] = [n]
     for k, (d, b, (lo, hi)) in enumerate(zip(x.dims[1:], blocks, rows, strict=False), 1):
         for p in (lo, hi):
@@ -212,8 +236,9 @@ def _ops_from_batch(x: Any, *, block_shape: Any, crops: Any) -> Any:
     return slice_(x, tuple(lo for lo, _ in around), kept)
 
 
-space_to_batch = Op(
-    "SpaceToBatchND", ("input", "@block_shape", "@paddings"), same(ANY), _to_batch_shape, _np_to_batch,
+space_to_batch: Op = Op(
+    "SpaceToBatchND", ("input", "@block_shape", "@paddings"), same(ANY), _to_batch_shape,
+    _np_to_batch,
     lambda g, y, x, *, block_shape, paddings: (batch_to_space(g, block_shape, paddings),),
     decompose=_ops_to_batch,
     samples=(
@@ -225,12 +250,14 @@ space_to_batch = Op(
     error_samples=(
         ErrorSample((floats(),), {"block_shape": [3], "paddings": [[0, 0]]},
                     "the padded size 4 of axis 1 is not a multiple of block 3"),
-        ErrorSample((floats(),), {"block_shape": [2, 2], "paddings": [[0, 0]]}, "paddings has 1 rows"),
+        ErrorSample((floats(),), {"block_shape": [2, 2], "paddings": [[0, 0]]},
+                    "paddings has 1 rows"),
     ),
     doc="Pad, then blocks of positions become batches.",
 )  # fmt: skip
-batch_to_space = Op(
-    "BatchToSpaceND", ("input", "@block_shape", "@crops"), same(ANY), _from_batch_shape, _np_from_batch,
+batch_to_space: Op = Op(
+    "BatchToSpaceND", ("input", "@block_shape", "@crops"), same(ANY), _from_batch_shape,
+    _np_from_batch,
     lambda g, y, x, *, block_shape, crops: (space_to_batch(g, block_shape, crops),),
     decompose=_ops_from_batch,
     samples=(
@@ -240,8 +267,10 @@ batch_to_space = Op(
         Sample((ints(shape=(2, 2, 2)),), {"block_shape": (2,), "crops": ((0, 0),)}, grad=False),
     ),
     error_samples=(
-        ErrorSample((floats(),), {"block_shape": [2], "crops": [[0, 0]]}, "the batch of 3 is not a multiple of 2"),
-        ErrorSample((floats(shape=(2, 1)),), {"block_shape": [2], "crops": [[2, 1]]}, "crops of 3 on axis 1 exceed"),
+        ErrorSample((floats(),), {"block_shape": [2], "crops": [[0, 0]]},
+                    "the batch of 3 is not a multiple of 2"),
+        ErrorSample((floats(shape=(2, 1)),), {"block_shape": [2], "crops": [[2, 1]]},
+                    "crops of 3 on axis 1 exceed"),
     ),
     doc="Batches become blocks of positions, then crop.",
 )  # fmt: skip
