@@ -11,7 +11,7 @@ from staticgraph.api.framework import name_scope
 from staticgraph.api.reduction import either, reduce_sum, static_size
 from staticgraph.errors import GraphError, ShapeError, UsageError
 from staticgraph.ir import dtypes, loc
-from staticgraph.ir.build import constant, convert
+from staticgraph.ir.build import constant, convert, is_tensor_like
 from staticgraph.ir.graph import get_default_graph
 from staticgraph.ir.op import lookup
 from staticgraph.ir.tensor import Tensor
@@ -144,7 +144,7 @@ def compute_weighted_loss(
         )
         weights = (
             convert(weights, name="weights")
-            if isinstance(weights, Tensor)
+            if is_tensor_like(weights)
             else convert(weights, wide.dtype.base, "weights")
         )
         if weights.dtype.base is not wide.dtype.base:
@@ -333,8 +333,8 @@ def sparse_softmax_cross_entropy(
         labels, logits = convert(labels, name="labels"), convert(logits, name="logits")
         if labels.type.shape is not None and logits.type.shape is not None:
             labels = _without_last(labels, len(logits.type.shape) - 1)
-            if isinstance(weights, Tensor):
-                weights = _without_last(weights, len(logits.type.shape) - 1)
+            if is_tensor_like(weights):
+                weights = _without_last(convert(weights), len(logits.type.shape) - 1)
         values = cross_entropies.sparse_softmax_cross_entropy_with_logits(
             labels=labels, logits=logits, name="xentropy"
         )

@@ -145,6 +145,68 @@ def batch_norm_with_global_normalization(
     return batch_normalization(x, mean, variance, beta, scale, variance_epsilon, name)
 
 
+def fused_batch_norm(
+    x: Any, scale: Any, offset: Any, mean: Any = None, variance: Any = None,
+    epsilon: float = 0.001, data_format: str = "NHWC", is_training: bool = True,
+    name: str | None = None,
+) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
+    """Batch normalisation over all axes but that of the channels.
+
+    Args:
+      scale, offset: one number for each channel.
+      mean, variance: what to normalise with, where `is_training` is false.
+      data_format: "NHWC" or "NCHW".
+
+    Returns:
+      the result, and the mean and the variance used; those of a training batch are meant for
+      running averages, and the variance is the unbiased one.
+    """
+    with name_scope(name, "FusedBatchNorm", [x, scale, offset]) as scope:
+        x = convert(x, name="x")
+        if x.type.shape is None or data_format not in ("NHWC", "NCHW"):
+            raise GraphError(
+                "fused_batch_norm: the rank of x is known and data_format is 'NHWC' or 'NCHW', "
+                f"got {x.shape} and {data_format!r}",
+                loc=loc.caller(),
+            )
+        rank = len(x.type.shape)
+        channel = rank - 1 if data_format == "NHWC" else 1
+        axes = [i for i in range(rank) if i != channel]
+        wide = x if x.dtype.base is not dtypes.float16 else lookup("Cast")(x, DstT=dtypes.float32)
+        if is_training:
+            mean, variance = moments(wide, axes)
+            used, factor = variance, _bessel(wide, variance)
+            variance = variance * factor
+        elif mean is None or variance is None:
+            raise GraphError("fused_batch_norm: give mean and variance", loc=loc.caller())
+        else:
+            mean, variance = convert(mean, name="mean"), convert(variance, name="variance")
+            used = variance
+
+        def channels(t: Any) -> Any:
+            t = convert(t, wide.dtype.base)
+            if data_format == "NHWC":
+                return t
+            return lookup("Reshape")(t, [-1, *(1,) * (rank - 2)])
+
+        inverse = lookup("Rsqrt")(used + epsilon) * scale
+        out = (wide - channels(mean)) * channels(inverse)
+        out = lookup("Add")(out, channels(offset), name=None if wide is not x else scope)
+        if wide is not x:
+            out = lookup("Cast")(out, DstT=dtypes.float16, name=scope)
+        return out, mean, variance
+
+
+def _bessel(x: Tensor, like: Tensor) -> Any:
+    """``n / (n - 1)`` for the n elements of each channel."""
+    kind = x.dtype.base
+    n = lookup("RealDiv")(
+        lookup("Cast")(lookup("Size")(x), DstT=kind),
+        lookup("Cast")(lookup("Size")(like), DstT=kind),
+    )
+    return lookup("RealDiv")(n, lookup("Maximum")(n - 1, 1.0))
+
+
 def bias_add(
     value: Any, bias: Any, data_format: str | None = None, name: str | None = None
 ) -> Tensor:
@@ -175,6 +237,6 @@ def bias_add(
 
 
 __all__ = [
-    "batch_norm_with_global_normalization", "batch_normalization", "bias_add", "moments",
+    "batch_norm_with_global_normalization", "batch_normalization", "bias_add", "fused_batch_norm", "moments",
     "normalize_moments", "sufficient_statistics", "weighted_moments",
 ]  # fmt: skip
