@@ -14,7 +14,7 @@ Types are inferred anew from the parameters, so one graph serves any sizes.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, MutableMapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -52,6 +52,8 @@ def close(
     feeds: Mapping[Tensor, TensorType],
     final: Sequence[Operation] = (),
     name: str = "run",
+    initialized: Container[str] = (),
+    asked: MutableMapping[str, bool] | None = None,
 ) -> Function:
     """Close a graph over fetches and feeds.
 
@@ -60,17 +62,24 @@ def close(
       feeds: fed tensors and the types of what is fed; a symbol or int per axis, None for a size
         that the caller leaves open.
       final: variables (their ``VariableV2`` operations) whose values at the end are results too.
+      initialized: names of the variables that hold a value.
+      asked: takes each variable of which the result depends on whether it holds a value.
 
     Raises:
       FeedError: a placeholder that is needed is not fed.
       ShapeError, DtypeError: with the sizes fed, an operation's inputs do not fit.
     """
-    return _Closing(feeds, name).run(fetches, final)
+    asked = {} if asked is None else asked
+    return _Closing(feeds, name, initialized, asked).run(fetches, final)
 
 
 class _Closing:
-    def __init__(self, feeds: Mapping[Tensor, TensorType], name: str) -> None:
+    def __init__(
+        self, feeds: Mapping[Tensor, TensorType], name: str, initialized: Container[str],
+        asked: MutableMapping[str, bool],
+    ) -> None:  # fmt: skip
         self.b = Builder(name)
+        self.initialized, self.asked = initialized, asked
         self.env: dict[Tensor, Value] = {}
         self.known: dict[Value, np.ndarray | None] = {}
         self.start: dict[Operation, Value] = {}  # variable -> value at the start
@@ -244,8 +253,11 @@ class _Closing:
     def _state(self, op: Operation, data: tuple[Tensor, ...], attrs: dict[str, Any]) -> None:
         var = _root(data[0])
         if op.type in _QUERIES:
-            value = self.b.param("feed", f"{_QUERIES[op.type]}:{var.name}", TensorType(dtypes.bool_, ()), op.loc)
-            self.env[op.outputs[0]] = value
+            holds = self.asked[var.name] = var.name in self.initialized
+            if op.type == "IsVariableInitialized":
+                self.env[op.outputs[0]] = self.b.constant(holds, dtypes.bool_)
+            else:
+                self.env[op.outputs[0]] = self._variable(var) if holds else self._tensor(data[1], op)
             return
         others = tuple(self._tensor(t, op) for t in data[1:])
         replaces = op.type == "Assign"  # the old value is not read, so it need not exist
@@ -279,7 +291,7 @@ class _Closing:
         self._bind(op.outputs[0], draw)
 
 
-_QUERIES = {"IsVariableInitialized": "initialized"}
+_QUERIES = ("IsVariableInitialized", "InitializedValue")  # answered when the function is closed
 
 
 def _root(t: Tensor) -> Operation:

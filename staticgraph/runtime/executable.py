@@ -83,6 +83,7 @@ class Executable:
                     stacklevel=2,
                 )
                 self.reference = True
+        self.asked: dict[str, bool] = {}  # variables it was compiled to find with or without value
         self.feeds = [q for q in program.params if q.kind == "feed"]
         self.variables = [q for q in program.params if q.kind == "variable"]
         self.counters = [q for q in program.params if q.kind == "counter"]

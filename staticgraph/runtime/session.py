@@ -147,6 +147,8 @@ class BaseSession:
         for types, exe in entry.executables:
             if not all(_admits(t, a) for t, a in zip(types, arrays, strict=True)):
                 continue
+            if exe.asked and any((v in self._store) != holds for v, holds in exe.asked.items()):
+                continue
             try:
                 return exe.run(arrays, self._store)
             except BrokenGuardError as e:
@@ -177,8 +179,14 @@ class BaseSession:
 
     def _compile(self, entry: _Entry, types: Sequence[TensorType], reason: str) -> Executable:
         feeds = dict(zip(entry.tensors, types, strict=True))
-        closed = close(self._graph, entry.plan.fetches, feeds, tuple(entry.plan.final))
-        return compile_function(closed, self._optimize, reason=reason)
+        asked: dict[str, bool] = {}
+        closed = close(
+            self._graph, entry.plan.fetches, feeds, tuple(entry.plan.final),
+            initialized=self._store, asked=asked,
+        )  # fmt: skip
+        exe = compile_function(closed, self._optimize, reason=reason)
+        exe.asked = asked
+        return exe
 
     def _notice_growth(self) -> None:
         version = self._graph.version
