@@ -237,6 +237,6 @@ def bias_add(
 
 
 __all__ = [
-    "batch_norm_with_global_normalization", "batch_normalization", "bias_add", "fused_batch_norm", "moments",
-    "normalize_moments", "sufficient_statistics", "weighted_moments",
+    "batch_norm_with_global_normalization", "batch_normalization", "bias_add", "fused_batch_norm",
+    "moments", "normalize_moments", "sufficient_statistics", "weighted_moments",
 ]  # fmt: skip

@@ -134,16 +134,21 @@ def _sum(t: Any) -> Any:
 
 SMOOTH: dict[str, tuple[Callable[..., Any], tuple[np.ndarray, ...]]] = {
     "dense cross entropy, labels too": (
-        lambda a, b: _sum(losses.softmax_cross_entropy_with_logits_v2(losses.softmax(b), a)), (X, Z),
+        lambda a, b: _sum(losses.softmax_cross_entropy_with_logits_v2(losses.softmax(b), a)),
+        (X, Z),
     ),
     "sparse cross entropy": (
-        lambda a: _sum(losses.sparse_softmax_cross_entropy_with_logits(labels=constant(K), logits=a)),
+        lambda a: _sum(
+            losses.sparse_softmax_cross_entropy_with_logits(labels=constant(K), logits=a)
+        ),
         (X,),
     ),
     "logsumexp": (lambda a: _sum(lookup("Square")(reduction.reduce_logsumexp(a, 1))), (X,)),
     "moments": (lambda a: _sum(normalization.moments(a, [0])[1] * constant(Z[0])), (X,)),
     "product": (lambda a: _sum(reduction.reduce_prod(a, [0, 1])), (X,)),
-    "extremes": (lambda a: _sum(reduction.reduce_max(a, 0) * reduction.reduce_min(a, 1, True)), (X,)),
+    "extremes": (
+        lambda a: _sum(reduction.reduce_max(a, 0) * reduction.reduce_min(a, 1, True)), (X,),
+    ),
     "cholesky": (
         lambda a: _sum(linalg.cholesky(linalg.matmul(a, a, transpose_b=True)) * constant(Z[:, :3])),
         (X[:, :3] + 2 * np.eye(3),),
