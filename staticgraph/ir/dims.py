@@ -245,11 +245,20 @@ def minimum(a: Dim, b: Dim) -> Dim:
 
 
 def _non_negative(d: Dim) -> bool:
-    """True where every term is a non-negative multiple of sizes (symbols are sizes, hence >= 0)."""
-    return all(
-        c >= 0 and all(isinstance(x, Symbol) or x.fn in ("mod", "max") for x in m)
-        for m, c in _terms(d)
-    )
+    """True where every term is surely a non-negative multiple of sizes (symbols are sizes)."""
+    return all(c >= 0 and all(map(_non_negative_atom, m)) for m, c in _terms(d))
+
+
+def _non_negative_atom(a: Atom) -> bool:
+    if isinstance(a, Symbol):
+        return True
+    match a.fn:
+        case "max":
+            return _non_negative(a.a) or _non_negative(a.b)
+        case "mod":  # it has the divisor's sign
+            return _non_negative(a.b)
+        case _:
+            return _non_negative(a.a) and _non_negative(a.b)
 
 
 def product(dims: Iterable[Dim]) -> Dim:

@@ -233,7 +233,7 @@ def show(e: Expr) -> str:
             raise TypeError(type(e).__name__)
 
 
-def _number(value: float | int | bool) -> str:
+def _number(value: float | bool) -> str:
     """A literal; a NaN other than the usual one shows its bits."""
     if not math.isnan(value):
         return repr(value)

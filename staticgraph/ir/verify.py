@@ -131,6 +131,8 @@ class _FunctionCheck:
                 self._define(v, i, n.op.name)
         for s, o in self.f.sizes.items():
             self._size(s, o)
+        for site in self.f.guards:
+            self._guard(site)
         end = len(self.f.nodes)
         for p in self.f.params:  # a cotangent's sizes may be those of a host op's result
             self._symbols(p.value.type.shape or (), end, f"parameter {p.name!r}")
@@ -142,8 +144,6 @@ class _FunctionCheck:
             if v not in self.place:
                 self._fail(f"{what} is {self._name(v)}, which nothing defines", end)
         self._updates(end)
-        for site in self.f.guards:
-            self._guard(site)
 
     # ---- definitions
     def _define(self, v: Value, at: int, what: str) -> None:
