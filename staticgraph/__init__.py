@@ -113,6 +113,15 @@ from staticgraph.ir.dtypes import (
 )
 from staticgraph.ir.dtypes import bool_ as bool
 from staticgraph.ir.tensor_shape import Dimension, TensorShape
+from staticgraph.runtime.config import (
+    ConfigProto,
+    GPUOptions,
+    GraphOptions,
+    OptimizerOptions,
+    RunMetadata,
+    RunOptions,
+)
+from staticgraph.runtime.session import InteractiveSession, Session
 
 from staticgraph import (  # isort: skip  (these read the names above)
     app,
@@ -129,6 +138,7 @@ from staticgraph import (  # isort: skip  (these read the names above)
     math,
     nn,
     random,
+    test,
     train,
 )
 
@@ -163,7 +173,8 @@ __all__ = [
     *_initializers.__all__, *_math.__all__, *_math_functions.__all__, *_math_special.__all__,
     *_reduction.__all__, *_shapes.__all__, *_slicing.__all__, *_state.__all__,
     *_variable_scope.__all__, *_variables.__all__,
-    "COMPILER_VERSION", "DType", "Dimension", "GIT_VERSION", "TensorShape", "VERSION", "__version__",
+    "COMPILER_VERSION", "ConfigProto", "DType", "Dimension", "GIT_VERSION", "GPUOptions", "GraphOptions",
+    "InteractiveSession", "OptimizerOptions", "RunMetadata", "RunOptions", "Session", "TensorShape", "VERSION", "__version__",
     "app", "argsort", "as_dtype", "bfloat16", "bincount", "bitwise", "bool", "cholesky",
     "cholesky_solve", "compat", "complex128", "complex64", "confusion_matrix", "contrib", "cross",
     "disable_eager_execution", "disable_resource_variables", "disable_v2_behavior",
@@ -174,6 +185,6 @@ __all__ = [
     "matrix_solve_ls", "matrix_transpose", "matrix_triangular_solve", "multinomial", "nn", "norm",
     "qr", "random", "random_crop", "random_gamma", "random_normal", "random_poisson",
     "random_shuffle", "random_uniform", "searchsorted", "self_adjoint_eig", "self_adjoint_eigvals",
-    "set_random_seed", "sort", "string", "svd", "trace", "train", "truncated_normal", "uint16",
+    "set_random_seed", "sort", "string", "svd", "test", "trace", "train", "truncated_normal", "uint16",
     "uint32", "uint64", "uint8",
 ]  # fmt: skip

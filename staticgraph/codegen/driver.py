@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Callable
-from functools import cache
+from functools import cache, partial
 
 from staticgraph.codegen.cache import ir_address
 
@@ -56,5 +56,11 @@ def driver() -> Callable[[int, int, int, int], int]:
     address of a word for the number of the step that failed.  It returns 0 if all steps did,
     else the status of the one that failed; the word is written only then.
     """
-    word = ctypes.c_int64
-    return ctypes.CFUNCTYPE(word, word, word, word, word)(ir_address(SOURCE))
+    word = ctypes.c_void_p  # ctypes converts an int to this twice as fast as to c_int64
+    return ctypes.CFUNCTYPE(ctypes.c_int64, word, word, word, word)(ir_address(SOURCE))
+
+
+def bound(table: int, first: int, last: int, failed: int) -> Callable[[], int]:
+    """Return the walk over fixed steps, which is quicker to call: nothing is converted."""
+    walk = ctypes.CFUNCTYPE(ctypes.c_int64)(ir_address(SOURCE))
+    return partial(walk, *map(ctypes.c_int64, (table, first, last, failed)))

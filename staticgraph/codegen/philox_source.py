@@ -1,6 +1,6 @@
 """Source text of the compiled kernels that fill a buffer with random numbers.
 
-Each kernel is the text of one function ``def k(args, lo, hi)`` for Numba. ``args`` points to
+Each kernel is the text of one function ``def kernel(args, lo, hi)`` for Numba. ``args`` points to
 int64 words (``ARGS`` names them); ``[lo, hi)`` is a range of groups of 4 outputs, of which there
 are ``groups(n)``. A group depends only on its index, so the buffer can be filled in any order and
 in any number of pieces. Beside ``np`` a kernel needs one name, given by ``POINTER``: the intrinsic
@@ -220,7 +220,7 @@ def _truncated(pointer: str) -> str:
 
 
 def _function(body: str) -> str:
-    return "def k(args, lo, hi):" + textwrap.indent(body, "    ")
+    return "def kernel(args, lo, hi):" + textwrap.indent(body, "    ").rstrip("\n") + "\n    return 0\n"
 
 
 def _each(convert: str) -> str:

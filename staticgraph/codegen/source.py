@@ -80,11 +80,15 @@ class Printer:
                 else:
                     self.lines.append(f"{pad}{name} = {from_neutral}")
             case Accumulate(name, kind, value):
-                self.lines.append(f"{pad}{name} = " + ACCUMULATE[kind].format(a=name, v=self.expr(value)))
+                self.lines.append(f"{pad}{name} = {self.step(name, kind, value)}")
             case AccumulateArg(name, kind, value, at):
                 self.extreme(name, kind, value, at, pad)
             case Store(param, index, value):
                 self.store(param, index, value, pad)
+
+    def step(self, name: str, kind: ReduceKind, value: Expr) -> str:
+        """Print what an accumulator becomes in one step of a reduction."""
+        return ACCUMULATE[kind].format(a=name, v=self.expr(value))
 
     def check(self, name: str, i: Expr, bound: Expr, pad: str) -> None:
         """Print a bounds check: the first violation is remembered, the index becomes 0."""
@@ -183,6 +187,10 @@ class Printer:
             return self.floating(name, xs, d)
         return self.integer(name, xs, d)
 
+    def call(self, name: str, xs: list[str]) -> str:
+        """Print a call of one of the target's functions."""
+        return f"{name}({', '.join(xs)})"
+
     def narrow(self, text: str, d: DType) -> str:
         """Keep an integer result at its own width."""
         return f"({text})" if d.is_floating or d is dtypes.int64 else f"np.{d.name}({text})"
@@ -210,23 +218,23 @@ class Printer:
                 x = xs[0]
                 return f"({one} if {x} > {zero} else (-{one} if {x} < {zero} else ({zero} if {x} == {zero} else {x})))"
             case "floordiv":
-                return f"floor_divide({xs[0]}, {xs[1]})"
+                return self.call("floor_divide", xs)
             case "mod":
-                return f"floor_mod({xs[0]}, {xs[1]})"
+                return self.call("floor_mod", xs)
             case "truncdiv":
-                return f"trunc({xs[0]} / {xs[1]})"
+                return self.call("trunc", [f"{xs[0]} / {xs[1]}"])
             case "truncmod":
-                return f"trunc_mod({xs[0]}, {xs[1]})"
+                return self.call("trunc_mod", xs)
             case "maximum" | "minimum":
-                return f"{name}({xs[0]}, {xs[1]})"
+                return self.call(name, xs)
         if name in self.functions:
-            return f"{name}({', '.join(xs)})"
+            return self.call(name, xs)
         raise TypeError(f"{name} on {d.name}")
 
     def integer(self, name: str, xs: list[str], d: DType) -> str:
         """Print a primitive on integers (and bool, for maximum and minimum)."""
         if name in _INT_DIVISION or name == "div":
-            return f"int_{'truncdiv' if name == 'div' else name}({xs[0]}, {xs[1]})"
+            return self.call(f"int_{'truncdiv' if name == 'div' else name}", xs)
         x = xs[0]
         match name:
             case "neg":
@@ -253,7 +261,7 @@ class Printer:
         """Print a conversion."""
         if target in HALF:
             inner = self.cast(x, source, dtypes.float32) if working(source) is not dtypes.float32 else x
-            return f"round_{target.short}({inner})" if source is not target else x
+            return self.call(f"round_{target.short}", [inner]) if source is not target else x
         if working(source) is target:
             return x
         if target.is_bool:
@@ -261,7 +269,7 @@ class Printer:
         if source.is_bool and target.is_floating:
             return f"({self.literal(1, target)} if {x} else {self.literal(0, target)})"
         if target is dtypes.uint64 or (working(source).is_floating and target.is_integer):
-            return f"to_{target.short}({x})"
+            return self.call(f"to_{target.short}", [x])
         return f"np.{target.name}({x})"
 
 

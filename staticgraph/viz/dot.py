@@ -71,8 +71,10 @@ def dot_text(picture: Picture, *, shapes: bool = True, rankdir: str = "TB", lege
     for item in picture.items:
         members.setdefault(item.group, []).append(item)
     _level(g, "", children, members)
+    kinds = {item.id: item.kind for item in picture.items}
     for link in picture.links:
-        g.edge(link.source, link.target, **_edge(link, shapes))
+        weight = _weight(kinds.get(link.source, "operation"), kinds.get(link.target, "operation"))
+        g.edge(link.source, link.target, **_edge(link, shapes), weight="0" if link.writes else weight)
     return str(g.source)
 
 
@@ -110,6 +112,8 @@ def _node(item: Item) -> dict[str, str]:
     if item.name:
         lines.append(_text(shorten(item.name), 9, MUTED))
     lines += [_text(shorten(d, 40), 9, INK) for d in item.details]
+    for text, kind in item.stubs:
+        lines.append(_text(shorten(text, 40), 9, NODES[kind].line))
     shape, style, fill = look.shape, look.style, look.fill
     if item.folded:
         shape, style = "folder", "filled"
@@ -117,9 +121,16 @@ def _node(item: Item) -> dict[str, str]:
     if item.faded:
         style += ",dashed"
     return {
-        "label": f"<{'<BR/>'.join(lines)}>", "shape": shape, "style": style, "fillcolor": fill,
+        "label": _lines(lines), "shape": shape, "style": style, "fillcolor": fill,
         "color": look.line, "tooltip": _plain(item.tooltip or item.title),
     }  # fmt: skip
+
+
+def _lines(lines: Sequence[str]) -> str:
+    if len(lines) == 1:
+        return f"<{lines[0]}>"
+    rows = "".join(f"<TR><TD>{line}</TD></TR>" for line in lines)
+    return f'<<TABLE BORDER="0" CELLBORDER="0" CELLSPACING="0" CELLPADDING="1">{rows}</TABLE>>'
 
 
 def _cluster(group: Group) -> dict[str, str]:
@@ -153,6 +164,15 @@ def _edge(link: Link, shapes: bool) -> dict[str, str]:
     if link.size:
         out["penwidth"] = f"{min(max(0.9 + 0.3 * math.log10(max(link.size, 1) / 1e3), 0.9), 2.6):.2g}"
     return out
+
+
+def _weight(source: Kind, target: Kind) -> str:
+    """How straight and short an edge should be: the forward flow is the spine of the picture."""
+    if source in ("operation", "placeholder") and target in ("gradient", "update"):
+        return "0"  # values kept for the gradients run along the side
+    if source in ("variable", "constant"):
+        return "1"
+    return "6" if source == target == "operation" else "3"
 
 
 def _plain(text: str) -> str:
@@ -189,7 +209,7 @@ def _legend(picture: Picture) -> str:
         if edge in edges:
             colour, _, word = EDGES[edge]
             cells.append(f'<TD ALIGN="LEFT">{_text(mark, 10, colour)} {_text(word, 9, MUTED)}</TD>')
-    return _rows(cells, 5)
+    return _rows(cells, 6)
 
 
 def _swatch(fill: str, line: str, word: str) -> str:
@@ -202,8 +222,12 @@ def _swatch(fill: str, line: str, word: str) -> str:
 
 def _rows(cells: Sequence[str], per_row: int) -> str:
     rows = [cells[k : k + per_row] for k in range(0, len(cells), per_row)]
-    body = "".join(f"<TR>{''.join(row)}</TR>" for row in rows)
-    return f'<TABLE BORDER="0" CELLBORDER="0" CELLSPACING="4" CELLPADDING="0">{body}</TABLE>' if body else " "
+    lines = "".join(  # a table per row, so that rows do not share widths of columns
+        '<TR><TD ALIGN="LEFT"><TABLE BORDER="0" CELLBORDER="0" CELLSPACING="3" CELLPADDING="0">'
+        f"<TR>{''.join(row)}</TR></TABLE></TD></TR>"
+        for row in rows
+    )
+    return f'<TABLE BORDER="0" CELLBORDER="0" CELLSPACING="0" CELLPADDING="0">{lines}</TABLE>' if lines else " "
 
 
 __all__ = ["RankDir", "dot_text", "shorten"]

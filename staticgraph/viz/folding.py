@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import heapq
+import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -12,6 +13,7 @@ from staticgraph.ir.graph import Operation
 from staticgraph.viz.style import Kind
 
 LIMIT = 60  # nodes that a reader can follow on one page
+_NUMBER = re.compile(r"_?\d+$")
 RUNS = 30  # into how many runs a level with too many members is cut
 
 
@@ -153,39 +155,60 @@ def _to_depth(root: Scope, depth: int | None) -> tuple[set[Scope], int]:
 
 
 def _greedy(root: Scope, limit: int) -> set[Scope]:
-    """Open scopes, outer and small ones first, as long as the page holds them."""
+    """Open scopes, outer ones first, as long as the page holds them.
+
+    Siblings that differ only in a number (``block_0``, ``block_1``) are opened together or not at
+    all, so that what is alike looks alike.
+    """
     opened: set[Scope] = set()
     visible = len(root.children)
-    heap: list[tuple[int, int, int, Scope]] = []
+    heap: list[tuple[int, int, int, list[Scope]]] = []
     count = 0
 
-    def push(children: Sequence[Atom | Scope], level: int) -> None:
+    def push(parents: Sequence[Scope], level: int) -> None:
         nonlocal count
-        for c in children:
-            if isinstance(c, Scope) and not c.run:
-                count += 1
-                heapq.heappush(heap, (level + 2 * (c.kind() != "operation"), len(c.children), count, c))
+        alike: dict[str, list[Scope]] = {}
+        for parent in parents:
+            for c in parent.children:
+                if isinstance(c, Scope) and not c.run:
+                    alike.setdefault(_NUMBER.sub("", c.label), []).append(c)
+        for scopes in alike.values():
+            count += 1
+            more = sum(len(s.children) - 1 for s in scopes)
+            late = 2 * (scopes[0].kind() != "operation")
+            heapq.heappush(heap, (level + late, more, count, scopes))
 
-    push(root.children, 0)
+    push([root], 0)
     while heap:
-        level, n, _, scope = heapq.heappop(heap)
-        if visible + n - 1 <= limit:
-            visible += n - 1
-            opened.add(scope)
-            push(scope.children, level + 1)
+        level, more, _, scopes = heapq.heappop(heap)
+        if visible + more <= limit:
+            visible += more
+            opened.update(scopes)
+            push(scopes, level + 1)
     return opened
 
 
 def _runs(children: Sequence[Atom | Scope], n: int) -> list[Atom | Scope]:
-    """Cut into at most `n` runs of the same length."""
+    """Cut into about `n` runs of the same length; what is big or not forward stays by itself."""
     length = -(-len(children) // n)
+    total = sum(1 if isinstance(c, Atom) else c.size for c in children)
     out: list[Atom | Scope] = []
-    for k in range(0, len(children), length):
-        part = list(children[k : k + length])
-        if len(part) == 1:
-            out += part
-            continue
-        names = [c.relative if isinstance(c, Atom) else c.label for c in (part[0], part[-1])]
-        size = sum(1 if isinstance(c, Atom) else c.size for c in part)
-        out.append(Scope("", f"{names[0]} … {names[1]}", part, size, run=True))
-    return out
+    part: list[Atom | Scope] = []
+    for c in children:
+        alone = isinstance(c, Scope) and (c.size * 5 > total or c.kind() != "operation")
+        if part and (alone or len(part) == length):
+            out.append(_run(part))
+            part = []
+        if alone:
+            out.append(c)
+        else:
+            part.append(c)
+    return [*out, _run(part)] if part else out
+
+
+def _run(part: list[Atom | Scope]) -> Atom | Scope:
+    if len(part) == 1:
+        return part[0]
+    names = [c.relative if isinstance(c, Atom) else c.label for c in (part[0], part[-1])]
+    size = sum(1 if isinstance(c, Atom) else c.size for c in part)
+    return Scope("", f"{names[0]} … {names[1]}", part, size, run=True)

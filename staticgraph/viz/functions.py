@@ -10,7 +10,17 @@ from typing import Any, Protocol
 
 from staticgraph.ir.function import Function, Node, Param, Value
 from staticgraph.viz.graphs import INLINED_ELEMENTS, kind_of_name
-from staticgraph.viz.picture import Group, Item, Link, Picture, array_text, attribute_text, type_bytes, type_text
+from staticgraph.viz.picture import (
+    Group,
+    Item,
+    Link,
+    Picture,
+    array_text,
+    attribute_text,
+    type_bytes,
+    type_text,
+    without_hubs,
+)
 from staticgraph.viz.style import EdgeKind, Kind
 
 
@@ -187,9 +197,9 @@ class _Functional:
             what = "next counter" if name.startswith("counter:") else "new value"
             key = self._add(Item(f"u{i}", "update", shown, what, (), f"{what} of {shown}: {v.type.public()}"))
             self._link(v, key, "", "update")
-        links = tuple(dict.fromkeys(self.links))
+        items, links = without_hubs(self.items, list(dict.fromkeys(self.links)))
         return Picture(
-            tuple(self.items), links, tuple(self.groups), title or "", note, len(self.f.nodes)
+            tuple(items), tuple(links), tuple(self.groups), title or "", note, len(self.f.nodes)
         )
 
 

@@ -29,6 +29,7 @@ from staticgraph.viz.picture import (
     attribute_text,
     type_bytes,
     type_text,
+    without_hubs,
 )
 from staticgraph.viz.style import EdgeKind, Kind
 
@@ -258,7 +259,7 @@ def _draw(
             item = _folded(node, group, len(items))
             items.append(item)
             stands.update((a.op, item.id) for a in node.atoms())
-    links = _links(view, stands)
+    items, links = without_hubs(items, _links(view, stands))
     hidden = total - len(atoms)
     what = f"{total} operations" if scope is None else f"{len(atoms)} operations in and next to {scope!r}"
     shown = f"{what}, {len(items)} nodes"

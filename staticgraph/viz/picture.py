@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import reprlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -24,6 +24,7 @@ class Item:
       group: the group it stands in; empty at the top.
       folded: how many operations it stands for; 0 where it is one operation.
       faded: it is computed again elsewhere (inlined into several kernels).
+      stubs: edges told in words, with the kind of the node at the other end.
     """
 
     id: str
@@ -35,6 +36,7 @@ class Item:
     group: str = ""
     folded: int = 0
     faded: bool = False
+    stubs: tuple[tuple[str, Kind], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +104,41 @@ def beside(left: Picture, right: Picture, labels: tuple[str, str], title: str = 
         a.items + b.items, a.links + b.links, a.groups + b.groups, title,
         "; ".join(filter(None, (a.note, b.note))), a.operations,
     )  # fmt: skip
+
+
+HUB = 9  # edges of one kind at a node, beyond which they are told in words
+
+
+def without_hubs(items: Sequence[Item], links: Sequence[Link]) -> tuple[list[Item], list[Link]]:
+    """Tell the edges of nodes that everything is connected to in words, at their other ends.
+
+    The last node that feeds such a hub keeps its edge, so that the hub stands next to it.
+    """
+    where = {item.id: k for k, item in enumerate(items)}
+    at: dict[tuple[str, bool, EdgeKind], list[Link]] = {}
+    for e in links:
+        at.setdefault((e.target, True, e.kind), []).append(e)
+        at.setdefault((e.source, False, e.kind), []).append(e)
+    gone: set[Link] = set()
+    stubs: dict[str, dict[tuple[str, Kind], None]] = {}
+    for (hub, incoming, kind), edges in sorted(at.items(), key=lambda kv: -len(kv[1])):
+        edges = [e for e in edges if e not in gone]
+        if len(edges) <= HUB:
+            continue
+        item = items[where[hub]]
+        label = item.title if item.name.startswith(item.title) or not item.name or item.folded else (
+            f"{item.title} {item.name}" if item.kind not in ("variable", "placeholder") else item.title
+        )
+        ends = sorted(edges, key=lambda e: where[e.source if incoming else e.target])
+        kept = ends[-1] if incoming else ends[0]
+        for e in edges:
+            if e is kept and kind != "update":
+                continue
+            gone.add(e)
+            mark = ("⇠" if e.writes else "→") if incoming else "←"
+            stubs.setdefault(e.source if incoming else e.target, {})[f"{mark} {label}", item.kind] = None
+    out = [replace(i, stubs=tuple(stubs[i.id])) if i.id in stubs else i for i in items]
+    return out, [e for e in links if e not in gone]
 
 
 # ---------------------------------------------------------------- texts

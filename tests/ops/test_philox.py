@@ -356,7 +356,7 @@ def pointer_to(element: types.Type) -> Any:
 def kernel(op: str, dtype: str) -> Any:
     names = {"np": np, philox_source.POINTER[dtype]: pointer_to(getattr(types, dtype))}
     exec(philox_source.SOURCES[op, dtype], names)
-    return njit(names["k"])
+    return njit(names["kernel"])
 
 
 SEED, SEED2 = 0x123456789ABCDEF, 2**62 + 5
