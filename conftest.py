@@ -1,0 +1,46 @@
+"""What tests and doctests share: one kernel cache, and a fresh default graph for each of them.
+
+Compiled kernels are kept in a folder under pytest's own cache, so that the suite compiles each
+kernel once and a second run of the suite compiles none.  Nothing is read from or written to the
+cache of the user who runs the tests.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+CACHE_VARIABLE = "STATICGRAPH_CACHE"
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Choose the kernel cache before anything imports the package."""
+    os.environ.setdefault("MPLBACKEND", "Agg")
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        return  # the workers inherit the folder of the process that started them
+    cache = getattr(config, "cache", None)
+    if cache is None:
+        folder = Path(tempfile.mkdtemp(prefix="staticgraph-kernels-"))
+    else:
+        folder = cache.mkdir("staticgraph-kernels")
+        folder.chmod(0o700)  # the cache refuses a folder that others could write to
+    os.environ[CACHE_VARIABLE] = str(folder)
+
+
+@pytest.fixture(scope="session")
+def kernel_cache() -> Path:
+    """The folder that every test's kernels are kept in."""
+    return Path(os.environ[CACHE_VARIABLE])
+
+
+@pytest.fixture(autouse=True)
+def _fresh_default_graph() -> Iterator[None]:
+    """Each test builds in a default graph of its own."""
+    from staticgraph.ir.graph import Graph
+
+    with Graph().as_default():
+        yield
