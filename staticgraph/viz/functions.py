@@ -19,7 +19,7 @@ from staticgraph.viz.picture import (
     attribute_text,
     type_bytes,
     type_text,
-    without_hubs,
+    in_words,
 )
 from staticgraph.viz.style import EdgeKind, Kind
 
@@ -158,7 +158,7 @@ class _Functional:
             name = ""
         key = self._add(
             Item(f"n{len(self.items)}", kind, node.op.name, name, tuple(details[:5]), _tooltip(node), group,
-                 faded=faded)
+                 faded=faded, path=node.name)
         )  # fmt: skip
         for v in node.inputs:
             self._link(v, key, group)
@@ -197,7 +197,7 @@ class _Functional:
             what = "next counter" if name.startswith("counter:") else "new value"
             key = self._add(Item(f"u{i}", "update", shown, what, (), f"{what} of {shown}: {v.type.public()}"))
             self._link(v, key, "", "update")
-        items, links = without_hubs(self.items, list(dict.fromkeys(self.links)))
+        items, links = in_words(self.items, list(dict.fromkeys(self.links)))
         return Picture(
             tuple(items), tuple(links), tuple(self.groups), title or "", note, len(self.f.nodes)
         )

@@ -29,12 +29,12 @@ from staticgraph.viz.picture import (
     attribute_text,
     type_bytes,
     type_text,
-    without_hubs,
+    in_words,
 )
 from staticgraph.viz.style import EdgeKind, Kind
 
 INLINED_ELEMENTS = 64  # constants up to this size are a line in the node that takes them
-DRAWN_AT_MOST = 600  # nodes, whatever depth is asked for: beyond, layout takes minutes
+DRAWN_AT_MOST = 400  # nodes, whatever depth is asked for: beyond, layout takes minutes
 
 _GRADIENTS = re.compile(r"(^|/)gradients?(_\d+)?(/|$)")
 _OPTIMIZERS = re.compile(
@@ -259,7 +259,7 @@ def _draw(
             item = _folded(node, group, len(items))
             items.append(item)
             stands.update((a.op, item.id) for a in node.atoms())
-    items, links = without_hubs(items, _links(view, stands))
+    items, links = in_words(items, _links(view, stands))
     hidden = total - len(atoms)
     what = f"{total} operations" if scope is None else f"{len(atoms)} operations in and next to {scope!r}"
     shown = f"{what}, {len(items)} nodes"
@@ -285,7 +285,7 @@ def _item(atom: Atom, view: _View, group: str, k: int) -> Item:
         base = ""
     elif base.lower() == op.type.lower():
         base = ""
-    return Item(f"n{k}", atom.kind, title, base, view.details(op), _tooltip(op, view), group)
+    return Item(f"n{k}", atom.kind, title, base, view.details(op), _tooltip(op, view), group, path=op.name)
 
 
 def _tooltip(op: Operation, view: _View) -> str:
@@ -316,7 +316,8 @@ def _folded(node: Scope, group: str, k: int) -> Item:
         f"{n} × {t}" for t, n in counts.most_common(12)
     )
     return Item(
-        f"n{k}", node.kind(), node.label, f"{node.size} operations", tuple(details), tooltip, group, node.size
+        f"n{k}", node.kind(), node.label, f"{node.size} operations", tuple(details), tooltip, group, node.size,
+        path=node.path or node.label,
     )
 
 

@@ -25,6 +25,7 @@ class Item:
       folded: how many operations it stands for; 0 where it is one operation.
       faded: it is computed again elsewhere (inlined into several kernels).
       stubs: edges told in words, with the kind of the node at the other end.
+      path: the full name, by which stubs elsewhere call it.
     """
 
     id: str
@@ -37,6 +38,7 @@ class Item:
     folded: int = 0
     faded: bool = False
     stubs: tuple[tuple[str, Kind], ...] = ()
+    path: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,12 +109,16 @@ def beside(left: Picture, right: Picture, labels: tuple[str, str], title: str = 
 
 
 HUB = 9  # edges of one kind at a node, beyond which they are told in words
+BUSY = 110  # edges in a picture, beyond which long ones are told in words too
+LONG = 30  # nodes between the ends of a long edge
 
 
-def without_hubs(items: Sequence[Item], links: Sequence[Link]) -> tuple[list[Item], list[Link]]:
-    """Tell the edges of nodes that everything is connected to in words, at their other ends.
+def in_words(items: Sequence[Item], links: Sequence[Link]) -> tuple[list[Item], list[Link]]:
+    """Tell in words, at the nodes, the edges that would only make a tangle.
 
-    The last node that feeds such a hub keeps its edge, so that the hub stands next to it.
+    These are the edges of nodes that everything is connected to (folded gradients, optimizers),
+    and in busy pictures those that span a large part of it.  The last node that feeds a hub keeps
+    its edge, so that the hub stands next to it.
     """
     where = {item.id: k for k, item in enumerate(items)}
     at: dict[tuple[str, bool, EdgeKind], list[Link]] = {}
@@ -121,24 +127,44 @@ def without_hubs(items: Sequence[Item], links: Sequence[Link]) -> tuple[list[Ite
         at.setdefault((e.source, False, e.kind), []).append(e)
     gone: set[Link] = set()
     stubs: dict[str, dict[tuple[str, Kind], None]] = {}
+
+    def tell(at_node: str, mark: str, other: str) -> None:
+        item = items[where[other]]
+        stubs.setdefault(at_node, {})[f"{mark} {item.path or item.title}", item.kind] = None
+
     for (hub, incoming, kind), edges in sorted(at.items(), key=lambda kv: -len(kv[1])):
         edges = [e for e in edges if e not in gone]
         if len(edges) <= HUB:
             continue
-        item = items[where[hub]]
-        label = item.title if item.name.startswith(item.title) or not item.name or item.folded else (
-            f"{item.title} {item.name}" if item.kind not in ("variable", "placeholder") else item.title
-        )
         ends = sorted(edges, key=lambda e: where[e.source if incoming else e.target])
         kept = ends[-1] if incoming else ends[0]
         for e in edges:
-            if e is kept and kind != "update":
-                continue
-            gone.add(e)
-            mark = ("⇠" if e.writes else "→") if incoming else "←"
-            stubs.setdefault(e.source if incoming else e.target, {})[f"{mark} {label}", item.kind] = None
-    out = [replace(i, stubs=tuple(stubs[i.id])) if i.id in stubs else i for i in items]
+            if e is not kept or kind == "update":
+                gone.add(e)
+                if incoming:
+                    tell(e.source, "⇠" if e.writes else "→", hub)
+                else:
+                    tell(e.target, "←", hub)
+    left = [e for e in links if e not in gone]
+    if len(left) > BUSY:
+        for e in left:
+            if where[e.target] - where[e.source] > LONG:
+                gone.add(e)
+                if e.writes:
+                    tell(e.source, "⇠", e.target)
+                    tell(e.target, "writes", e.source)
+                else:
+                    tell(e.target, "←", e.source)
+    out = [
+        replace(i, stubs=_at_most(list(stubs[i.id]))) if i.id in stubs else i for i in items
+    ]
     return out, [e for e in links if e not in gone]
+
+
+def _at_most(stubs: list[tuple[str, Kind]], n: int = 4) -> tuple[tuple[str, Kind], ...]:
+    if len(stubs) <= n:
+        return tuple(stubs)
+    return (*stubs[: n - 1], (f"… {len(stubs) - n + 1} more", stubs[-1][1]))
 
 
 # ---------------------------------------------------------------- texts
