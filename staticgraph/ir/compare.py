@@ -97,4 +97,19 @@ def same_attribute(v: Any, w: Any) -> bool:
     return type(v) is type(w) and bool(v == w)
 
 
-__all__ = ["difference", "same_attribute", "same_function"]
+def attribute_key(v: Any) -> object:
+    """A hashable stand-in for an attribute; equal where `same_attribute` holds.
+
+    >>> attribute_key((1, 0.0)) == attribute_key((True, -0.0))
+    False
+    """
+    if isinstance(v, np.generic):
+        v = v.item()
+    if isinstance(v, (tuple, list)):
+        return (type(v), *map(attribute_key, v))
+    if isinstance(v, float):
+        return (float, np.float64(v).tobytes())
+    return (type(v), v)
+
+
+__all__ = ["attribute_key", "difference", "same_attribute", "same_function"]

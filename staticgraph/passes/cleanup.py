@@ -12,6 +12,7 @@ from typing import ClassVar
 import numpy as np
 
 from staticgraph.errors import VerificationError
+from staticgraph.ir.compare import attribute_key
 from staticgraph.ir.dims import Poly, Symbol, symbols_of
 from staticgraph.ir.function import Builder, Function, Node, Value
 from staticgraph.ir.op import RuleError, lookup
@@ -125,7 +126,8 @@ class Share:
         seen: dict[object, Node] = {}
         for node in f.nodes:
             inputs = tuple(env.get(v, v) for v in node.inputs)
-            key = (node.op.name, tuple(map(id, inputs)), tuple(sorted(node.attrs.items())))
+            attrs = tuple((k, attribute_key(v)) for k, v in sorted(node.attrs.items()))
+            key = (node.op.name, tuple(map(id, inputs)), attrs)
             same = seen.get(key) if node.op.effect == "pure" else None
             if same is None:
                 same = b.copy(node, env)

@@ -9,14 +9,20 @@ from staticgraph.errors import ParseError
 from staticgraph.ir.compare import difference
 from staticgraph.ir.function import Function
 from staticgraph.ir.op import Op, Sample, registered
-from staticgraph.ir.parse import parse_function
-from staticgraph.ir.verify import verify_function
+from staticgraph.ir.parse import parse_function, parse_kernel
+from staticgraph.ir.verify import verify_function, verify_kernel
 from staticgraph.passes.autodiff import vjp
+from staticgraph.passes.cleanup import Decompose, Fold, Prune, Share
+from staticgraph.passes.lower import Lower
+from staticgraph.passes.simplify import Simplify
 from tests.ops.harness import sample_function
 
 CASES = [
     pytest.param(op, s, id=f"{op.name}-{i}") for op in registered() for i, s in enumerate(op.samples)
 ]
+
+
+CLEANUP = (Decompose(), Fold(), Simplify(), Share(), Prune())
 
 
 def functions(op: Op, sample: Sample) -> list[Function]:
@@ -40,3 +46,20 @@ def test_functions_of_one_op_verify_and_round_trip(op: Op, sample: Sample) -> No
         assert str(again) == text
         assert difference(f, again) is None
         verify_function(again)
+
+
+@pytest.mark.parametrize(("op", "sample"), CASES)
+def test_kernels_of_one_op_verify_and_round_trip(op: Op, sample: Sample) -> None:
+    for f in functions(op, sample):
+        if any(v.type.shape is None for n in f.nodes for v in n.outputs):
+            continue  # a symbolic size decides the rank: such a function is specialised first
+        for optimize in (True, False):
+            g = f
+            for p in CLEANUP if optimize else CLEANUP[:1]:
+                g = p(g)
+                verify_function(g)
+            for k in Lower(optimize)(g).kernels():
+                verify_kernel(k)
+                again = parse_kernel(str(k))
+                assert again == k
+                assert str(again) == str(k)
