@@ -182,7 +182,6 @@ def shape_operand(shape: Any, dtype: Any = None) -> Tensor:
 def _filled(shape: Any, dtype: Any, value: int, name: str | None, default: str) -> Tensor:
     kind = dtypes.as_dtype(dtype).base
     with name_scope(name, default, [shape]) as scope:
-        dims = shape_operand(shape)
         element: Any = value
         if kind is dtypes.string:
             if value:
@@ -190,7 +189,24 @@ def _filled(shape: Any, dtype: Any, value: int, name: str | None, default: str) 
             element = ""
         elif kind.is_bool:
             element = bool(value)
+        if _is_small(shape):
+            return build.constant(element, kind, shape, name=scope)
+        dims = shape_operand(shape)
         return lookup("Fill")(dims, build.constant(element, kind), name=scope)  # type: ignore[no-any-return]
+
+
+def _is_small(shape: Any) -> bool:
+    """True of known sizes of less than 1000 elements, which TensorFlow makes constants."""
+    if not isinstance(shape, (list, tuple, TensorShape)) or is_tensor_like(shape):
+        return False
+    if isinstance(shape, TensorShape) and not shape.is_fully_defined():
+        return False
+    total = 1
+    for d in shape:
+        if not hasattr(d, "__index__") or isinstance(d, Tensor):
+            return False
+        total *= int(d)
+    return 0 <= total < 1000
 
 
 def zeros(shape: Any, dtype: Any = dtypes.float32, name: str | None = None) -> Tensor:
