@@ -10,7 +10,6 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-import scipy.linalg
 
 from staticgraph.errors import InvalidArgumentError
 from staticgraph.ir import dtypes
@@ -250,6 +249,8 @@ def _np_triangular(
     lead = np.broadcast_shapes(matrix.shape[:-2], rhs.shape[:-2])
     a = np.broadcast_to(matrix, lead + matrix.shape[-2:]).reshape(-1, *matrix.shape[-2:])
     b = np.broadcast_to(rhs, lead + rhs.shape[-2:]).reshape(-1, *rhs.shape[-2:])
+    import scipy.linalg  # type: ignore[import-untyped]  # here: it takes longer to import than this package
+
     out = np.empty_like(b)
     for i in range(len(a)):
         out[i] = scipy.linalg.solve_triangular(a[i], b[i], lower=lower, trans=1 if adjoint else 0)
