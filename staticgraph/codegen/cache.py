@@ -23,6 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from staticgraph.codegen import native
+from staticgraph.codegen.workers import Results, compile_many
 from staticgraph.errors import CacheWarning, CompileError
 
 MAGIC = b"SGKERNEL"
@@ -91,7 +92,7 @@ class KernelCache:
         self.limit_bytes = limit_bytes
         self._lock = threading.Lock()
         self._checked = False
-        self._usable = self.path is not None
+        self._usable = self._writable = self.path is not None
         self._size: int | None = None  # an estimate; other processes write too
         self._evicting: threading.Thread | None = None
 
@@ -116,15 +117,18 @@ class KernelCache:
         return code
 
     def put(self, key: str, code: bytes) -> None:
-        """Store code under a key; a failure warns once and leaves the cache unused from then on."""
-        if not self._ready(create=True):
+        """Store code under a key; after a failure, which warns, nothing more is stored."""
+        if not self._writable or not self._ready(create=True):
             return
         file = self._file(key)
         data = HEADER.pack(MAGIC, FORMAT, len(code), _digest(code)) + code
         try:
             _write(file, data)
         except OSError as e:
-            self._give_up(f"cannot be written: {e.strerror or e}")
+            with self._lock:
+                first, self._writable = self._writable, False
+            if first:
+                self._warn(f"cannot be written: {e.strerror or e}")
             return
         self._grown(len(data))
 
@@ -141,6 +145,11 @@ class KernelCache:
                 with contextlib.suppress(OSError):
                     os.unlink(file)
         self._size = None
+
+    def renew_lock(self) -> None:
+        """Replace the lock; for a process that was just forked."""
+        self._lock = threading.Lock()
+        self._evicting = None
 
     def wait(self) -> None:
         """Wait until a clean-up that runs in the background is done."""
@@ -176,12 +185,6 @@ class KernelCache:
         if reason is not None:
             self._warn(reason)
         return self._usable
-
-    def _give_up(self, reason: str) -> None:
-        with self._lock:
-            first, self._usable = self._usable, False
-        if first:
-            self._warn(reason)
 
     def _warn(self, reason: str) -> None:
         warnings.warn(
@@ -286,45 +289,55 @@ def _make_private(path: Path) -> None:
 def unsafe(path: Path) -> str | None:
     """Why code from a folder must not be trusted, or None if nobody else can change it.
 
-    The folder has to be the user's and closed to writing by others.  So has each folder above
-    it, except those of the system administrator and shared ones where only owners can rename
-    (``/tmp``).  A symbolic link is judged by the folder it leads to and those it passes through.
+    The folder has to be the user's and closed to writing by others.  So has each folder on the
+    way to it, except those of the system administrator, and shared ones where only owners can
+    rename (``/tmp``).  Symbolic links are followed, and judged like the folders they pass.
     """
     if not hasattr(os, "getuid"):  # no such permissions on this platform
         return None if path.is_dir() else "is not a folder"
     me = os.getuid()
-    seen: set[str] = set()
-    todo = [os.path.abspath(path)]
-    while todo:
-        at = todo.pop()
-        if at in seen:
+    at, links = os.path.sep, 0
+    rest = str(path.absolute()).split(os.path.sep)[::-1]
+    while rest:
+        name = rest.pop()
+        if name in ("", "."):
             continue
-        seen.add(at)
-        info = os.lstat(at)
+        if name == "..":
+            at = os.path.dirname(at)
+            continue
+        step = os.path.join(at, name)
+        info = os.lstat(step)
         if info.st_uid not in (me, 0):
-            return f"is not safe: {at} belongs to another user"
+            return f"is not safe: {step} belongs to another user"
         if stat.S_ISLNK(info.st_mode):
-            todo.append(os.path.abspath(os.path.join(os.path.dirname(at), os.readlink(at))))
-        elif not stat.S_ISDIR(info.st_mode):
-            return f"is not safe: {at} is not a folder"
-        elif info.st_mode & 0o022 and not info.st_mode & stat.S_ISVTX:
-            return f"is not safe: others can write to {at}"
-        if os.path.dirname(at) != at:
-            todo.append(os.path.dirname(at))
-    info = os.stat(path)
+            links += 1
+            if links > 40:
+                return "is not safe: too many symbolic links lead to it"
+            target = os.readlink(step)
+            rest += target.split(os.path.sep)[::-1]
+            if os.path.isabs(target):
+                at = os.path.sep
+            continue
+        if not stat.S_ISDIR(info.st_mode):
+            return f"cannot be used: {step} is not a folder"
+        at, shared = step, info.st_mode & 0o022
+        if shared and not info.st_mode & stat.S_ISVTX:
+            return f"is not safe: others can write to {step}"
+    info = os.stat(at)
     if info.st_uid != me:
-        return "is not safe: it belongs to another user"
+        return f"is not safe: {at} belongs to another user"
     if info.st_mode & 0o022:
-        return "is not safe: others can write to it"
+        return f"is not safe: others can write to {at}"
     return None
 
 
 # ---- kernels of this process
 
-Build = Callable[[dict[str, str]], dict[str, bytes]]  # sources by symbol -> code by symbol
+Build = Callable[[dict[str, str]], Results]
 
 _lock = threading.Lock()
 _addresses: dict[str, int] = {}
+_failures: dict[str, CompileError] = {}  # not tried again: what failed once fails always
 _building: dict[str, threading.Event] = {}
 _caches: dict[Path | None, KernelCache] = {}
 _compiled = 0
@@ -364,9 +377,10 @@ def kernel_addresses(sources: Sequence[str]) -> list[int]:
     Threads that ask for one source at the same time compile it once.
 
     Raises:
-      CompileError: a source could not be compiled.
+      CompileError: a source could not be compiled.  The others are, and asking for them by
+        themselves gives their addresses.
     """
-    return _addresses_of(sources, native.compile_many, counted=True)
+    return _addresses_of(sources, compile_many, counted=True)
 
 
 def ir_address(text: str) -> int:
@@ -377,7 +391,11 @@ def ir_address(text: str) -> int:
     Raises:
       CompileError: the text could not be compiled.
     """
-    return _addresses_of([text], native.compile_ir, counted=False)[0]
+    return _addresses_of([text], _compile_ir, counted=False)[0]
+
+
+def _compile_ir(texts: dict[str, str]) -> Results:
+    return {symbol: native.compile_ir(text, symbol) for symbol, text in texts.items()}
 
 
 def symbol_of(source: str) -> str:
@@ -397,10 +415,13 @@ def _addresses_of(sources: Sequence[str], build: Build, counted: bool) -> list[i
                 _release(mine)
         for event in others:
             event.wait()
-        try:
+        for symbol in wanted:
+            if symbol in _failures:
+                error = _failures[symbol]
+                raise CompileError(error.message) from (error.__cause__ or error)
+        if all(symbol in _addresses for symbol in wanted):
             return [_addresses[symbol] for symbol in symbols]
-        except KeyError:  # another thread's attempt failed: try here, to raise its error here
-            continue
+        # Another thread was interrupted while it built one: go round again.
 
 
 def _claim(wanted: dict[str, str]) -> tuple[dict[str, str], list[threading.Event]]:
@@ -408,7 +429,7 @@ def _claim(wanted: dict[str, str]) -> tuple[dict[str, str], list[threading.Event
     mine, others = {}, []
     with _lock:
         for symbol, source in wanted.items():
-            if symbol in _addresses:
+            if symbol in _addresses or symbol in _failures:
                 continue
             if symbol in _building:
                 others.append(_building[symbol])
@@ -438,9 +459,17 @@ def _obtain(mine: dict[str, str], build: Build, counted: bool) -> None:
             code = None
         if code is None:
             missing[symbol] = source
-    built = build(missing) if missing else {}
+    results = build(missing) if missing else {}
+    built, failures = {}, {}
+    for symbol, result in results.items():
+        try:
+            if isinstance(result, CompileError):
+                raise result
+            _addresses[symbol] = native.load_object(result, symbol)
+            built[symbol] = result
+        except CompileError as e:
+            failures[symbol] = e
     for symbol, code in built.items():
-        _addresses[symbol] = native.load_object(code, symbol)
         disk.put(symbol, code)
     if counted:
         with _lock:
@@ -449,3 +478,18 @@ def _obtain(mine: dict[str, str], build: Build, counted: bool) -> None:
         for symbol, code in built.items():
             for observe in list(on_compile):
                 observe(missing[symbol], code)
+    for symbol, error in failures.items():
+        _failures[symbol] = error
+
+
+def _renew_locks() -> None:
+    """Give a forked child locks of its own: the parent's may be held by threads it lacks."""
+    global _lock
+    _lock = threading.Lock()
+    _building.clear()
+    for disk in _caches.values():
+        disk.renew_lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_renew_locks)

@@ -11,14 +11,18 @@ one run of LLVM's pipeline, and becomes an object file that holds this one publi
 
 from __future__ import annotations
 
+import glob
 import hashlib
+import importlib.util
 import os
 import struct
+import sys
 import threading
 from functools import cache
 from typing import Any
 
-import llvmlite.binding as llvm  # type: ignore[import-untyped]  # llvmlite ships no stubs
+import llvmlite  # type: ignore[import-untyped]  # llvmlite ships no stubs
+import llvmlite.binding as llvm  # type: ignore[import-untyped]
 
 from staticgraph.errors import CompileError
 
@@ -33,8 +37,10 @@ ALLOWED_SYMBOLS = frozenset(
     "__extendhfsf2 __truncsfhf2 __truncdfhf2 __gnu_h2f_ieee __gnu_f2h_ieee "
     "__divti3 __modti3 __udivti3 __umodti3 __multi3".split()
 )
-# Settings of Numba and LLVM that change code for equal source.
-_SETTINGS = ("NUMBA_CPU_NAME", "NUMBA_CPU_FEATURES", "NUMBA_ENABLE_AVX", "NUMBA_OPT")
+# Numba's settings for the CPU to compile for, which are followed here too.
+_SETTINGS = ("NUMBA_CPU_NAME", "NUMBA_CPU_FEATURES", "NUMBA_ENABLE_AVX")
+
+_PARTS = ("vector_math", "intrinsics", "scalar_intrinsics", "native")  # files that shape the code
 
 _lock = threading.RLock()
 _engine: Any = None
@@ -61,7 +67,7 @@ def cpu() -> tuple[str, str, str]:
 
 @cache
 def _cpu(settings: tuple[str, ...]) -> tuple[str, str, str]:
-    name, wanted, avx, _ = settings
+    name, wanted, avx = settings
     if not name or name == "host":
         name = str(llvm.get_host_cpu_name())
     if wanted or settings[0]:
@@ -82,12 +88,22 @@ def target_key() -> str:
 
 @cache
 def _target_key(settings: tuple[str, ...]) -> str:
-    from importlib.metadata import version
-
     parts = [f"codegen {CODEGEN_VERSION}", _own_code()]
-    parts += [f"{name} {version(name)}" for name in ("numba", "llvmlite")]
-    parts += _cpu(settings)
-    return "\n".join([*parts, f"opt {settings[3]}"])
+    parts += [f"numba {_numba_version()}", f"llvmlite {llvmlite.__version__}"]
+    return "\n".join([*parts, *_cpu(settings)])
+
+
+def _numba_version() -> str:
+    """Numba's version, without importing Numba."""
+    if "numba" in sys.modules:
+        return str(sys.modules["numba"].__version__)
+    spec = importlib.util.find_spec("numba")
+    for folder in (spec.submodule_search_locations or []) if spec is not None else []:
+        for path in glob.glob(glob.escape(os.path.dirname(folder)) + "/numba-*.dist-info"):
+            return os.path.basename(path)[len("numba-") : -len(".dist-info")]
+    from importlib.metadata import version  # takes 15 ms, so it comes last
+
+    return version("numba")
 
 
 def _own_code() -> str:
@@ -95,7 +111,7 @@ def _own_code() -> str:
     here = os.path.dirname(os.path.abspath(__file__))
     digest = hashlib.blake2b(digest_size=16)
     for name in sorted(os.listdir(here)):
-        if name.endswith(".py") and name.startswith(("vector_math", "intrinsics", "scalar_", "native")):
+        if name.endswith(".py") and name.startswith(_PARTS):
             with open(os.path.join(here, name), "rb") as f:
                 digest.update(f.read())
     return digest.hexdigest()
@@ -130,7 +146,7 @@ def compile_kernel(source: str, symbol: str) -> bytes:
     """
     try:
         return _compile(source, symbol)
-    except CompileError:
+    except (CompileError, MemoryError):
         raise
     except Exception as e:  # Numba raises many types; its texts mean nothing to a user
         raise CompileError(f"kernel {symbol} could not be compiled") from e
@@ -146,22 +162,19 @@ def _compile(source: str, symbol: str) -> bytes:
         return emit(module, symbol)
 
 
-def compile_ir(texts: dict[str, str]) -> dict[str, bytes]:
-    """Compile LLVM IR texts that each define ``@entry``; the keys of both dicts are the symbols.
+def compile_ir(text: str, symbol: str) -> bytes:
+    """Compile LLVM IR text that defines ``int64 @entry``, renamed to `symbol`.
 
     Raises:
-      CompileError: a text is not valid, or needs a symbol that would not be there.
+      CompileError: the text is not valid, or needs a symbol that would not be there.
     """
-    done = {}
-    for symbol, text in texts.items():
-        _initialize()
-        try:
-            module = llvm.parse_assembly(text, llvm.create_context())
-            module.get_function("entry").name = symbol
-            done[symbol] = emit(module, symbol)
-        except (RuntimeError, NameError) as e:
-            raise CompileError(f"function {symbol} could not be compiled") from e
-    return done
+    _initialize()
+    try:
+        module = llvm.parse_assembly(text, llvm.create_context())
+        module.get_function("entry").name = symbol
+        return emit(module, symbol)
+    except (RuntimeError, NameError) as e:
+        raise CompileError(f"function {symbol} could not be compiled") from e
 
 
 _ENTRY = """
@@ -202,10 +215,11 @@ def _numba_module(source: str) -> tuple[Any, str]:
     flags.nrt = False
     signature = (types.CPointer(types.int64), types.int64, types.int64)
     typing, context = target.typing_context, target.target_context
+    library = context.codegen().create_library("kernel")
+    library._optimize_functions = lambda module: None  # `emit` does that
     result = compiler.compile_extra(
-        typing, context, namespace["kernel"], signature, types.int64, flags, {}
+        typing, context, namespace["kernel"], signature, types.int64, flags, {}, library=library
     )
-    library = result.library
     module = library._final_module.clone()
     for other in library._linking_libraries:
         module.link_in(other._get_module_for_linking(), preserve=True)
@@ -305,6 +319,11 @@ def load_object(code: bytes, symbol: str) -> int:
         return address
 
 
-def compile_many(sources: dict[str, str]) -> dict[str, bytes]:
-    """Compile kernels; the keys of both dicts are the symbols."""
-    return {symbol: compile_kernel(source, symbol) for symbol, source in sources.items()}
+def _renew_lock() -> None:
+    """Give a forked child a lock of its own: the parent's may be held by a thread it lacks."""
+    global _lock
+    _lock = threading.RLock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_renew_lock)

@@ -1,0 +1,203 @@
+"""Many kernels at once: this process compiles, and helper processes compile with it.
+
+Helpers are plain child processes that run this module.  `multiprocessing` will not do: spawned
+children import the user's main script again, and forked ones inherit the locks of threads that
+are not there.  A helper takes about a second to get ready, so they pay only for many kernels; and
+whatever becomes of them, this process compiles what is left.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import struct
+import subprocess
+import sys
+import threading
+from collections import deque
+from typing import IO
+
+from staticgraph.codegen import native
+from staticgraph.errors import CompileError
+
+Results = dict[str, bytes | CompileError]
+"""Object code, or why there is none, by symbol."""
+
+PER_HELPER = 12  # a helper has to save at least this many kernels to be worth its start
+READY_WORTH = 16  # kernels compiled here, if Numba is loaded already, while a helper starts
+_SIZES = struct.Struct("<QQ")
+_COMMAND = """\
+import sys, types
+sys.path[:] = {path!r}
+package = sys.modules["staticgraph"] = types.ModuleType("staticgraph")  # not all that it imports
+package.__path__ = {package!r}
+from staticgraph.codegen.workers import serve
+serve()
+"""
+
+
+def compile_many(sources: dict[str, str]) -> Results:
+    """Compile kernels, with helper processes where that is quicker.
+
+    Args:
+      sources: Numba source by symbol.
+    """
+    batch = _Batch(sources)
+    helpers = [_Helper(batch) for _ in range(helper_count(len(sources)))]
+    try:
+        while (kernel := batch.take(wait=True)) is not None:
+            batch.done(kernel, _compile(*kernel))
+        return batch.results
+    finally:
+        for helper in helpers:
+            helper.stop()
+
+
+def helper_count(kernels: int) -> int:
+    """How many helpers are worth starting for a number of kernels."""
+    if not sys.executable or getattr(sys, "frozen", False):  # no interpreter to start
+        return 0
+    if "numba" in sys.modules:
+        kernels -= READY_WORTH
+    return max(0, min(_processors() - 1, kernels // PER_HELPER))
+
+
+def _processors() -> int:
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _compile(symbol: str, source: str) -> bytes | CompileError:
+    try:
+        return native.compile_kernel(source, symbol)
+    except CompileError as e:
+        return e
+
+
+class _Batch:
+    """Kernels to compile, which several threads take one at a time."""
+
+    def __init__(self, sources: dict[str, str]) -> None:
+        self.results: Results = {}
+        self._todo = deque(sources.items())
+        self._taken = 0
+        self._change = threading.Condition()
+
+    def take(self, wait: bool) -> tuple[str, str] | None:
+        """Return a symbol and its source, or None if there are none left.
+
+        With `wait`, it is None only when those that others took are done too.
+        """
+        with self._change:
+            while wait and not self._todo and self._taken:
+                self._change.wait()
+            if not self._todo:
+                return None
+            self._taken += 1
+            return self._todo.popleft()
+
+    def done(self, kernel: tuple[str, str], result: bytes | CompileError) -> None:
+        """Hand in the result for a kernel that was taken."""
+        with self._change:
+            self.results[kernel[0]] = result
+            self._taken -= 1
+            self._change.notify_all()
+
+    def put_back(self, kernel: tuple[str, str]) -> None:
+        """Return a kernel that was taken for others to take."""
+        with self._change:
+            self._todo.append(kernel)
+            self._taken -= 1
+            self._change.notify_all()
+
+
+class _Helper:
+    """A child process, and the thread that hands it one kernel at a time."""
+
+    def __init__(self, batch: _Batch) -> None:
+        self._batch = batch
+        self._process: subprocess.Popen[bytes] | None = None
+        self._thread: threading.Thread | None = None
+        package = list(sys.modules["staticgraph"].__path__)
+        with contextlib.suppress(OSError, RuntimeError):  # no memory, processes or threads left
+            self._process = subprocess.Popen(
+                [sys.executable, "-c", _COMMAND.format(path=sys.path, package=package)],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+                env={**os.environ, "OPENBLAS_NUM_THREADS": "1"},
+                creationflags=getattr(subprocess, "CREATE_NO_WINDOW", 0),
+            )
+            thread = threading.Thread(target=self._feed, name="staticgraph-compile", daemon=True)
+            thread.start()
+            self._thread = thread
+
+    def _feed(self) -> None:
+        assert self._process is not None
+        to, back = self._process.stdin, self._process.stdout
+        assert to is not None and back is not None
+        kernel = None
+        try:
+            if _read(back)[0] != native.target_key().encode():  # would make other code
+                return
+            while (kernel := self._batch.take(wait=False)) is not None:
+                _write(to, kernel[0].encode(), kernel[1].encode())
+                code, failed = _read(back)
+                if failed:  # compiled again by this process, which then has the cause
+                    self._batch.put_back(kernel)
+                    return
+                self._batch.done(kernel, code)
+        except (OSError, EOFError, ValueError):  # the helper died, or was stopped
+            if kernel is not None:
+                self._batch.put_back(kernel)
+
+    def stop(self) -> None:
+        """End the process, in whatever state it is."""
+        if self._process is None:
+            return
+        self._process.kill()
+        if self._thread is not None:
+            self._thread.join()
+        for pipe in (self._process.stdin, self._process.stdout):
+            if pipe is not None:
+                with contextlib.suppress(OSError):
+                    pipe.close()
+        self._process.wait()
+
+
+def _write(to: IO[bytes], first: bytes, second: bytes) -> None:
+    to.write(_SIZES.pack(len(first), len(second)) + first + second)
+    to.flush()
+
+
+def _read(source: IO[bytes]) -> tuple[bytes, bytes]:
+    header = source.read(_SIZES.size)
+    if len(header) < _SIZES.size:
+        raise EOFError
+    sizes = _SIZES.unpack(header)
+    parts = [source.read(size) for size in sizes]
+    if any(len(part) < size for part, size in zip(parts, sizes, strict=True)):
+        raise EOFError
+    return parts[0], parts[1]
+
+
+def serve() -> None:
+    """Run a helper: read kernels from standard input until it ends, write code to standard output."""
+    import gc
+
+    gc.disable()  # a helper does not live long
+    back = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)  # nothing else may get into the stream of results
+    native.compile_kernel("def kernel(args, lo, hi):\n    return 0\n", "warm_up")
+    _write(back, native.target_key().encode(), b"")
+    while True:
+        try:
+            symbol, source = _read(sys.stdin.buffer)
+        except EOFError:
+            return
+        result = _compile(symbol.decode(), source.decode())
+        if isinstance(result, CompileError):
+            _write(back, b"", str(result).encode())
+        else:
+            _write(back, result, b"")
