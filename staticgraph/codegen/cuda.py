@@ -42,7 +42,7 @@ from staticgraph.ir.kernel import (
     subexpressions,
     walk,
 )
-from staticgraph.ir.scalar import Expr, Index, Lit, Load, Prim, ReduceKind
+from staticgraph.ir.scalar import Expr, Lit, Load, Prim, ReduceKind
 
 THREADS = 256  # of a block, at most
 RESIDENT_THREADS = 768  # per multiprocessor, at least; leaves a thread 80 registers
@@ -51,6 +51,7 @@ ROW_BLOCKS = 2**31 - 1  # what the hardware takes
 SHORT_ROW = 16  # rows of at most so many elements get one thread
 COLUMN_THREADS = 128
 SITE_BITS = 16
+ZERO = Lit(0, dtypes.int64)
 
 _HEAD = """import numpy as np
 from numba import cuda
@@ -107,9 +108,7 @@ def cuda_kernel(kernel: Kernel, name: str | None = None) -> CudaKernel:
     """
     printer = CudaPrinter(kernel)
     launch = printer.schedule()
-    signature = [
-        f"ptr_{p.dtype.short}" if isinstance(p, Pointer) else "i64" for p in kernel.params
-    ]
+    signature = [f"ptr_{p.dtype.short}" if isinstance(p, Pointer) else "i64" for p in kernel.params]
     names = [f"{'a' if isinstance(p, Pointer) else 's'}{i}" for i, p in enumerate(kernel.params)]
     names.append("extent")
     signature.append("i64")
@@ -124,9 +123,7 @@ def cuda_kernel(kernel: Kernel, name: str | None = None) -> CudaKernel:
     )
 
 
-def compile_cuda(
-    kernel: Kernel | CudaKernel, cc: tuple[int, int] = (9, 0)
-) -> CudaCode:
+def compile_cuda(kernel: Kernel | CudaKernel, cc: tuple[int, int] = (9, 0)) -> CudaCode:
     """Compile a kernel for compute capability `cc`; needs no GPU.
 
     Raises:
@@ -171,15 +168,13 @@ class CudaPrinter(LanePrinter):
     # ---- flat
     def flat(self) -> CudaLaunch:
         """Threads stride over elements, or over groups of four."""
-        zero, p = Lit(0, dtypes.int64), Temp("p", dtypes.int64)
-        if not can_use_lanes(self.kernel, "p", zero, self.kernel.body):
+        if not can_use_lanes(self.kernel, "p", ZERO, self.kernel.body):
             return self.strided()
         self.lines += ["    thread = cuda.grid(1)", "    q = thread", "    while q < extent >> 2:"]
         self.lanes(self.kernel.body, "p", "        ")
         self.lines += ["        q += cuda.gridsize(1)", "    p = (extent & -4) + thread"]
         self.lines.append("    if p < extent:")
         self.body(self.kernel.body, "        ")
-        del p
         return CudaLaunch(THREADS, 4 * THREADS, limit=FLAT_BLOCKS)
 
     def strided(self) -> CudaLaunch:
@@ -198,8 +193,11 @@ class CudaPrinter(LanePrinter):
             quad = all(can_use_lanes(self.kernel, s.var, s.start, s.body) for s in _leaves(loops))
             work = -(-length // 4) if quad else length
             self.threads = min(THREADS, max(32, -(-work // 32) * 32))
-        self.lines += ["    thread = np.int64(cuda.threadIdx.x)", "    p = np.int64(cuda.blockIdx.x)"]
-        self.lines.append("    while p < extent:")
+        self.lines += [
+            "    thread = np.int64(cuda.threadIdx.x)",
+            "    p = np.int64(cuda.blockIdx.x)",
+            "    while p < extent:",
+        ]
         pad = "        "
         for s in body:
             self.uniform = True
@@ -235,15 +233,14 @@ class CudaPrinter(LanePrinter):
 
     def elements(self, loop: Loop, pad: str) -> None:
         """Print a loop with nothing but elements in it."""
-        var, start = loop.var, self.expr(loop.start)
+        var, stop = loop.var, self.expr(loop.stop)
         self.uniform = False
+        if not isinstance(loop.stop, Lit | Temp):
+            self.lines.append(f"{pad}stop = {stop}")
+            stop = "stop"
         if can_use_lanes(self.kernel, var, loop.start, loop.body):
             first = quarter(loop.start)
             assert first is not None
-            stop = self.expr(loop.stop)
-            if not isinstance(loop.stop, Lit | Temp):
-                self.lines.append(f"{pad}stop = {stop}")
-                stop = "stop"
             self.lines += [f"{pad}q = {self.offset(first)}", f"{pad}while q < {stop} >> 2:"]
             self.lanes(loop.body, var, pad + "    ")
             self.lines.append(f"{pad}    q += {self.threads}")
@@ -252,15 +249,14 @@ class CudaPrinter(LanePrinter):
                 self.body(loop.body, pad + "    ")
         else:
             self.lines.append(f"{pad}{var} = {self.offset(loop.start)}")
-            self.lines.append(f"{pad}while {var} < {self.expr(loop.stop)}:")
+            self.lines.append(f"{pad}while {var} < {stop}:")
             self.body(loop.body, pad + "    ")
             self.lines.append(f"{pad}    {var} += {self.threads}")
-        del start
         self.uniform = True
 
     def offset(self, first: Expr) -> str:
         """This thread's first position."""
-        return "thread" if first == Lit(0, dtypes.int64) else f"{self.expr(first)} + thread"
+        return "thread" if first == ZERO else f"{self.expr(first)} + thread"
 
     def flattened(self, nest: list[Loop], pad: str) -> None:
         """Print a perfect nest as one loop over its elements."""
@@ -356,7 +352,9 @@ class CudaPrinter(LanePrinter):
             if isinstance(s, Store):
                 (stored if s.index == j else elsewhere).add(s.param)
         return frozenset(
-            k for k in stored - elsewhere if self.kernel.params[k].dtype.size != 2  # type: ignore[union-attr]
+            k
+            for k in stored - elsewhere
+            if self.kernel.params[k].dtype.size != 2  # type: ignore[union-attr]
         )
 
     # ---- statements
@@ -406,10 +404,10 @@ def _carrier(dtype: DType) -> DType:
 def _nest(loop: Loop) -> list[Loop]:
     """The loops of a perfect nest that starts at 0 in each."""
     nest, s = [loop], loop
-    while len(s.body) == 1 and isinstance(s.body[0], Loop) and s.start == Lit(0, dtypes.int64):
+    while len(s.body) == 1 and isinstance(s.body[0], Loop) and s.start == ZERO:
         s = s.body[0]
         nest.append(s)
-    return nest if s.start == Lit(0, dtypes.int64) else [loop]
+    return nest if s.start == ZERO else [loop]
 
 
 def _leaves(loops: list[Loop]) -> list[Loop]:
@@ -449,4 +447,4 @@ def _stores(s: Statement) -> set[int]:
     return {part.param for part in walk((s,)) if isinstance(part, Store)}
 
 
-__all__ = ["CudaKernel", "CudaLaunch", "Index", "compile_cuda", "cuda_kernel", "read_status"]
+__all__ = ["CudaKernel", "CudaLaunch", "compile_cuda", "cuda_kernel", "read_status"]

@@ -45,8 +45,9 @@ def quarter(e: Expr) -> Expr | None:
     match e:
         case Lit(value):
             return Lit(int(value) // 4, e.dtype) if int(value) % 4 == 0 else None
-        case Prim("mul", (a, Lit(value) as b)) | Prim("mul", (Lit(value) as b, a)):
-            return Prim("mul", (a, Lit(int(value) // 4, b.dtype)), e.dtype) if value % 4 == 0 else None
+        case Prim("mul", (a, Lit() as b)) | Prim("mul", (Lit() as b, a)):
+            part = quarter(b)
+            return None if part is None else Prim("mul", (a, part), e.dtype)
         case Prim("add", (a, b)):
             x, y = quarter(a), quarter(b)
             return None if x is None or y is None else Prim("add", (x, y), e.dtype)
@@ -76,29 +77,22 @@ def can_use_lanes(kernel: Kernel, var: str, start: Expr, body: tuple[Statement, 
     """True where all that `body` touches for `var` = 4k .. 4k+3 are groups of 16 bytes."""
     if quarter(start) is None or any(isinstance(s, Loop | Init) for s in body):
         return False
+    inside = [x for s in body for e in expressions(s) for x in subexpressions(e)]
+    if any(isinstance(x, Prim) and x.name == "check_index" for x in inside):
+        return False
     varying = {var}
-    read: set[int] = set()
-    written: set[int] = set()
     for s in body:
-        accesses = [(s.param, s.index)] if isinstance(s, Store) else []
-        for e in expressions(s):
-            for x in subexpressions(e):
-                if isinstance(x, Prim) and x.name == "check_index":
-                    return False
-                if isinstance(x, Load):
-                    read.add(x.operand)
-                    if depends(x, varying):
-                        accesses.append((x.operand, x.index[0]))
-        for param, index in accesses:
-            p = kernel.params[param]
-            assert isinstance(p, Pointer)
-            if p.dtype.size != 4 or group_base(index, var) is None:
-                return False
-        if isinstance(s, Store):
-            written.add(s.param)
         if isinstance(s, Let) and depends(s.value, varying):
             varying.add(s.name)
-    return bool(read | written) and not read & written
+    read = [(x.operand, x.index[0]) for x in inside if isinstance(x, Load)]
+    written = [(s.param, s.index) for s in body if isinstance(s, Store)]
+    if {k for k, _ in read} & {k for k, _ in written}:
+        return False
+    groups = [a for a in read if depends(a[1], varying)] + written
+    return bool(groups) and all(
+        kernel.params[k].dtype.size == 4 and group_base(index, var) is not None  # type: ignore[union-attr]
+        for k, index in groups
+    )
 
 
 def depends(e: Expr, names: set[str]) -> bool:
@@ -120,8 +114,8 @@ class LanePrinter(Printer):
     def lanes(self, body: tuple[Statement, ...], var: str, pad: str) -> None:
         """Print `body` for the elements ``4 * q`` to ``4 * q + 3``."""
         self.varying, self.groups, self.group_names = {var}, {}, 0
-        values = [e for s in body for e in ((s.value,) if isinstance(s, Store) else expressions(s))]
-        if any(_mentions_value(e, var) for e in values):
+        used = [e for s in body for e in ((s.value,) if isinstance(s, Store) else expressions(s))]
+        if any(_mentions_value(e, var) for e in used):
             self.lines += [f"{pad}{var}_{k} = 4 * q + {k}" for k in range(4)]
         for s in body:
             self._load_groups(s, var, pad)
@@ -129,14 +123,15 @@ class LanePrinter(Printer):
                 case Let(name, value) if self.groups.get(value) == name:
                     self.varying.add(name)
                 case Let(name, value) if depends(value, self.varying):
-                    self.lines += [f"{pad}{name}_{k} = {x}" for k, x in enumerate(self._each(value))]
+                    texts = enumerate(self._each(value))
+                    self.lines += [f"{pad}{name}_{k} = {text}" for k, text in texts]
                     self.varying.add(name)
                 case Accumulate(name, "sum", value) if value.dtype.is_floating:
                     a, b, c, d = self._each(value)
                     self.lines.append(f"{pad}{name} = {name} + (({a} + {b}) + ({c} + {d}))")
                 case Store(param, index, value):
-                    at = self._group(index, var)
-                    self.lines.append(f"{pad}gpu.store4(a{param}, {at}, {', '.join(self._each(value))})")
+                    at, values = self._group(index, var), ", ".join(self._each(value))
+                    self.lines.append(f"{pad}gpu.store4(a{param}, {at}, {values})")
                 case Let():
                     self.statement(s, pad)
                 case _:

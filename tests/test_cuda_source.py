@@ -1,0 +1,80 @@
+"""The CUDA source of kernels, as text; needs no CUDA."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+
+from staticgraph.codegen.cuda import CudaLaunch, cuda_kernel, read_status
+from staticgraph.codegen.cuda_compile import CudaCompileError
+from staticgraph.codegen.cuda_lanes import group_base, quarter
+from staticgraph.ir import dtypes
+from staticgraph.ir.kernel import Kernel, Let, Pointer, Store, Temp
+from staticgraph.ir.scalar import Lit, Load, Prim
+from tests.ptx.cases import CASES, compiled, function
+
+I64 = dtypes.int64
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_cuda(name: str, golden: Callable[[str, str], None]) -> None:
+    kernels = compiled(function(CASES[name])).kernels()
+    parts = []
+    for kernel in kernels:
+        k = cuda_kernel(kernel)
+        source = k.source.split("as gpu\n\n\n")[1]
+        launch = f"block {k.launch.block}, per block {k.launch.per_block}, parts {k.launch.parts}"
+        parts.append(f"{kernel}\n\n# {', '.join(k.signature)}\n# {launch}\n{source}")
+    text = "\n".join(parts)
+    assert ("gpu.load4" in text) == CASES[name].lanes
+    golden(f"cuda_{name}.txt", text)
+
+
+def test_equal_kernels_give_equal_text() -> None:
+    one, other = (compiled(function(CASES["softmax"])).kernels() for _ in range(2))
+    assert one == other
+    assert cuda_kernel(one[0]) == cuda_kernel(other[0])
+    assert "def mine(" in cuda_kernel(one[0], "mine").source
+
+
+def test_the_grid_follows_from_the_extent() -> None:
+    flat = CudaLaunch(256, 1024, limit=4096)
+    assert [flat.blocks(n) for n in (0, 1, 1024, 1025, 10**9)] == [0, 1, 1, 2, 4096]
+    assert CudaLaunch(128, parts=4).blocks(3) == 12
+    assert CudaLaunch(256).blocks(2**40) == 2**31 - 1
+    assert CudaLaunch(128).bounds == (128, 6)
+
+
+def test_a_report_is_one_word_and_its_bound() -> None:
+    assert read_status([0, 0, 0]) is None
+    for index in (-1, 0, 5, -(2**40)):
+        word = int(np.int64(2) + (np.int64(index) << np.int64(16)))
+        assert read_status([word, 0, 9]) == (2, index, 9)
+
+
+def test_groups_of_four_are_found_in_addresses() -> None:
+    p, r, four, six = Temp("p", I64), Temp("r", I64), Lit(4, I64), Lit(6, I64)
+
+    def add(*xs: object) -> Prim:
+        return Prim("add", xs, I64)  # type: ignore[arg-type]
+
+    row = Prim("mul", (p, four), I64)
+    assert group_base(r, "r") == Lit(0, I64)
+    assert group_base(add(row, r), "r") == Prim("mul", (p, Lit(1, I64)), I64)
+    assert group_base(add(add(row, four), r), "r") is not None
+    for index in (add(Prim("mul", (p, six), I64), r), add(r, six), add(r, r), add(p, r), row):
+        assert group_base(index, "r") is None  # type: ignore[arg-type]
+    assert quarter(Prim("mul", (Lit(8, I64), p), I64)) == Prim("mul", (p, Lit(2, I64)), I64)
+
+
+def test_bfloat16_is_refused() -> None:
+    p = Temp("p", I64)
+    kernel = Kernel(
+        "flat",
+        (Pointer(dtypes.bfloat16, False), Pointer(dtypes.bfloat16, True)),
+        (Let("x1", Load(0, (p,), dtypes.bfloat16)), Store(1, p, Temp("x1", dtypes.bfloat16))),
+    )
+    with pytest.raises(CudaCompileError, match="bfloat16"):
+        cuda_kernel(kernel)
