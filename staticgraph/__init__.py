@@ -30,6 +30,7 @@ from staticgraph.api import reduction as _reduction
 from staticgraph.api import shapes as _shapes
 from staticgraph.api import slicing as _slicing
 from staticgraph.api import state as _state
+from staticgraph.api import template as _template
 from staticgraph.api import variable_scope as _variable_scope
 from staticgraph.api import variables as _variables
 from staticgraph.api.array import *
@@ -90,6 +91,7 @@ from staticgraph.api.sorting import (
     sort,
 )
 from staticgraph.api.state import *
+from staticgraph.api.template import *
 from staticgraph.api.variable_scope import *
 from staticgraph.api.variables import *
 from staticgraph.ir.dtypes import (
@@ -167,24 +169,25 @@ def executing_eagerly() -> bool:
 
 
 __all__ = [
-    *_array.__all__, *_assertions.__all__, *_casting.__all__, *_clip.__all__, *_collections.__all__,
-    *_comparison.__all__, *_contraction.__all__, *_custom_gradient.__all__, *_division.__all__,
-    *_effects.__all__, *_framework.__all__, *_gather.__all__, *_gradients.__all__,
-    *_initializers.__all__, *_math.__all__, *_math_functions.__all__, *_math_special.__all__,
-    *_reduction.__all__, *_shapes.__all__, *_slicing.__all__, *_state.__all__,
-    *_variable_scope.__all__, *_variables.__all__,
-    "COMPILER_VERSION", "ConfigProto", "DType", "Dimension", "GIT_VERSION", "GPUOptions", "GraphOptions",
-    "InteractiveSession", "OptimizerOptions", "RunMetadata", "RunOptions", "Session", "TensorShape", "VERSION", "__version__",
-    "app", "argsort", "as_dtype", "bfloat16", "bincount", "bitwise", "bool", "cholesky",
-    "cholesky_solve", "compat", "complex128", "complex64", "confusion_matrix", "contrib", "cross",
-    "disable_eager_execution", "disable_resource_variables", "disable_v2_behavior",
-    "disable_v2_tensorshape", "double", "dtypes", "enable_resource_variables", "errors",
-    "executing_eagerly", "flags", "float16", "float32", "float64", "gfile", "half",
-    "histogram_fixed_width", "initializers", "int16", "int32", "int64", "int8", "linalg", "logging",
-    "losses", "math", "matmul", "matrix_determinant", "matrix_inverse", "matrix_solve",
-    "matrix_solve_ls", "matrix_transpose", "matrix_triangular_solve", "multinomial", "nn", "norm",
-    "qr", "random", "random_crop", "random_gamma", "random_normal", "random_poisson",
-    "random_shuffle", "random_uniform", "searchsorted", "self_adjoint_eig", "self_adjoint_eigvals",
-    "set_random_seed", "sort", "string", "svd", "test", "trace", "train", "truncated_normal", "uint16",
-    "uint32", "uint64", "uint8",
+    *_array.__all__, *_assertions.__all__, *_casting.__all__, *_clip.__all__,
+    *_collections.__all__, *_comparison.__all__, *_contraction.__all__, *_custom_gradient.__all__,
+    *_division.__all__, *_effects.__all__, *_framework.__all__, *_gather.__all__,
+    *_gradients.__all__, *_initializers.__all__, *_math.__all__, *_math_functions.__all__,
+    *_math_special.__all__, *_reduction.__all__, *_shapes.__all__, *_slicing.__all__,
+    *_state.__all__, *_template.__all__, *_variable_scope.__all__, *_variables.__all__,
+    "COMPILER_VERSION", "ConfigProto", "DType", "Dimension", "GIT_VERSION", "GPUOptions",
+    "GraphOptions", "InteractiveSession", "OptimizerOptions", "RunMetadata", "RunOptions",
+    "Session", "TensorShape", "VERSION", "__version__", "app", "argsort", "as_dtype", "bfloat16",
+    "bincount", "bitwise", "bool", "cholesky", "cholesky_solve", "compat", "complex128",
+    "complex64", "confusion_matrix", "contrib", "cross", "disable_eager_execution",
+    "disable_resource_variables", "disable_v2_behavior", "disable_v2_tensorshape", "double",
+    "dtypes", "enable_resource_variables", "errors", "executing_eagerly", "flags", "float16",
+    "float32", "float64", "gfile", "half", "histogram_fixed_width", "initializers", "int16",
+    "int32", "int64", "int8", "linalg", "logging", "losses", "math", "matmul",
+    "matrix_determinant", "matrix_inverse", "matrix_solve", "matrix_solve_ls", "matrix_transpose",
+    "matrix_triangular_solve", "multinomial", "nn", "norm", "qr", "random", "random_crop",
+    "random_gamma", "random_normal", "random_poisson", "random_shuffle", "random_uniform",
+    "searchsorted", "self_adjoint_eig", "self_adjoint_eigvals", "set_random_seed", "sort",
+    "string", "svd", "test", "trace", "train", "truncated_normal", "uint16", "uint32", "uint64",
+    "uint8",
 ]  # fmt: skip

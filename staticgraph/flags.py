@@ -58,26 +58,33 @@ class FlagValues:
             if not arg.startswith("-") or arg == "-":
                 rest.append(arg)
                 continue
-            name, equals, text = arg.lstrip("-").partition("=")
-            flag = self._flags.get(name)
-            if flag is None and name.startswith("no") and name[2:] in self._flags and not equals:
-                flag, text, equals = self._flags[name[2:]], "false", "="
+            flag, text = self._find(arg)
             if flag is None:
-                if known_only:
-                    rest.append(arg)
-                    continue
-                raise UsageError(
-                    f"{arg!r} is not an option", hint="options: " + ", ".join(sorted(self._flags))
-                )
-            if not equals:
-                if not flag.boolean and not args:
-                    raise UsageError(f"option --{name} needs a value")
-                text = "true" if flag.boolean else args.pop(0)
+                if not known_only:
+                    options = ", ".join(sorted(self._flags))
+                    raise UsageError(f"{arg!r} is not an option", hint=f"options: {options}")
+                rest.append(arg)
+                continue
+            if text is None:
+                if not args:
+                    raise UsageError(f"option --{flag.name} needs a value")
+                text = args.pop(0)
             self._set(flag, text)
         for flag in self._flags.values():
             if flag.required and flag.value is None:
                 raise UsageError(f"option --{flag.name} must be given")
         return rest
+
+    def _find(self, arg: str) -> tuple[Flag | None, str | None]:
+        """The option that an argument names, and its value where the argument holds it."""
+        name, equals, text = arg.lstrip("-").partition("=")
+        flag = self._flags.get(name)
+        if flag is None and not equals and name.startswith("no"):
+            negated = self._flags.get(name[2:])
+            return (negated, "false") if negated is not None and negated.boolean else (None, None)
+        if flag is not None and not equals:
+            return flag, "true" if flag.boolean else None
+        return flag, text
 
     def _set(self, flag: Flag, text: str) -> None:
         try:

@@ -44,7 +44,7 @@ variables = variables_initializer
 
 __all__ = [
     "Initializer", "constant", "global_variables", "glorot_normal", "glorot_uniform", "he_normal",
-    "he_uniform", "identity", "lecun_normal", "lecun_uniform", "local_variables", "ones", "orthogonal",
-    "random_normal", "random_uniform", "tables_initializer", "truncated_normal",
+    "he_uniform", "identity", "lecun_normal", "lecun_uniform", "local_variables", "ones",
+    "orthogonal", "random_normal", "random_uniform", "tables_initializer", "truncated_normal",
     "uniform_unit_scaling", "variables", "variance_scaling", "zeros",
 ]  # fmt: skip

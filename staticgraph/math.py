@@ -3,8 +3,8 @@
 from staticgraph.api import comparison, division, math_functions, math_special, reduction
 from staticgraph.api import math as _math
 from staticgraph.api.activations import log_sigmoid, softplus, softsign
-from staticgraph.api.comparison import *  # noqa: F403
-from staticgraph.api.division import *  # noqa: F403
+from staticgraph.api.comparison import *
+from staticgraph.api.division import *
 from staticgraph.api.gather import (
     segment_max,
     segment_mean,
@@ -20,10 +20,10 @@ from staticgraph.api.gather import (
 )
 from staticgraph.api.linalg import l2_normalize
 from staticgraph.api.losses import log_softmax, softmax
-from staticgraph.api.math import *  # noqa: F403
-from staticgraph.api.math_functions import *  # noqa: F403
-from staticgraph.api.math_special import *  # noqa: F403
-from staticgraph.api.reduction import *  # noqa: F403
+from staticgraph.api.math import *
+from staticgraph.api.math_functions import *
+from staticgraph.api.math_special import *
+from staticgraph.api.reduction import *
 from staticgraph.api.sorting import bincount, confusion_matrix, in_top_k, top_k
 
 __all__ = [

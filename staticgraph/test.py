@@ -29,7 +29,11 @@ class TestCase(unittest.TestCase):
 
     @contextmanager
     def session(
-        self, graph: Graph | None = None, config: Any = None, use_gpu: bool = False, force_gpu: bool = False
+        self,
+        graph: Graph | None = None,
+        config: Any = None,
+        use_gpu: bool = False,
+        force_gpu: bool = False,
     ) -> Iterator[Any]:
         """A session that is the default one inside."""
         del use_gpu, force_gpu
@@ -57,9 +61,13 @@ class TestCase(unittest.TestCase):
     def _array(self, a: Any) -> np.ndarray:
         return np.asarray(self.evaluate(a) if isinstance(a, Tensor) else a)
 
-    def assertAllClose(self, a: Any, b: Any, rtol: float = 1e-6, atol: float = 1e-6, msg: str = "") -> None:  # noqa: N802
+    def assertAllClose(
+        self, a: Any, b: Any, rtol: float = 1e-6, atol: float = 1e-6, msg: str = ""
+    ) -> None:  # noqa: N802
         """Fail unless arrays agree within tolerances."""
-        np.testing.assert_allclose(self._array(a), self._array(b), rtol=rtol, atol=atol, err_msg=msg)
+        np.testing.assert_allclose(
+            self._array(a), self._array(b), rtol=rtol, atol=atol, err_msg=msg
+        )
 
     def assertAllEqual(self, a: Any, b: Any, msg: str = "") -> None:  # noqa: N802
         """Fail unless arrays are equal."""

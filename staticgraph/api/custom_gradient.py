@@ -43,7 +43,8 @@ def custom_gradient(f: Callable[..., Any]) -> Callable[..., Any]:
     def decorated(*args: Any, **kwargs: Any) -> Any:
         if kwargs:
             raise UsageError(
-                "the arguments of a function with a custom gradient are positional", loc=loc.caller()
+                "the arguments of a function with a custom gradient are positional",
+                loc=loc.caller(),
             )
         with name_scope(None, "CustomGradient"):
             return _apply(f, args)
@@ -100,7 +101,9 @@ def _repacked(structure: Any, leaves: Any) -> Any:
 def _one_per(cotangents: Any, n: int, what: str) -> list[Any]:
     out = list(cotangents) if isinstance(cotangents, (list, tuple)) else [cotangents]
     if len(out) != n:
-        raise GraphError(f"a custom gradient gave {len(out)} cotangents for {n} {what}", loc=loc.caller())
+        raise GraphError(
+            f"a custom gradient gave {len(out)} cotangents for {n} {what}", loc=loc.caller()
+        )
     return out
 
 

@@ -46,7 +46,7 @@ def graph_of(values: Iterable[Any]) -> Graph:
                 f"{found.name!r} and {v.name!r} belong to different graphs", loc=loc.caller()
             )
         found = v
-    return get_default_graph() if found is None else found.graph  # type: ignore[no-any-return]
+    return get_default_graph() if found is None else found.graph
 
 
 class name_scope:  # noqa: N801
@@ -73,7 +73,9 @@ class name_scope:  # noqa: N801
         self, name: str | None, default_name: str | None = None, values: Sequence[Any] | None = None
     ) -> None:
         if name is not None and not isinstance(name, str):
-            raise UsageError(f"the name of a scope must be a string, got {name!r}", loc=loc.caller())
+            raise UsageError(
+                f"the name of a scope must be a string, got {name!r}", loc=loc.caller()
+            )
         if name is None and default_name is None and values is not None:
             raise GraphError("name_scope needs a name or a default name", loc=loc.caller())
         self._name = default_name if name is None else name
@@ -168,15 +170,20 @@ def group(*inputs: Any, name: str | None = None, **kwargs: Any) -> Operation:
             raise UsageError(
                 f"group takes tensors, operations and variables, not {x!r}", loc=loc.caller()
             )
-    with name_scope(name, "group_deps", flat) as scope, get_default_graph().control_dependencies(flat):
+    with (
+        name_scope(name, "group_deps", flat) as scope,
+        get_default_graph().control_dependencies(flat),
+    ):
         return no_op(name=scope)
 
 
 def with_dependencies(dependencies: Sequence[Any], output: Any, name: str | None = None) -> Tensor:
     """The tensor `output`, available when `dependencies` are done."""
-    with name_scope(name, "control_dependency", [output, *dependencies]) as scope:
-        with get_default_graph().control_dependencies(dependencies):
-            return lookup("Identity")(output, name=scope)  # type: ignore[no-any-return]
+    with (
+        name_scope(name, "control_dependency", [output, *dependencies]) as scope,
+        get_default_graph().control_dependencies(dependencies),
+    ):
+        return lookup("Identity")(output, name=scope)  # type: ignore[no-any-return]
 
 
 class RegisterGradient:
@@ -240,9 +247,7 @@ def tuple(  # noqa: A001
       ValueError: `tensors` holds no tensor.
     """
     with name_scope(name, "tuple", [t for t in tensors if t is not None]) as scope:
-        values = [
-            t.as_graph_tensor() if hasattr(t, "as_graph_tensor") else t for t in tensors
-        ]
+        values = [t.as_graph_tensor() if hasattr(t, "as_graph_tensor") else t for t in tensors]
         gating = [t.op if isinstance(t, Tensor) else t for t in values if t is not None]
         if not gating:
             raise GraphError(f"tuple needs at least one tensor, got {tensors!r}", loc=loc.caller())

@@ -101,7 +101,7 @@ def _as_list(value: Any) -> list[Any]:
 
 def _as_tensor(y: Any) -> Tensor:
     if hasattr(y, "as_graph_tensor"):
-        return y.as_graph_tensor()  # type: ignore[no-any-return]
+        y = y.as_graph_tensor()
     if not isinstance(y, Tensor):
         raise UsageError(f"gradients: {y!r} is neither a tensor nor a variable", loc=loc.caller())
     return y
@@ -268,9 +268,10 @@ def hessians(
             shape = x.shape
             if not shape.is_fully_defined():
                 raise ShapeError(
-                    f"hessians: the shape of {x.name!r} must be known, got {shape}", loc=loc.caller()
+                    f"hessians: the shape of {x.name!r} must be known, got {shape}",
+                    loc=loc.caller(),
                 )
-            sizes = tuple(shape.as_list())
+            sizes = tuple(int(d) for d in shape)
             if g is None:
                 out.append(None)
                 continue
@@ -307,7 +308,9 @@ def compute_gradient(
     session = get_default_session()
     if session is None:
         raise UsageError(
-            "compute_gradient needs a default session", loc=loc.caller(), hint="use `with tf.Session():`"
+            "compute_gradient needs a default session",
+            loc=loc.caller(),
+            hint="use `with tf.Session():`",
         )
     for target in flatten(init_targets):
         session.run(target)
@@ -330,7 +333,9 @@ def compute_gradient(
     return pairs if many else pairs[0]
 
 
-def _by_rule(session: Any, g: Any, cotangent: Tensor, feeds: dict[Any, Any], x: np.ndarray) -> np.ndarray:
+def _by_rule(
+    session: Any, g: Any, cotangent: Tensor, feeds: dict[Any, Any], x: np.ndarray
+) -> np.ndarray:
     shape = tuple(cotangent.shape.as_list())
     n = int(np.prod(shape))
     jacobian = np.zeros((x.size, n), x.dtype)
@@ -360,7 +365,9 @@ def compute_gradient_error(
     init_targets: Any = None, extra_feed_dict: Any = None,
 ) -> float:  # fmt: skip
     """The largest difference between the two Jacobians of `compute_gradient`."""
-    pairs = compute_gradient(x, x_shape, y, y_shape, x_init_value, delta, init_targets, extra_feed_dict)
+    pairs = compute_gradient(
+        x, x_shape, y, y_shape, x_init_value, delta, init_targets, extra_feed_dict
+    )
     pairs = pairs if isinstance(pairs, list) else [pairs]
     return max((float(np.max(np.abs(a - b))) for a, b in pairs if a.size), default=0.0)
 

@@ -77,7 +77,9 @@ class Constant(Initializer):
       verify_shape: refuse a value whose own shape is not the variable's.
     """
 
-    def __init__(self, value: Any = 0, dtype: Any = dtypes.float32, verify_shape: bool = False) -> None:
+    def __init__(
+        self, value: Any = 0, dtype: Any = dtypes.float32, verify_shape: bool = False
+    ) -> None:
         if not (np.isscalar(value) or isinstance(value, (list, tuple, np.ndarray))):
             raise UsageError(
                 f"constant_initializer takes a number, a list or an array, got {value!r}",
@@ -88,7 +90,11 @@ class Constant(Initializer):
         self._verify_shape = verify_shape
 
     def __call__(
-        self, shape: Any, dtype: Any = None, partition_info: Any = None, verify_shape: bool | None = None
+        self,
+        shape: Any,
+        dtype: Any = None,
+        partition_info: Any = None,
+        verify_shape: bool | None = None,
     ) -> Any:
         """Build the value."""
         verify = self._verify_shape if verify_shape is None else verify_shape
@@ -104,37 +110,61 @@ class Constant(Initializer):
 class RandomUniform(Initializer):
     """Evenly random numbers in [minval, maxval)."""
 
-    def __init__(self, minval: Any = 0, maxval: Any = None, seed: int | None = None, dtype: Any = dtypes.float32) -> None:
+    def __init__(
+        self,
+        minval: Any = 0,
+        maxval: Any = None,
+        seed: int | None = None,
+        dtype: Any = dtypes.float32,
+    ) -> None:
         super().__init__(dtype)
         self.minval, self.maxval, self.seed = minval, maxval, seed
 
     def __call__(self, shape: Any, dtype: Any = None, partition_info: Any = None) -> Any:
         """Build the value."""
-        return random.random_uniform(shape, self.minval, self.maxval, self._dtype(dtype), seed=self.seed)
+        return random.random_uniform(
+            shape, self.minval, self.maxval, self._dtype(dtype), seed=self.seed
+        )
 
 
 class RandomNormal(Initializer):
     """Normally distributed numbers."""
 
-    def __init__(self, mean: float = 0.0, stddev: float = 1.0, seed: int | None = None, dtype: Any = dtypes.float32) -> None:
+    def __init__(
+        self,
+        mean: float = 0.0,
+        stddev: float = 1.0,
+        seed: int | None = None,
+        dtype: Any = dtypes.float32,
+    ) -> None:
         super().__init__(_floating(dtype, "random_normal_initializer"))
         self.mean, self.stddev, self.seed = mean, stddev, seed
 
     def __call__(self, shape: Any, dtype: Any = None, partition_info: Any = None) -> Any:
         """Build the value."""
-        return random.random_normal(shape, self.mean, self.stddev, self._dtype(dtype), seed=self.seed)
+        return random.random_normal(
+            shape, self.mean, self.stddev, self._dtype(dtype), seed=self.seed
+        )
 
 
 class TruncatedNormal(Initializer):
     """Normally distributed numbers, drawn again where they are beyond two standard deviations."""
 
-    def __init__(self, mean: float = 0.0, stddev: float = 1.0, seed: int | None = None, dtype: Any = dtypes.float32) -> None:
+    def __init__(
+        self,
+        mean: float = 0.0,
+        stddev: float = 1.0,
+        seed: int | None = None,
+        dtype: Any = dtypes.float32,
+    ) -> None:
         super().__init__(_floating(dtype, "truncated_normal_initializer"))
         self.mean, self.stddev, self.seed = mean, stddev, seed
 
     def __call__(self, shape: Any, dtype: Any = None, partition_info: Any = None) -> Any:
         """Build the value."""
-        return random.truncated_normal(shape, self.mean, self.stddev, self._dtype(dtype), seed=self.seed)
+        return random.truncated_normal(
+            shape, self.mean, self.stddev, self._dtype(dtype), seed=self.seed
+        )
 
 
 class UniformUnitScaling(Initializer):
@@ -143,7 +173,9 @@ class UniformUnitScaling(Initializer):
     ``n`` is the product of all sizes but the last.
     """
 
-    def __init__(self, factor: float = 1.0, seed: int | None = None, dtype: Any = dtypes.float32) -> None:
+    def __init__(
+        self, factor: float = 1.0, seed: int | None = None, dtype: Any = dtypes.float32
+    ) -> None:
         super().__init__(_floating(dtype, "uniform_unit_scaling_initializer"))
         self.factor, self.seed = factor, seed
 
@@ -171,7 +203,9 @@ class VarianceScaling(Initializer):
         if scale <= 0:
             raise ShapeError(f"scale must be positive, got {scale}", loc=loc.caller())
         if mode not in ("fan_in", "fan_out", "fan_avg"):
-            raise ShapeError(f"mode must be fan_in, fan_out or fan_avg, got {mode!r}", loc=loc.caller())
+            raise ShapeError(
+                f"mode must be fan_in, fan_out or fan_avg, got {mode!r}", loc=loc.caller()
+            )
         distribution = distribution.lower()
         if distribution not in ("normal", "uniform", "truncated_normal", "untruncated_normal"):
             raise ShapeError(f"{distribution!r} is not a distribution known here", loc=loc.caller())
@@ -249,7 +283,9 @@ class Orthogonal(Initializer):
     A shape of more than two axes is a matrix whose rows are all axes but the last.
     """
 
-    def __init__(self, gain: float = 1.0, seed: int | None = None, dtype: Any = dtypes.float32) -> None:
+    def __init__(
+        self, gain: float = 1.0, seed: int | None = None, dtype: Any = dtypes.float32
+    ) -> None:
         super().__init__(_floating(dtype, "orthogonal_initializer"))
         self.gain, self.seed = gain, seed
 
@@ -291,7 +327,7 @@ class Identity(Initializer):
             raise ShapeError(
                 f"identity_initializer needs two axes, got shape {tuple(sizes)}", loc=loc.caller()
             )
-        eye = np.eye(*sizes) * self.gain
+        eye = np.eye(sizes[0], sizes[1]) * self.gain
         return build_constant(eye, self._dtype(dtype), name="eye")
 
 

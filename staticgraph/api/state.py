@@ -31,9 +31,12 @@ def _reference(ref: Any) -> Tensor:
 
 # ---------------------------------------------------------------- writes
 def assign(
-    ref: Any, value: Any, validate_shape: bool | None = None, use_locking: bool | None = None,
+    ref: Any,
+    value: Any,
+    validate_shape: bool | None = None,
+    use_locking: bool | None = None,
     name: str | None = None,
-) -> Tensor:  # fmt: skip
+) -> Tensor:
     """Write `value` into a variable.
 
     Args:
@@ -54,26 +57,37 @@ def assign(
     target = _reference(ref)
     check = target.type.shape is not None if validate_shape is None else validate_shape
     return lookup("Assign")(  # type: ignore[no-any-return]
-        target, value, validate_shape=check,
-        use_locking=True if use_locking is None else use_locking, name=name,
-    )  # fmt: skip
+        target,
+        value,
+        validate_shape=check,
+        use_locking=True if use_locking is None else use_locking,
+        name=name,
+    )
 
 
-def assign_add(ref: Any, value: Any, use_locking: bool | None = None, name: str | None = None) -> Tensor:
+def assign_add(
+    ref: Any, value: Any, use_locking: bool | None = None, name: str | None = None
+) -> Tensor:
     """Add `value` to a variable; the result is the value just after."""
     return lookup("AssignAdd")(_reference(ref), value, use_locking=bool(use_locking), name=name)  # type: ignore[no-any-return]
 
 
-def assign_sub(ref: Any, value: Any, use_locking: bool | None = None, name: str | None = None) -> Tensor:
+def assign_sub(
+    ref: Any, value: Any, use_locking: bool | None = None, name: str | None = None
+) -> Tensor:
     """Subtract `value` from a variable; the result is the value just after."""
     return lookup("AssignSub")(_reference(ref), value, use_locking=bool(use_locking), name=name)  # type: ignore[no-any-return]
 
 
-def _scatter(op: str, ref: Any, indices: Any, updates: Any, use_locking: bool, name: str | None) -> Tensor:
+def _scatter(
+    op: str, ref: Any, indices: Any, updates: Any, use_locking: bool, name: str | None
+) -> Tensor:
     return lookup(op)(_reference(ref), indices, updates, use_locking=use_locking, name=name)  # type: ignore[no-any-return]
 
 
-def scatter_update(ref: Any, indices: Any, updates: Any, use_locking: bool = True, name: str | None = None) -> Tensor:
+def scatter_update(
+    ref: Any, indices: Any, updates: Any, use_locking: bool = True, name: str | None = None
+) -> Tensor:
     """Put `updates` into the rows `indices` of a variable.
 
     Args:
@@ -86,47 +100,65 @@ def scatter_update(ref: Any, indices: Any, updates: Any, use_locking: bool = Tru
     return _scatter("ScatterUpdate", ref, indices, updates, use_locking, name)
 
 
-def scatter_add(ref: Any, indices: Any, updates: Any, use_locking: bool = False, name: str | None = None) -> Tensor:
+def scatter_add(
+    ref: Any, indices: Any, updates: Any, use_locking: bool = False, name: str | None = None
+) -> Tensor:
     """Add `updates` to the rows `indices` of a variable; repeated rows add up."""
     return _scatter("ScatterAdd", ref, indices, updates, use_locking, name)
 
 
-def scatter_sub(ref: Any, indices: Any, updates: Any, use_locking: bool = False, name: str | None = None) -> Tensor:
+def scatter_sub(
+    ref: Any, indices: Any, updates: Any, use_locking: bool = False, name: str | None = None
+) -> Tensor:
     """Subtract `updates` from the rows `indices` of a variable."""
     return _scatter("ScatterSub", ref, indices, updates, use_locking, name)
 
 
-def scatter_mul(ref: Any, indices: Any, updates: Any, use_locking: bool = False, name: str | None = None) -> Tensor:
+def scatter_mul(
+    ref: Any, indices: Any, updates: Any, use_locking: bool = False, name: str | None = None
+) -> Tensor:
     """Multiply the rows `indices` of a variable by `updates`."""
     return _scatter("ScatterMul", ref, indices, updates, use_locking, name)
 
 
-def scatter_div(ref: Any, indices: Any, updates: Any, use_locking: bool = False, name: str | None = None) -> Tensor:
+def scatter_div(
+    ref: Any, indices: Any, updates: Any, use_locking: bool = False, name: str | None = None
+) -> Tensor:
     """Divide the rows `indices` of a variable by `updates`."""
     return _scatter("ScatterDiv", ref, indices, updates, use_locking, name)
 
 
-def scatter_min(ref: Any, indices: Any, updates: Any, use_locking: bool = False, name: str | None = None) -> Tensor:
+def scatter_min(
+    ref: Any, indices: Any, updates: Any, use_locking: bool = False, name: str | None = None
+) -> Tensor:
     """Take the minimum of the rows `indices` of a variable and `updates`."""
     return _scatter("ScatterMin", ref, indices, updates, use_locking, name)
 
 
-def scatter_max(ref: Any, indices: Any, updates: Any, use_locking: bool = False, name: str | None = None) -> Tensor:
+def scatter_max(
+    ref: Any, indices: Any, updates: Any, use_locking: bool = False, name: str | None = None
+) -> Tensor:
     """Take the maximum of the rows `indices` of a variable and `updates`."""
     return _scatter("ScatterMax", ref, indices, updates, use_locking, name)
 
 
-def scatter_nd_update(ref: Any, indices: Any, updates: Any, use_locking: bool = True, name: str | None = None) -> Tensor:
+def scatter_nd_update(
+    ref: Any, indices: Any, updates: Any, use_locking: bool = True, name: str | None = None
+) -> Tensor:
     """Put `updates` into the places of a variable whose coordinates are in `indices`."""
     return _scatter("ScatterNdUpdate", ref, indices, updates, use_locking, name)
 
 
-def scatter_nd_add(ref: Any, indices: Any, updates: Any, use_locking: bool = False, name: str | None = None) -> Tensor:
+def scatter_nd_add(
+    ref: Any, indices: Any, updates: Any, use_locking: bool = False, name: str | None = None
+) -> Tensor:
     """Add `updates` to the places of a variable whose coordinates are in `indices`."""
     return _scatter("ScatterNdAdd", ref, indices, updates, use_locking, name)
 
 
-def scatter_nd_sub(ref: Any, indices: Any, updates: Any, use_locking: bool = False, name: str | None = None) -> Tensor:
+def scatter_nd_sub(
+    ref: Any, indices: Any, updates: Any, use_locking: bool = False, name: str | None = None
+) -> Tensor:
     """Subtract `updates` from the places of a variable whose coordinates are in `indices`."""
     return _scatter("ScatterNdSub", ref, indices, updates, use_locking, name)
 
@@ -241,12 +273,33 @@ def assert_variables_initialized(var_list: Sequence[Any] | None = None) -> Opera
 
 
 __all__ = [
-    "all_variables", "assert_variables_initialized", "assign", "assign_add", "assign_sub",
-    "global_variables", "global_variables_initializer", "initialize_all_variables",
-    "initialize_local_variables", "initialize_variables", "is_variable_initialized",
-    "local_variables", "local_variables_initializer", "model_variables",
-    "moving_average_variables", "report_uninitialized_variables", "scatter_add", "scatter_div",
-    "scatter_max", "scatter_min", "scatter_mul", "scatter_nd_add", "scatter_nd_sub",
-    "scatter_nd_update", "scatter_sub", "scatter_update", "tables_initializer", "trainable_variables",
+    "all_variables",
+    "assert_variables_initialized",
+    "assign",
+    "assign_add",
+    "assign_sub",
+    "global_variables",
+    "global_variables_initializer",
+    "initialize_all_variables",
+    "initialize_local_variables",
+    "initialize_variables",
+    "is_variable_initialized",
+    "local_variables",
+    "local_variables_initializer",
+    "model_variables",
+    "moving_average_variables",
+    "report_uninitialized_variables",
+    "scatter_add",
+    "scatter_div",
+    "scatter_max",
+    "scatter_min",
+    "scatter_mul",
+    "scatter_nd_add",
+    "scatter_nd_sub",
+    "scatter_nd_update",
+    "scatter_sub",
+    "scatter_update",
+    "tables_initializer",
+    "trainable_variables",
     "variables_initializer",
-]  # fmt: skip
+]

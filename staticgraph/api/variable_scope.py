@@ -2,54 +2,27 @@
 
 from __future__ import annotations
 
-import enum
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from typing import Any
 
-from staticgraph.api import initializers
 from staticgraph.api.collections import GraphKeys
 from staticgraph.api.framework import flatten, graph_of, name_scope
+from staticgraph.api.variable_store import (
+    AUTO_REUSE,
+    Reuse,
+    VariableAggregation,
+    VariableSynchronization,
+    get_single,
+)
 from staticgraph.api.variables import Variable
-from staticgraph.errors import DtypeError, GraphError, ShapeError, UsageError
+from staticgraph.errors import DtypeError, GraphError, UsageError
 from staticgraph.ir import dtypes, loc
 from staticgraph.ir.build import convert
 from staticgraph.ir.dtypes import DType
 from staticgraph.ir.graph import get_default_graph
-from staticgraph.ir.tensor_shape import TensorShape
-
-
-class _ReuseMode(enum.Enum):
-    """The third answer to "reuse?": take the variable if it is there, make it if not."""
-
-    AUTO_REUSE = 1
-
-    def __repr__(self) -> str:
-        return "tf.AUTO_REUSE"
-
-
-AUTO_REUSE = _ReuseMode.AUTO_REUSE
-Reuse = bool | _ReuseMode | None
-
-
-class VariableAggregation(enum.Enum):
-    """How replicas' updates combine; accepted and kept."""
-
-    NONE = 0
-    SUM = 1
-    MEAN = 2
-    ONLY_FIRST_REPLICA = 3
-
-
-class VariableSynchronization(enum.Enum):
-    """When replicas' values are made equal; accepted and kept."""
-
-    AUTO = 0
-    NONE = 1
-    ON_WRITE = 2
-    ON_READ = 3
 
 
 class _Store:
@@ -101,11 +74,19 @@ class VariableScope:
     """What a ``with variable_scope`` block is: a name prefix and defaults for `get_variable`."""
 
     def __init__(
-        self, reuse: Reuse, name: str = "", initializer: Any = None, regularizer: Any = None,
-        caching_device: Any = None, partitioner: Any = None, custom_getter: Any = None,
-        name_scope: str = "", dtype: Any = dtypes.float32, use_resource: bool | None = None,
+        self,
+        reuse: Reuse,
+        name: str = "",
+        initializer: Any = None,
+        regularizer: Any = None,
+        caching_device: Any = None,
+        partitioner: Any = None,
+        custom_getter: Any = None,
+        name_scope: str = "",
+        dtype: Any = dtypes.float32,
+        use_resource: bool | None = None,
         constraint: Any = None,
-    ) -> None:  # fmt: skip
+    ) -> None:
         self._name, self._reuse, self._name_scope = name, reuse, name_scope
         self._initializer, self._regularizer = initializer, regularizer
         self._caching_device, self._partitioner = caching_device, partitioner
@@ -114,10 +95,18 @@ class VariableScope:
 
     def _derived(self, name: str, original: str, reuse: Reuse) -> VariableScope:
         return VariableScope(
-            reuse, name, self._initializer, self._regularizer, self._caching_device,
-            self._partitioner, self._custom_getter, original, self._dtype, self._use_resource,
+            reuse,
+            name,
+            self._initializer,
+            self._regularizer,
+            self._caching_device,
+            self._partitioner,
+            self._custom_getter,
+            original,
+            self._dtype,
+            self._use_resource,
             self._constraint,
-        )  # fmt: skip
+        )
 
     @property
     def name(self) -> str:
@@ -223,10 +212,18 @@ class VariableScope:
         return self.get_collection(GraphKeys.LOCAL_VARIABLES)
 
     def get_variable(
-        self, store: _Store, name: str, shape: Any = None, dtype: Any = None,
-        initializer: Any = None, regularizer: Any = None, reuse: Reuse = None,
-        custom_getter: Any = None, constraint: Any = None, **options: Any,
-    ) -> Variable:  # fmt: skip
+        self,
+        store: _Store,
+        name: str,
+        shape: Any = None,
+        dtype: Any = None,
+        initializer: Any = None,
+        regularizer: Any = None,
+        reuse: Reuse = None,
+        custom_getter: Any = None,
+        constraint: Any = None,
+        **options: Any,
+    ) -> Variable:
         """`get_variable` in this scope."""
         reuse = self._reuse if reuse is None else reuse
         regularizer = self._regularizer if regularizer is None else regularizer
@@ -244,106 +241,20 @@ class VariableScope:
                     )
             initializer = self._initializer if initializer is None else initializer
             dtype = self._dtype if dtype is None else dtypes.as_dtype(dtype)
-            plain = partial(_get_single, store)
+            plain = partial(get_single, store.variables)
             arguments = {
-                "name": full_name, "shape": shape, "dtype": dtype, "initializer": initializer,
-                "regularizer": regularizer, "reuse": reuse, "constraint": constraint, **options,
-            }  # fmt: skip
+                "name": full_name,
+                "shape": shape,
+                "dtype": dtype,
+                "initializer": initializer,
+                "regularizer": regularizer,
+                "reuse": reuse,
+                "constraint": constraint,
+                **options,
+            }
             if getter is None:
                 return plain(**arguments)
             return getter(plain, **arguments)  # type: ignore[no-any-return]
-
-
-def _get_single(
-    store: _Store, name: str, shape: Any = None, dtype: Any = dtypes.float32,
-    initializer: Any = None, regularizer: Any = None, reuse: Reuse = None, trainable: bool | None = None,
-    collections: Any = None, validate_shape: bool = True, constraint: Any = None, **_: Any,
-) -> Variable:  # fmt: skip
-    """Make the variable `name` or find it; what a custom getter's ``getter`` is."""
-    from_value = initializer is not None and not callable(initializer)
-    if shape is not None and from_value:
-        raise ShapeError(
-            f"get_variable: the initializer of {name!r} is a value, so a shape must not be given",
-            loc=loc.caller(),
-        )
-    sizes = TensorShape(shape)
-    dtype = dtypes.as_dtype(dtype).base
-    key = name.rstrip("/")
-    found = store.variables.get(key)
-    if found is not None:
-        if reuse is False or reuse is None:
-            raise GraphError(
-                f"Variable {key} already exists, disallowed. Did you mean to set reuse=True or "
-                "reuse=tf.AUTO_REUSE in VarScope? Originally defined at: "
-                f"{found.loc.excerpt()}",
-                loc=loc.caller(),
-            )
-        if not sizes.is_compatible_with(found.shape):
-            raise ShapeError(
-                f"Trying to share variable {key}, but specified shape {sizes} and found shape "
-                f"{found.shape}.",
-                loc=loc.caller(), operands=[f"{key}: {found.describe()}"],
-            )  # fmt: skip
-        if dtype is not found.dtype.base:
-            raise DtypeError(
-                f"Trying to share variable {key}, but specified dtype {dtype.name} and found dtype "
-                f"{found.dtype.base.name}.",
-                loc=loc.caller(), operands=[f"{key}: {found.describe()}"],
-            )  # fmt: skip
-        return found
-    if reuse is True:
-        raise GraphError(
-            f"Variable {key} does not exist, or was not created with tf.get_variable(). Did you "
-            "mean to set reuse=tf.AUTO_REUSE in VarScope?",
-            loc=loc.caller(),
-        )
-    if not from_value:
-        if initializer is None:
-            initializer = _default_initializer(name, dtype)
-        elif isinstance(initializer, type):
-            initializer = initializer()
-        if not sizes.is_fully_defined() and not _takes_no_arguments(initializer):
-            raise ShapeError(
-                f"Shape of a new variable ({key}) must be fully defined, but instead was {sizes}.",
-                loc=loc.caller(),
-            )
-        if not _takes_no_arguments(initializer):
-            initializer = partial(_initialize, initializer, sizes.as_list(), dtype)
-    v = Variable(
-        initializer, trainable=trainable, collections=collections, validate_shape=validate_shape,
-        name=name, dtype=None if from_value else dtype, constraint=constraint,
-    )  # fmt: skip
-    store.variables[key] = v
-    if regularizer is not None:
-        with name_scope(f"{key}/Regularizer/"):
-            penalty = regularizer(v)
-        if penalty is not None:
-            get_default_graph().add_to_collection(GraphKeys.REGULARIZATION_LOSSES, penalty)
-    return v
-
-
-def _takes_no_arguments(initializer: Any) -> bool:
-    code = getattr(initializer, "__code__", None)
-    return code is not None and code.co_argcount == 0 and not code.co_flags & 0x0C
-
-
-def _initialize(initializer: Any, shape: list[int], dtype: DType) -> Any:
-    try:
-        return initializer(shape, dtype=dtype, partition_info=None)
-    except TypeError as e:
-        if "partition_info" not in str(e):
-            raise
-    return initializer(shape, dtype=dtype)
-
-
-def _default_initializer(name: str, dtype: DType) -> Any:
-    if dtype.is_floating:
-        return initializers.GlorotUniform()
-    if dtype.is_integer or dtype.is_bool or dtype is dtypes.string:
-        return initializers.Zeros()
-    raise UsageError(
-        f"an initializer for variable {name} of {dtype.name} is required", loc=loc.caller()
-    )
 
 
 def get_variable_scope() -> VariableScope:
@@ -352,12 +263,22 @@ def get_variable_scope() -> VariableScope:
 
 
 def get_variable(
-    name: str, shape: Any = None, dtype: Any = None, initializer: Any = None,
-    regularizer: Any = None, trainable: bool | None = None, collections: Any = None,
-    caching_device: Any = None, partitioner: Any = None, validate_shape: bool = True,
-    use_resource: bool | None = None, custom_getter: Any = None, constraint: Any = None,
-    synchronization: Any = VariableSynchronization.AUTO, aggregation: Any = VariableAggregation.NONE,
-) -> Variable:  # fmt: skip
+    name: str,
+    shape: Any = None,
+    dtype: Any = None,
+    initializer: Any = None,
+    regularizer: Any = None,
+    trainable: bool | None = None,
+    collections: Any = None,
+    caching_device: Any = None,
+    partitioner: Any = None,
+    validate_shape: bool = True,
+    use_resource: bool | None = None,
+    custom_getter: Any = None,
+    constraint: Any = None,
+    synchronization: Any = VariableSynchronization.AUTO,
+    aggregation: Any = VariableAggregation.NONE,
+) -> Variable:
     """Make a variable in the current variable scope, or find the one that is there.
 
     Args:
@@ -380,11 +301,24 @@ def get_variable(
     """
     store = _store()
     return store.current.get_variable(
-        store, name, shape, dtype, initializer, regularizer, None, custom_getter, constraint,
-        trainable=trainable, collections=collections, caching_device=caching_device,
-        partitioner=partitioner, validate_shape=validate_shape, use_resource=use_resource,
-        synchronization=synchronization, aggregation=aggregation,
-    )  # fmt: skip
+        store,
+        name,
+        shape,
+        dtype,
+        initializer,
+        regularizer,
+        None,
+        custom_getter,
+        constraint,
+        trainable=trainable,
+        collections=collections,
+        caching_device=caching_device,
+        partitioner=partitioner,
+        validate_shape=validate_shape,
+        use_resource=use_resource,
+        synchronization=synchronization,
+        aggregation=aggregation,
+    )
 
 
 def get_local_variable(name: str, *args: Any, **kwargs: Any) -> Variable:
@@ -412,15 +346,23 @@ class variable_scope:  # noqa: N801
     """
 
     def __init__(
-        self, name_or_scope: Any, default_name: str | None = None, values: Sequence[Any] | None = None,
-        initializer: Any = None, regularizer: Any = None, caching_device: Any = None,
-        partitioner: Any = None, custom_getter: Any = None, reuse: Reuse = None, dtype: Any = None,
-        use_resource: bool | None = None, constraint: Any = None, auxiliary_name_scope: bool = True,
-    ) -> None:  # fmt: skip
+        self,
+        name_or_scope: Any,
+        default_name: str | None = None,
+        values: Sequence[Any] | None = None,
+        initializer: Any = None,
+        regularizer: Any = None,
+        caching_device: Any = None,
+        partitioner: Any = None,
+        custom_getter: Any = None,
+        reuse: Reuse = None,
+        dtype: Any = None,
+        use_resource: bool | None = None,
+        constraint: Any = None,
+        auxiliary_name_scope: bool = True,
+    ) -> None:
         if name_or_scope is None and default_name is None:
-            raise UsageError(
-                "variable_scope needs a name or a default name", loc=loc.caller()
-            )
+            raise UsageError("variable_scope needs a name or a default name", loc=loc.caller())
         if name_or_scope is not None and not isinstance(name_or_scope, (VariableScope, str)):
             raise UsageError(
                 f"name_or_scope must be a string or a VariableScope, got {name_or_scope!r}",
@@ -433,11 +375,14 @@ class variable_scope:  # noqa: N801
         self._auxiliary = auxiliary_name_scope
         self._custom_getter = custom_getter
         self._changes = {
-            "_initializer": initializer, "_regularizer": regularizer,
-            "_caching_device": caching_device, "_partitioner": partitioner,
+            "_initializer": initializer,
+            "_regularizer": regularizer,
+            "_caching_device": caching_device,
+            "_partitioner": partitioner,
             "_dtype": None if dtype is None else dtypes.as_dtype(dtype),
-            "_use_resource": use_resource, "_constraint": constraint,
-        }  # fmt: skip
+            "_use_resource": use_resource,
+            "_constraint": constraint,
+        }
         self._stacks: list[ExitStack] = []
 
     def __enter__(self) -> VariableScope:
@@ -472,7 +417,9 @@ class variable_scope:  # noqa: N801
         old, where = store.current, self._where
         counts = None
         if isinstance(where, VariableScope):
-            scope = where._derived(where.name, where.original_name_scope, self._reuse or where.reuse)
+            scope = where._derived(
+                where.name, where.original_name_scope, self._reuse or where.reuse
+            )
             counts = dict(store.counts)
         else:
             name = where if where is not None else _unique_scope(store, self._default_name or "")
@@ -520,7 +467,11 @@ def _composed(inner: Callable[..., Any], outer: Callable[..., Any] | None) -> Ca
 
 @contextmanager
 def variable_op_scope(
-    values: Sequence[Any], name_or_scope: Any, default_name: str | None = None, *args: Any, **kwargs: Any
+    values: Sequence[Any],
+    name_or_scope: Any,
+    default_name: str | None = None,
+    *args: Any,
+    **kwargs: Any,
 ) -> Iterator[VariableScope]:
     """`variable_scope` with its arguments in the older order."""
     with variable_scope(name_or_scope, default_name, values, *args, **kwargs) as scope:
@@ -531,77 +482,15 @@ def no_regularizer(_: Any) -> None:
     """A regularizer that adds nothing: it undoes the scope's default."""
 
 
-class Template:
-    """A function whose variables are made at the first call and shared at later ones."""
-
-    def __init__(self, name: str, func: Callable[..., Any], create_scope_now: bool, unique_name: str | None,
-                 custom_getter: Any, arguments: dict[str, Any]) -> None:  # fmt: skip
-        self._func, self._name, self._unique_name = func, name, unique_name
-        self._custom_getter, self._arguments = custom_getter, arguments
-        self._scope: VariableScope | None = None
-        self._called = False
-        if create_scope_now:
-            self._open()
-
-    def _open(self) -> None:
-        where = (self._unique_name, None) if self._unique_name else (None, self._name)
-        with variable_scope(*where, custom_getter=self._custom_getter) as scope:
-            self._scope = scope
-
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        if self._scope is None:
-            self._open()
-        reuse = self._called
-        with variable_scope(self._scope, reuse=reuse or None):
-            if not reuse:
-                self._called = True
-            return self._func(*args, **{**self._arguments, **kwargs})
-
-    @property
-    def name(self) -> str:
-        """The name given."""
-        return self._name
-
-    @property
-    def variable_scope(self) -> VariableScope | None:
-        """The scope of the variables."""
-        return self._scope
-
-    @property
-    def variable_scope_name(self) -> str | None:
-        """Name of that scope."""
-        return None if self._scope is None else self._scope.name
-
-    @property
-    def global_variables(self) -> list[Any]:
-        """Global variables made by the function."""
-        return self._scope.global_variables() if self._scope else []
-
-    @property
-    def trainable_variables(self) -> list[Any]:
-        """Trainable variables made by the function."""
-        return self._scope.trainable_variables() if self._scope else []
-
-    variables = global_variables
-
-
-def make_template(
-    name_: str, func_: Callable[..., Any], create_scope_now_: bool = False,
-    unique_name_: str | None = None, custom_getter_: Any = None, **kwargs: Any,
-) -> Template:  # fmt: skip
-    """Wrap a function so that all its calls share the variables it makes.
-
-    >>> import staticgraph as tf
-    >>> double = tf.make_template("scale", lambda x: x * tf.get_variable("k", []))
-    >>> _ = double(tf.constant(1.0)), double(tf.constant(2.0))
-    >>> [v.name for v in tf.global_variables()]
-    ['scale/k:0']
-    """
-    return Template(name_, func_, create_scope_now_, unique_name_, custom_getter_, kwargs)
-
-
 __all__ = [
-    "AUTO_REUSE", "VariableAggregation", "VariableScope", "VariableSynchronization",
-    "get_local_variable", "get_variable", "get_variable_scope", "make_template", "no_regularizer",
-    "variable_op_scope", "variable_scope",
-]  # fmt: skip
+    "AUTO_REUSE",
+    "VariableAggregation",
+    "VariableScope",
+    "VariableSynchronization",
+    "get_local_variable",
+    "get_variable",
+    "get_variable_scope",
+    "no_regularizer",
+    "variable_op_scope",
+    "variable_scope",
+]

@@ -59,7 +59,14 @@ class Variable(Operators):
         constraint: Callable[[Any], Any] | None = None, use_resource: bool | None = None,
         synchronization: Any = None, aggregation: Any = None, shape: Any = None,
     ) -> None:  # fmt: skip
-        del caching_device, variable_def, expected_shape, import_scope, use_resource, synchronization
+        del (
+            caching_device,
+            variable_def,
+            expected_shape,
+            import_scope,
+            use_resource,
+            synchronization,
+        )
         if initial_value is None:
             raise UsageError("initial_value must be specified", loc=loc.caller())
         if constraint is not None and not callable(constraint):
@@ -237,7 +244,11 @@ class Variable(Operators):
 
     # ---- writing
     def assign(
-        self, value: Any, use_locking: bool = False, name: str | None = None, read_value: bool = True
+        self,
+        value: Any,
+        use_locking: bool = False,
+        name: str | None = None,
+        read_value: bool = True,
     ) -> Any:
         """Build a write of `value`; the result is the value just after it."""
         out = lookup("Assign")(
@@ -247,14 +258,22 @@ class Variable(Operators):
         return out if read_value else out.op
 
     def assign_add(
-        self, delta: Any, use_locking: bool = False, name: str | None = None, read_value: bool = True
+        self,
+        delta: Any,
+        use_locking: bool = False,
+        name: str | None = None,
+        read_value: bool = True,
     ) -> Any:
         """Build an addition of `delta` to the value left by the write before."""
         out = lookup("AssignAdd")(self._ref, delta, use_locking=use_locking, name=name)
         return out if read_value else out.op
 
     def assign_sub(
-        self, delta: Any, use_locking: bool = False, name: str | None = None, read_value: bool = True
+        self,
+        delta: Any,
+        use_locking: bool = False,
+        name: str | None = None,
+        read_value: bool = True,
     ) -> Any:
         """Build a subtraction of `delta` from the value left by the write before."""
         out = lookup("AssignSub")(self._ref, delta, use_locking=use_locking, name=name)
@@ -265,31 +284,45 @@ class Variable(Operators):
             self._ref, delta.indices, delta.values, use_locking=use_locking, name=name
         )
 
-    def scatter_update(self, sparse_delta: Any, use_locking: bool = False, name: str | None = None) -> Tensor:
+    def scatter_update(
+        self, sparse_delta: Any, use_locking: bool = False, name: str | None = None
+    ) -> Tensor:
         """Put ``sparse_delta.values`` into rows ``sparse_delta.indices``."""
         return self._scatter("ScatterUpdate", sparse_delta, use_locking, name)
 
-    def scatter_add(self, sparse_delta: Any, use_locking: bool = False, name: str | None = None) -> Tensor:
+    def scatter_add(
+        self, sparse_delta: Any, use_locking: bool = False, name: str | None = None
+    ) -> Tensor:
         """Add to rows."""
         return self._scatter("ScatterAdd", sparse_delta, use_locking, name)
 
-    def scatter_sub(self, sparse_delta: Any, use_locking: bool = False, name: str | None = None) -> Tensor:
+    def scatter_sub(
+        self, sparse_delta: Any, use_locking: bool = False, name: str | None = None
+    ) -> Tensor:
         """Subtract from rows."""
         return self._scatter("ScatterSub", sparse_delta, use_locking, name)
 
-    def scatter_mul(self, sparse_delta: Any, use_locking: bool = False, name: str | None = None) -> Tensor:
+    def scatter_mul(
+        self, sparse_delta: Any, use_locking: bool = False, name: str | None = None
+    ) -> Tensor:
         """Multiply rows."""
         return self._scatter("ScatterMul", sparse_delta, use_locking, name)
 
-    def scatter_div(self, sparse_delta: Any, use_locking: bool = False, name: str | None = None) -> Tensor:
+    def scatter_div(
+        self, sparse_delta: Any, use_locking: bool = False, name: str | None = None
+    ) -> Tensor:
         """Divide rows."""
         return self._scatter("ScatterDiv", sparse_delta, use_locking, name)
 
-    def scatter_min(self, sparse_delta: Any, use_locking: bool = False, name: str | None = None) -> Tensor:
+    def scatter_min(
+        self, sparse_delta: Any, use_locking: bool = False, name: str | None = None
+    ) -> Tensor:
         """Take the minimum of rows and values."""
         return self._scatter("ScatterMin", sparse_delta, use_locking, name)
 
-    def scatter_max(self, sparse_delta: Any, use_locking: bool = False, name: str | None = None) -> Tensor:
+    def scatter_max(
+        self, sparse_delta: Any, use_locking: bool = False, name: str | None = None
+    ) -> Tensor:
         """Take the maximum of rows and values."""
         return self._scatter("ScatterMax", sparse_delta, use_locking, name)
 
@@ -327,7 +360,8 @@ class Variable(Operators):
         graph = get_default_graph()
         others = flatten([args, kwargs])
         if graph is not self.graph and not any(
-            getattr(x, "graph", None) is graph or getattr(graph, "outer_graph", None) for x in others
+            getattr(x, "graph", None) is graph or getattr(graph, "outer_graph", None)
+            for x in others
         ):
             with self.graph.as_default():
                 return default_builder()(op, args, kwargs, name)
@@ -382,7 +416,9 @@ def _with_safe_reads(value: Tensor, variable: Variable) -> Tensor:
             if owner is not None:
                 swap[op.outputs[0]] = owner.initialized_value()
         elif any(t in swap for t in op.inputs) and op.record.effect == "pure":
-            name = graph.unique_name(f"{op.name.rsplit('/', 1)[-1]}_{variable.op.name.rsplit('/', 1)[-1]}")
+            name = graph.unique_name(
+                f"{op.name.rsplit('/', 1)[-1]}_{variable.op.name.rsplit('/', 1)[-1]}"
+            )
             new = graph.create_operation(
                 op.record, [swap.get(t, t) for t in op.inputs], op.attrs, name + "/", op.loc
             )

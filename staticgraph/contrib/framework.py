@@ -17,7 +17,9 @@ from staticgraph.train.global_step import (
 )
 
 
-def get_variables(scope: Any = None, suffix: str | None = None, collection: Any = GraphKeys.GLOBAL_VARIABLES) -> list[Any]:
+def get_variables(
+    scope: Any = None, suffix: str | None = None, collection: Any = GraphKeys.GLOBAL_VARIABLES
+) -> list[Any]:
     """The variables of a collection in a scope, or with names that end in `suffix`."""
     name = getattr(scope, "name", scope)
     found = get_default_graph().get_collection(collection, name)

@@ -28,7 +28,9 @@ def variance_scaling_initializer(
     """
     kind = dtypes.as_dtype(dtype)
     if not kind.is_floating:
-        raise DtypeError(f"an initializer needs a floating dtype, got {kind.name}", loc=loc.caller())
+        raise DtypeError(
+            f"an initializer needs a floating dtype, got {kind.name}", loc=loc.caller()
+        )
     if mode not in ("FAN_IN", "FAN_OUT", "FAN_AVG"):
         raise GraphError(f"mode must be FAN_IN, FAN_OUT or FAN_AVG, got {mode!r}", loc=loc.caller())
 
@@ -44,7 +46,9 @@ def variance_scaling_initializer(
     return initializer
 
 
-def xavier_initializer(uniform: bool = True, seed: int | None = None, dtype: Any = dtypes.float32) -> Callable[..., Any]:
+def xavier_initializer(
+    uniform: bool = True, seed: int | None = None, dtype: Any = dtypes.float32
+) -> Callable[..., Any]:
     """Glorot's initializer: variance ``2 / (inputs + outputs)``."""
     return variance_scaling_initializer(1.0, "FAN_AVG", uniform, seed, dtype)
 
@@ -59,7 +63,9 @@ def flatten(inputs: Any, outputs_collections: Any = None, scope: str | None = No
         x = convert(inputs)
         ndims = x.shape.ndims
         if ndims is not None and ndims < 2:
-            raise ShapeError(f"flatten needs at least two axes, got shape {x.shape}", loc=loc.caller())
+            raise ShapeError(
+                f"flatten needs at least two axes, got shape {x.shape}", loc=loc.caller()
+            )
         sizes = x.shape.as_list() if ndims is not None else []
         if sizes and all(d is not None for d in sizes[1:]):
             return reshape(x, [-1, math.prod(d for d in sizes[1:] if d is not None)], name=name)
@@ -88,7 +94,9 @@ def l2_regularizer(scale: float, scope: str | None = None) -> Callable[[Any], An
             return None
         with name_scope(scope, "l2_regularizer", [weights]) as name:
             w = convert(weights)
-            return lookup("Mul")(convert(scale, w.dtype.base, "scale"), lookup("L2Loss")(w), name=name)
+            return lookup("Mul")(
+                convert(scale, w.dtype.base, "scale"), lookup("L2Loss")(w), name=name
+            )
 
     return penalty
 
@@ -105,13 +113,17 @@ def sum_regularizer(regularizers: Sequence[Any], scope: str | None = None) -> Ca
 
     def penalty(weights: Any) -> Any:
         with name_scope(scope, "sum_regularizer", [weights]):
-            parts = [p for p in (r(weights) for r in regularizers if r is not None) if p is not None]
+            parts = [
+                p for p in (r(weights) for r in regularizers if r is not None) if p is not None
+            ]
             return lookup("AddN")(parts) if parts else None
 
     return penalty
 
 
-def apply_regularization(regularizer: Callable[[Any], Any], weights_list: Sequence[Any] | None = None) -> Any:
+def apply_regularization(
+    regularizer: Callable[[Any], Any], weights_list: Sequence[Any] | None = None
+) -> Any:
     """The sum of the penalties of several weights."""
     parts = [p for p in map(regularizer, weights_list or ()) if p is not None]
     return lookup("AddN")(parts) if parts else convert(0.0)

@@ -1,11 +1,11 @@
 """`tf.nn`: what neural networks are made of."""
 
 from staticgraph.api import activations, losses, normalization
-from staticgraph.api.activations import *  # noqa: F403
+from staticgraph.api.activations import *
 from staticgraph.api.embedding import embedding_lookup
 from staticgraph.api.linalg import l2_loss, l2_normalize, xw_plus_b
-from staticgraph.api.losses import *  # noqa: F403
-from staticgraph.api.normalization import *  # noqa: F403
+from staticgraph.api.losses import *
+from staticgraph.api.normalization import *
 from staticgraph.api.random import dropout
 from staticgraph.api.reduction import zero_fraction
 from staticgraph.api.sorting import in_top_k, top_k

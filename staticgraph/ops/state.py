@@ -38,10 +38,17 @@ def _variable_shape(ctx: Infer, *, shape: Any, **_: Any) -> tuple[Dim, ...] | No
 
 
 variable = Op(
-    "VariableV2", (), _ref_of, _variable_shape, None, None, host=True, effect="state",
+    "VariableV2",
+    (),
+    _ref_of,
+    _variable_shape,
+    None,
+    None,
+    host=True,
+    effect="state",
     attrs={"dtype": REQUIRED, "shape": None, "container": "", "shared_name": ""},
     doc="The storage of a variable; its result is a reference to it.",
-)  # fmt: skip
+)
 
 
 # ---------------------------------------------------------------- whole values
@@ -78,14 +85,19 @@ def _assigned(current: Any, value: Any, *, validate_shape: bool, use_locking: bo
 
 
 assign = Op(
-    "Assign", ("ref", "value"), _written, _assign_shape,
+    "Assign",
+    ("ref", "value"),
+    _written,
+    _assign_shape,
     lambda ref, value, **_: value,
     lambda g, y, ref, value, **_: (None, g),
-    decompose=_assigned, effect="state", attrs={"validate_shape": True, "use_locking": True},
+    decompose=_assigned,
+    effect="state",
+    attrs={"validate_shape": True, "use_locking": True},
     samples=(Sample((floats(dtype="float64"), floats(seed=1, dtype="float64"))),),
     error_samples=_BAD_SHAPE,
     doc="Put `value` into the variable.",
-)  # fmt: skip
+)
 
 
 def _update(name: str, numpy: Callable[..., Any], op: str, sign: int) -> Op:
@@ -93,16 +105,21 @@ def _update(name: str, numpy: Callable[..., Any], op: str, sign: int) -> Op:
         return g, g if sign > 0 else -g
 
     return Op(
-        name, ("ref", "value"), _written_number, _assign_shape,
-        lambda ref, value, **_: numpy(ref, value), grad,
+        name,
+        ("ref", "value"),
+        _written_number,
+        _assign_shape,
+        lambda ref, value, **_: numpy(ref, value),
+        grad,
         decompose=lambda current, value, *, use_locking: lookup(op)(current, value),
-        effect="state", attrs={"use_locking": False},
+        effect="state",
+        attrs={"use_locking": False},
         samples=(
             Sample((floats(dtype="float64"), floats(seed=1, dtype="float64"))),
             Sample((np.int64(3), np.int64(4)), grad=False),
         ),
         error_samples=_BAD_SHAPE,
-    )  # fmt: skip
+    )
 
 
 assign_add = _update("AssignAdd", np.add, "Add", 1)
@@ -133,9 +150,13 @@ def _scatter_shape(
 
 
 _AT: dict[str, Any] = {
-    "add": np.add, "sub": np.subtract, "mul": np.multiply, "div": np.true_divide,
-    "min": np.minimum, "max": np.maximum,
-}  # fmt: skip
+    "add": np.add,
+    "sub": np.subtract,
+    "mul": np.multiply,
+    "div": np.true_divide,
+    "min": np.minimum,
+    "max": np.maximum,
+}
 
 
 def _np_scatter(kind: str) -> Callable[..., Any]:
@@ -155,9 +176,7 @@ def _np_scatter(kind: str) -> Callable[..., Any]:
 
 
 def _scatter(name: str, kind: str) -> Op:
-    def decompose(
-        current: Any, indices: Any, updates: Any, *, use_locking: bool = False
-    ) -> Any:
+    def decompose(current: Any, indices: Any, updates: Any, *, use_locking: bool = False) -> Any:
         if updates.type.shape == ():
             rows = (*indices.type.dims, *current.type.dims[1:])
             updates = lookup("BroadcastTo")(updates, rows)
@@ -165,19 +184,31 @@ def _scatter(name: str, kind: str) -> Op:
 
     rows = floats(shape=(5, 2), dtype="float64")
     return Op(
-        name, ("ref", "indices", "updates"), _scattered, _scatter_shape, _np_scatter(kind), None,
-        decompose=decompose, effect="state", attrs={"use_locking": False},
+        name,
+        ("ref", "indices", "updates"),
+        _scattered,
+        _scatter_shape,
+        _np_scatter(kind),
+        None,
+        decompose=decompose,
+        effect="state",
+        attrs={"use_locking": False},
         operand_dtypes={"indices": None},
         samples=(
-            Sample((rows, np.array([3, 0]), floats(shape=(2, 2), seed=1, dtype="float64")), grad=False),
+            Sample(
+                (rows, np.array([3, 0]), floats(shape=(2, 2), seed=1, dtype="float64")), grad=False
+            ),
             Sample((rows, np.array([1, 4]), np.float64(2)), grad=False),
         ),
         error_samples=(
-            ErrorSample((np.zeros((4, 2), np.float32), np.array([1]), np.zeros((1, 3), np.float32)),
-                        {}, "the rows take"),
+            ErrorSample(
+                (np.zeros((4, 2), np.float32), np.array([1]), np.zeros((1, 3), np.float32)),
+                {},
+                "the rows take",
+            ),
         ),
         doc=f"Rows `indices` of the variable: {kind} `updates`.",
-    )  # fmt: skip
+    )
 
 
 scatter_update = _scatter("ScatterUpdate", "update")
@@ -230,19 +261,35 @@ def _scatter_nd(name: str, kind: str, functional: str) -> Op:
         return lookup(functional)(current, indices, updates)
 
     return Op(
-        name, ("ref", "indices", "updates"), _scattered, _scatter_nd_shape, _np_scatter_nd(kind), None,
-        decompose=decompose, effect="state", attrs={"use_locking": True},
+        name,
+        ("ref", "indices", "updates"),
+        _scattered,
+        _scatter_nd_shape,
+        _np_scatter_nd(kind),
+        None,
+        decompose=decompose,
+        effect="state",
+        attrs={"use_locking": True},
         operand_dtypes={"indices": None},
         samples=(
-            Sample((floats(shape=(4, 3), dtype="float64"), np.array([[3, 0], [1, 2]]),
-                    floats(shape=(2,), seed=1, dtype="float64")), grad=False),
+            Sample(
+                (
+                    floats(shape=(4, 3), dtype="float64"),
+                    np.array([[3, 0], [1, 2]]),
+                    floats(shape=(2,), seed=1, dtype="float64"),
+                ),
+                grad=False,
+            ),
         ),
         error_samples=(
-            ErrorSample((np.zeros((4,), np.float32), np.array([[1]]), np.zeros((2,), np.float32)),
-                        {}, "the places take"),
+            ErrorSample(
+                (np.zeros((4,), np.float32), np.array([[1]]), np.zeros((2,), np.float32)),
+                {},
+                "the places take",
+            ),
         ),
         doc=f"Places `indices` of the variable: {kind} `updates`.",
-    )  # fmt: skip
+    )
 
 
 scatter_nd_update = _scatter_nd("ScatterNdUpdate", "update", "TensorScatterUpdate")
@@ -252,18 +299,32 @@ scatter_nd_sub = _scatter_nd("ScatterNdSub", "sub", "TensorScatterSub")
 
 # ---------------------------------------------------------------- questions
 is_variable_initialized = Op(
-    "IsVariableInitialized", ("ref",), lambda ref, **_: dtypes.bool_, lambda ctx, ref, **_: (),
-    None, None, host=True, effect="state",
+    "IsVariableInitialized",
+    ("ref",),
+    lambda ref, **_: dtypes.bool_,
+    lambda ctx, ref, **_: (),
+    None,
+    None,
+    host=True,
+    effect="state",
     doc="True where the variable held a value when the run started.",
-)  # fmt: skip
+)
 
 
-def _value_shape(ctx: Infer, ref: TensorType, value: TensorType, **_: Any) -> tuple[Dim, ...] | None:
+def _value_shape(
+    ctx: Infer, ref: TensorType, value: TensorType, **_: Any
+) -> tuple[Dim, ...] | None:
     return value.shape if ref.shape is None else ref.shape
 
 
 initialized_value = Op(
-    "InitializedValue", ("ref", "value"), lambda ref, value, **_: same(ANY)(ref, value), _value_shape,
-    None, lambda g, y, ref, value, **_: (g, None), host=True, effect="state",
+    "InitializedValue",
+    ("ref", "value"),
+    lambda ref, value, **_: same(ANY)(ref, value),
+    _value_shape,
+    None,
+    lambda g, y, ref, value, **_: (g, None),
+    host=True,
+    effect="state",
     doc="The value the variable held when the run started, or `value` where it held none.",
-)  # fmt: skip
+)

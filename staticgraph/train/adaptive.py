@@ -30,9 +30,12 @@ class AdagradOptimizer(Optimizer):
     """``a += g**2``, then ``w -= learning_rate * g / sqrt(a)``."""
 
     def __init__(
-        self, learning_rate: Any, initial_accumulator_value: float = 0.1, use_locking: bool = False,
+        self,
+        learning_rate: Any,
+        initial_accumulator_value: float = 0.1,
+        use_locking: bool = False,
         name: str = "Adagrad",
-    ) -> None:  # fmt: skip
+    ) -> None:
         if initial_accumulator_value <= 0.0:
             raise GraphError(
                 f"initial_accumulator_value must be positive, got {initial_accumulator_value}",
@@ -61,9 +64,13 @@ class AdadeltaOptimizer(Optimizer):
     """
 
     def __init__(
-        self, learning_rate: Any = 0.001, rho: Any = 0.95, epsilon: Any = 1e-8,
-        use_locking: bool = False, name: str = "Adadelta",
-    ) -> None:  # fmt: skip
+        self,
+        learning_rate: Any = 0.001,
+        rho: Any = 0.95,
+        epsilon: Any = 1e-8,
+        use_locking: bool = False,
+        name: str = "Adadelta",
+    ) -> None:
         super().__init__(use_locking, name)
         self._learning_rate, self._rho, self._epsilon = learning_rate, rho, epsilon
 
@@ -98,9 +105,15 @@ class RMSPropOptimizer(Optimizer):
     """
 
     def __init__(
-        self, learning_rate: Any, decay: Any = 0.9, momentum: Any = 0.0, epsilon: Any = 1e-10,
-        use_locking: bool = False, centered: bool = False, name: str = "RMSProp",
-    ) -> None:  # fmt: skip
+        self,
+        learning_rate: Any,
+        decay: Any = 0.9,
+        momentum: Any = 0.0,
+        epsilon: Any = 1e-10,
+        use_locking: bool = False,
+        centered: bool = False,
+        name: str = "RMSProp",
+    ) -> None:
         super().__init__(use_locking, name)
         self._learning_rate, self._decay, self._momentum = learning_rate, decay, momentum
         self._epsilon, self._centered = epsilon, centered
@@ -140,9 +153,14 @@ class AdamOptimizer(Optimizer):
     """
 
     def __init__(
-        self, learning_rate: Any = 0.001, beta1: Any = 0.9, beta2: Any = 0.999, epsilon: Any = 1e-8,
-        use_locking: bool = False, name: str = "Adam",
-    ) -> None:  # fmt: skip
+        self,
+        learning_rate: Any = 0.001,
+        beta1: Any = 0.9,
+        beta2: Any = 0.999,
+        epsilon: Any = 1e-8,
+        use_locking: bool = False,
+        name: str = "Adam",
+    ) -> None:
         super().__init__(use_locking, name)
         self._lr, self._beta1, self._beta2, self._epsilon = learning_rate, beta1, beta2, epsilon
 
@@ -181,9 +199,11 @@ class AdamOptimizer(Optimizer):
     def _finish(self, update_ops: Sequence[Operation], name_scope: str) -> Operation:
         power1, power2 = self._powers()
         return group(
-            *update_ops, power1.assign(power1 * self._as("beta1", dtypes.float32)),
-            power2.assign(power2 * self._as("beta2", dtypes.float32)), name=name_scope,
-        )  # fmt: skip
+            *update_ops,
+            power1.assign(power1 * self._as("beta1", dtypes.float32)),
+            power2.assign(power2 * self._as("beta2", dtypes.float32)),
+            name=name_scope,
+        )
 
 
 class FtrlOptimizer(Optimizer):
@@ -195,19 +215,41 @@ class FtrlOptimizer(Optimizer):
     """
 
     def __init__(
-        self, learning_rate: Any, learning_rate_power: float = -0.5,
-        initial_accumulator_value: float = 0.1, l1_regularization_strength: float = 0.0,
-        l2_regularization_strength: float = 0.0, use_locking: bool = False, name: str = "Ftrl",
-        accum_name: str | None = None, linear_name: str | None = None,
+        self,
+        learning_rate: Any,
+        learning_rate_power: float = -0.5,
+        initial_accumulator_value: float = 0.1,
+        l1_regularization_strength: float = 0.0,
+        l2_regularization_strength: float = 0.0,
+        use_locking: bool = False,
+        name: str = "Ftrl",
+        accum_name: str | None = None,
+        linear_name: str | None = None,
         l2_shrinkage_regularization_strength: float = 0.0,
-    ) -> None:  # fmt: skip
+    ) -> None:
         super().__init__(use_locking, name)
         for label, value, ok in (
-            ("initial_accumulator_value must not be negative", initial_accumulator_value, initial_accumulator_value >= 0),
-            ("learning_rate_power must not be positive", learning_rate_power, learning_rate_power <= 0),
-            ("l1_regularization_strength must not be negative", l1_regularization_strength, l1_regularization_strength >= 0),
-            ("l2_regularization_strength must not be negative", l2_regularization_strength, l2_regularization_strength >= 0),
-        ):  # fmt: skip
+            (
+                "initial_accumulator_value must not be negative",
+                initial_accumulator_value,
+                initial_accumulator_value >= 0,
+            ),
+            (
+                "learning_rate_power must not be positive",
+                learning_rate_power,
+                learning_rate_power <= 0,
+            ),
+            (
+                "l1_regularization_strength must not be negative",
+                l1_regularization_strength,
+                l1_regularization_strength >= 0,
+            ),
+            (
+                "l2_regularization_strength must not be negative",
+                l2_regularization_strength,
+                l2_regularization_strength >= 0,
+            ),
+        ):
             if not ok:
                 raise GraphError(f"{label}, got {value}", loc=loc.caller())
         self._learning_rate, self._power = learning_rate, -learning_rate_power
@@ -243,4 +285,10 @@ class FtrlOptimizer(Optimizer):
         return group(squares.assign(total), var.assign(new))
 
 
-__all__ = ["AdadeltaOptimizer", "AdagradOptimizer", "AdamOptimizer", "FtrlOptimizer", "RMSPropOptimizer"]
+__all__ = [
+    "AdadeltaOptimizer",
+    "AdagradOptimizer",
+    "AdamOptimizer",
+    "FtrlOptimizer",
+    "RMSPropOptimizer",
+]

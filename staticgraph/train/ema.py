@@ -28,7 +28,9 @@ def assign_moving_average(
     """
     with name_scope(name, "AssignMovingAvg", [variable, value, decay]) as scope:
         dtype = variable.dtype.base
-        keep_out = 1.0 - cast(convert(decay, None if hasattr(decay, "dtype") else dtype, "decay"), dtype)
+        keep_out = 1.0 - cast(
+            convert(decay, None if hasattr(decay, "dtype") else dtype, "decay"), dtype
+        )
         value = convert(value, dtype, "value")
         if not zero_debias:
             return lookup("AssignSub")(
@@ -36,7 +38,9 @@ def assign_moving_average(
             )
         with init_scope():
             biased = create_slot(variable, "biased")
-            steps = Variable(0.0, trainable=False, name=f"{variable.op.name}/local_step", dtype=dtype)
+            steps = Variable(
+                0.0, trainable=False, name=f"{variable.op.name}/local_step", dtype=dtype
+            )
         average = biased.assign_sub((biased - value) * keep_out)
         count = steps.assign_add(1.0)
         corrected = average / (1.0 - lookup("Pow")(1.0 - keep_out, count))
@@ -60,9 +64,12 @@ class ExponentialMovingAverage:
     """
 
     def __init__(
-        self, decay: Any, num_updates: Any = None, zero_debias: bool = False,
+        self,
+        decay: Any,
+        num_updates: Any = None,
+        zero_debias: bool = False,
         name: str = "ExponentialMovingAverage",
-    ) -> None:  # fmt: skip
+    ) -> None:
         self._decay, self._num_updates, self._zero_debias = decay, num_updates, zero_debias
         self._name = name
         self._averages: dict[Any, Variable] = {}
@@ -83,7 +90,7 @@ class ExponentialMovingAverage:
         for v in items:
             if not v.dtype.base.is_floating:
                 raise DtypeError(
-                    f"only floating tensors have moving averages, {v.name!r} is {v.dtype.base.name}",
+                    f"only floating tensors have averages, {v.name!r} is {v.dtype.base.name}",
                     loc=loc.caller(),
                 )
             if v in self._averages:
@@ -98,7 +105,8 @@ class ExponentialMovingAverage:
                 n = cast(convert(self._num_updates), decay.dtype.base)
                 decay = lookup("Minimum")(decay, (1.0 + n) / (10.0 + n))
             updates = [
-                assign_moving_average(self._averages[v], v, decay, zero_debias=v in debias) for v in items
+                assign_moving_average(self._averages[v], v, decay, zero_debias=v in debias)
+                for v in items
             ]
             return group(*updates, name=scope)
 
@@ -110,7 +118,8 @@ class ExponentialMovingAverage:
             return average
         if not v.shape.is_fully_defined():
             raise GraphError(
-                f"the moving average of {v.name!r} needs a known shape, got {v.shape}", loc=loc.caller()
+                f"the moving average of {v.name!r} needs a known shape, got {v.shape}",
+                loc=loc.caller(),
             )
         return create_slot(v, self._name)
 
@@ -124,7 +133,9 @@ class ExponentialMovingAverage:
             return self._averages[var].op.name
         return f"{var.op.name}/{self._name}"
 
-    def variables_to_restore(self, moving_avg_variables: Sequence[Any] | None = None) -> dict[str, Any]:
+    def variables_to_restore(
+        self, moving_avg_variables: Sequence[Any] | None = None
+    ) -> dict[str, Any]:
         """Names to variables, averages standing for the variables they are of."""
         if moving_avg_variables is None:
             averaged = dict.fromkeys([*trainable_variables(), *moving_average_variables()])

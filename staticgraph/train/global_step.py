@@ -26,7 +26,11 @@ def get_global_step(graph: Graph | None = None) -> Any:
     if found:
         step = found[0]
     else:
-        named = [v for v in graph.get_collection(GraphKeys.GLOBAL_VARIABLES) if v.op.name == "global_step"]
+        named = [
+            v
+            for v in graph.get_collection(GraphKeys.GLOBAL_VARIABLES)
+            if v.op.name == "global_step"
+        ]
         if not named:
             return None
         step = named[0]
@@ -45,9 +49,13 @@ def create_global_step(graph: Graph | None = None) -> Any:
         raise GraphError("the graph has a global step already", loc=loc.caller())
     with graph.as_default(), init_scope(), name_scope(None):
         return get_variable(
-            GraphKeys.GLOBAL_STEP, shape=[], dtype=dtypes.int64, initializer=Zeros(), trainable=False,
+            GraphKeys.GLOBAL_STEP,
+            shape=[],
+            dtype=dtypes.int64,
+            initializer=Zeros(),
+            trainable=False,
             collections=[GraphKeys.GLOBAL_VARIABLES, GraphKeys.GLOBAL_STEP],
-        )  # fmt: skip
+        )
 
 
 def get_or_create_global_step(graph: Graph | None = None) -> Any:
@@ -83,6 +91,9 @@ def global_step(sess: Any, global_step_tensor: Any) -> int:
 
 
 __all__ = [
-    "assert_global_step", "create_global_step", "get_global_step", "get_or_create_global_step",
+    "assert_global_step",
+    "create_global_step",
+    "get_global_step",
+    "get_or_create_global_step",
     "global_step",
-]  # fmt: skip
+]

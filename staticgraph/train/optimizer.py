@@ -56,10 +56,16 @@ class Optimizer:
 
     # ---- the three steps
     def minimize(
-        self, loss: Any, global_step: Any = None, var_list: Any = None, gate_gradients: int = GATE_OP,
-        aggregation_method: Any = None, colocate_gradients_with_ops: bool = False,
-        name: str | None = None, grad_loss: Any = None,
-    ) -> Operation:  # fmt: skip
+        self,
+        loss: Any,
+        global_step: Any = None,
+        var_list: Any = None,
+        gate_gradients: int = GATE_OP,
+        aggregation_method: Any = None,
+        colocate_gradients_with_ops: bool = False,
+        name: str | None = None,
+        grad_loss: Any = None,
+    ) -> Operation:
         """Build one step that makes `loss` smaller.
 
         Args:
@@ -74,7 +80,12 @@ class Optimizer:
           ValueError: no variable influences the loss.
         """
         pairs = self.compute_gradients(
-            loss, var_list, gate_gradients, aggregation_method, colocate_gradients_with_ops, grad_loss
+            loss,
+            var_list,
+            gate_gradients,
+            aggregation_method,
+            colocate_gradients_with_ops,
+            grad_loss,
         )
         if not any(g is not None for g, _ in pairs):
             names = [v.name for _, v in pairs]
@@ -86,9 +97,14 @@ class Optimizer:
         return self.apply_gradients(pairs, global_step, name)
 
     def compute_gradients(
-        self, loss: Any, var_list: Any = None, gate_gradients: int = GATE_OP,
-        aggregation_method: Any = None, colocate_gradients_with_ops: bool = False, grad_loss: Any = None,
-    ) -> list[tuple[Any, Any]]:  # fmt: skip
+        self,
+        loss: Any,
+        var_list: Any = None,
+        gate_gradients: int = GATE_OP,
+        aggregation_method: Any = None,
+        colocate_gradients_with_ops: bool = False,
+        grad_loss: Any = None,
+    ) -> list[tuple[Any, Any]]:
         """Pairs of gradient and variable; a gradient is None where there is no dependence."""
         if gate_gradients not in (self.GATE_NONE, self.GATE_OP, self.GATE_GRAPH):
             raise GraphError(
@@ -114,14 +130,20 @@ class Optimizer:
             if not isinstance(v, (Variable, Tensor)):
                 raise UsageError(f"var_list holds {v!r}, which is not a variable", loc=loc.caller())
         found = gradients(
-            loss, variables, grad_loss, gate_gradients=gate_gradients == self.GATE_OP,
+            loss,
+            variables,
+            grad_loss,
+            gate_gradients=gate_gradients == self.GATE_OP,
             aggregation_method=aggregation_method,
             colocate_gradients_with_ops=colocate_gradients_with_ops,
-        )  # fmt: skip
+        )
         return list(zip(found, variables, strict=True))
 
     def apply_gradients(
-        self, grads_and_vars: Sequence[tuple[Any, Any]], global_step: Any = None, name: str | None = None
+        self,
+        grads_and_vars: Sequence[tuple[Any, Any]],
+        global_step: Any = None,
+        name: str | None = None,
     ) -> Operation:
         """Build the updates for pairs of gradient and variable.
 

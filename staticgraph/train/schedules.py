@@ -20,9 +20,11 @@ def _start(learning_rate: Any, global_step: Any, *others: Any) -> tuple[Any, ...
         raise GraphError("a decaying learning rate needs global_step", loc=loc.caller())
     rate = convert(learning_rate, None, "learning_rate")
     dtype = rate.dtype.base
-    return (rate, cast(convert(global_step), dtype), *(
-        cast(convert(x, None if hasattr(x, "dtype") else dtype), dtype) for x in others
-    ))  # fmt: skip
+    return (
+        rate,
+        cast(convert(global_step), dtype),
+        *(cast(convert(x, None if hasattr(x, "dtype") else dtype), dtype) for x in others),
+    )
 
 
 def _progress(step: Any, steps: Any, staircase: bool) -> Any:
@@ -31,9 +33,13 @@ def _progress(step: Any, steps: Any, staircase: bool) -> Any:
 
 
 def exponential_decay(
-    learning_rate: Any, global_step: Any, decay_steps: Any, decay_rate: Any, staircase: bool = False,
+    learning_rate: Any,
+    global_step: Any,
+    decay_steps: Any,
+    decay_rate: Any,
+    staircase: bool = False,
     name: str | None = None,
-) -> Any:  # fmt: skip
+) -> Any:
     """``learning_rate * decay_rate ** (global_step / decay_steps)``.
 
     Args:
@@ -45,13 +51,19 @@ def exponential_decay(
     """
     with name_scope(name, "ExponentialDecay", [global_step]) as scope:
         rate, step, steps, base = _start(learning_rate, global_step, decay_steps, decay_rate)
-        return lookup("Mul")(rate, lookup("Pow")(base, _progress(step, steps, staircase)), name=scope)
+        return lookup("Mul")(
+            rate, lookup("Pow")(base, _progress(step, steps, staircase)), name=scope
+        )
 
 
 def natural_exp_decay(
-    learning_rate: Any, global_step: Any, decay_steps: Any, decay_rate: Any, staircase: bool = False,
+    learning_rate: Any,
+    global_step: Any,
+    decay_steps: Any,
+    decay_rate: Any,
+    staircase: bool = False,
     name: str | None = None,
-) -> Any:  # fmt: skip
+) -> Any:
     """``learning_rate * exp(-decay_rate * global_step / decay_steps)``."""
     with name_scope(name, "NaturalExpDecay", [global_step]) as scope:
         rate, step, steps, factor = _start(learning_rate, global_step, decay_steps, decay_rate)
@@ -60,9 +72,13 @@ def natural_exp_decay(
 
 
 def inverse_time_decay(
-    learning_rate: Any, global_step: Any, decay_steps: Any, decay_rate: Any, staircase: bool = False,
+    learning_rate: Any,
+    global_step: Any,
+    decay_steps: Any,
+    decay_rate: Any,
+    staircase: bool = False,
     name: str | None = None,
-) -> Any:  # fmt: skip
+) -> Any:
     """``learning_rate / (1 + decay_rate * global_step / decay_steps)``."""
     with name_scope(name, "InverseTimeDecay", [global_step]) as scope:
         rate, step, steps, factor = _start(learning_rate, global_step, decay_steps, decay_rate)
@@ -70,9 +86,14 @@ def inverse_time_decay(
 
 
 def polynomial_decay(
-    learning_rate: Any, global_step: Any, decay_steps: Any, end_learning_rate: Any = 0.0001,
-    power: Any = 1.0, cycle: bool = False, name: str | None = None,
-) -> Any:  # fmt: skip
+    learning_rate: Any,
+    global_step: Any,
+    decay_steps: Any,
+    end_learning_rate: Any = 0.0001,
+    power: Any = 1.0,
+    cycle: bool = False,
+    name: str | None = None,
+) -> Any:
     """From `learning_rate` to `end_learning_rate` in `decay_steps` along a power of the way left.
 
     Args:
@@ -90,7 +111,9 @@ def polynomial_decay(
         return lookup("Add")((rate - end) * left, end, name=scope)
 
 
-def piecewise_constant(x: Any, boundaries: Sequence[Any], values: Sequence[Any], name: str | None = None) -> Any:
+def piecewise_constant(
+    x: Any, boundaries: Sequence[Any], values: Sequence[Any], name: str | None = None
+) -> Any:
     """``values[0]`` up to ``x == boundaries[0]``, ``values[1]`` up to the next, and so on.
 
     Raises:
@@ -123,7 +146,11 @@ piecewise_constant_decay = piecewise_constant
 
 
 def cosine_decay(
-    learning_rate: Any, global_step: Any, decay_steps: Any, alpha: Any = 0.0, name: str | None = None
+    learning_rate: Any,
+    global_step: Any,
+    decay_steps: Any,
+    alpha: Any = 0.0,
+    name: str | None = None,
 ) -> Any:
     """Half a cosine from `learning_rate` down to ``alpha * learning_rate`` in `decay_steps`."""
     with name_scope(name, "CosineDecay", [global_step]):
@@ -137,9 +164,14 @@ def _half_cosine(way: Any) -> Any:
 
 
 def cosine_decay_restarts(
-    learning_rate: Any, global_step: Any, first_decay_steps: Any, t_mul: float = 2.0,
-    m_mul: float = 1.0, alpha: float = 0.0, name: str | None = None,
-) -> Any:  # fmt: skip
+    learning_rate: Any,
+    global_step: Any,
+    first_decay_steps: Any,
+    t_mul: float = 2.0,
+    m_mul: float = 1.0,
+    alpha: float = 0.0,
+    name: str | None = None,
+) -> Any:
     """`cosine_decay` again and again, each time `t_mul` times as long and `m_mul` times as high."""
     with name_scope(name, "SGDRDecay", [global_step]):
         rate, step, steps, floor = _start(learning_rate, global_step, first_decay_steps, alpha)
@@ -156,9 +188,14 @@ def cosine_decay_restarts(
 
 
 def linear_cosine_decay(
-    learning_rate: Any, global_step: Any, decay_steps: Any, num_periods: float = 0.5,
-    alpha: float = 0.0, beta: float = 0.001, name: str | None = None,
-) -> Any:  # fmt: skip
+    learning_rate: Any,
+    global_step: Any,
+    decay_steps: Any,
+    num_periods: float = 0.5,
+    alpha: float = 0.0,
+    beta: float = 0.001,
+    name: str | None = None,
+) -> Any:
     """A line down to nought times a cosine of `num_periods` periods."""
     with name_scope(name, "LinearCosineDecay", [global_step]):
         rate, step, steps = _start(learning_rate, global_step, decay_steps)
@@ -167,7 +204,13 @@ def linear_cosine_decay(
 
 
 __all__ = [
-    "cosine_decay", "cosine_decay_restarts", "exponential_decay", "inverse_time_decay",
-    "linear_cosine_decay", "natural_exp_decay", "piecewise_constant", "piecewise_constant_decay",
+    "cosine_decay",
+    "cosine_decay_restarts",
+    "exponential_decay",
+    "inverse_time_decay",
+    "linear_cosine_decay",
+    "natural_exp_decay",
+    "piecewise_constant",
+    "piecewise_constant_decay",
     "polynomial_decay",
-]  # fmt: skip
+]

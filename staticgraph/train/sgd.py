@@ -21,7 +21,9 @@ class GradientDescentOptimizer(Optimizer):
     'GradientDescent'
     """
 
-    def __init__(self, learning_rate: Any, use_locking: bool = False, name: str = "GradientDescent") -> None:
+    def __init__(
+        self, learning_rate: Any, use_locking: bool = False, name: str = "GradientDescent"
+    ) -> None:
         super().__init__(use_locking, name)
         self._learning_rate = learning_rate
 
@@ -44,7 +46,11 @@ class MomentumOptimizer(Optimizer):
         use_nesterov: bool = False,
     ) -> None:  # fmt: skip
         super().__init__(use_locking, name)
-        self._learning_rate, self._momentum, self._use_nesterov = learning_rate, momentum, use_nesterov
+        self._learning_rate, self._momentum, self._use_nesterov = (
+            learning_rate,
+            momentum,
+            use_nesterov,
+        )
 
     def _create_slots(self, var_list: Sequence[Variable]) -> None:
         for v in var_list:

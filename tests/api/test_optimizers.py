@@ -116,15 +116,28 @@ CASES: list[tuple[Callable[..., Any], Callable[[], Any]]] = [
     (rmsprop, lambda: tf.train.RMSPropOptimizer(0.1, momentum=0.5)),
     (rmsprop_centered, lambda: tf.train.RMSPropOptimizer(0.1, momentum=0.5, centered=True)),
     (adam, lambda: tf.train.AdamOptimizer(0.1)),
-    (ftrl, lambda: tf.train.FtrlOptimizer(
-        0.5, l1_regularization_strength=0.2, l2_regularization_strength=0.3,
-        l2_shrinkage_regularization_strength=0.05)),
-    (lambda *a: ftrl(*a, power=0.7), lambda: tf.train.FtrlOptimizer(
-        0.5, -0.7, l1_regularization_strength=0.2, l2_regularization_strength=0.3,
-        l2_shrinkage_regularization_strength=0.05)),
+    (
+        ftrl,
+        lambda: tf.train.FtrlOptimizer(
+            0.5,
+            l1_regularization_strength=0.2,
+            l2_regularization_strength=0.3,
+            l2_shrinkage_regularization_strength=0.05,
+        ),
+    ),
+    (
+        lambda *a: ftrl(*a, power=0.7),
+        lambda: tf.train.FtrlOptimizer(
+            0.5,
+            -0.7,
+            l1_regularization_strength=0.2,
+            l2_regularization_strength=0.3,
+            l2_shrinkage_regularization_strength=0.05,
+        ),
+    ),
     (proximal, lambda: tf.train.ProximalGradientDescentOptimizer(0.1, 0.2, 0.3)),
     (proximal_adagrad, lambda: tf.train.ProximalAdagradOptimizer(0.1, 0.1, 0.2, 0.3)),
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize(("formula", "make"), CASES, ids=lambda c: getattr(c, "__name__", ""))
@@ -145,8 +158,11 @@ def test_slots_are_named_after_variable_and_optimizer() -> None:
     adam = tf.train.AdamOptimizer()
     adam.minimize(tf.reduce_sum(w * w))
     assert [v.name for v in adam.variables()] == [
-        "beta1_power:0", "beta2_power:0", "layer/w/Adam:0", "layer/w/Adam_1:0",
-    ]  # fmt: skip
+        "beta1_power:0",
+        "beta2_power:0",
+        "layer/w/Adam:0",
+        "layer/w/Adam_1:0",
+    ]
     assert adam.get_slot_names() == ["m", "v"]
     assert adam.get_slot(w, "m").op.name == "layer/w/Adam"
     assert adam.get_slot(w, "n") is None
@@ -191,7 +207,9 @@ def test_gradients_can_be_changed_between_computing_and_applying() -> None:
     optimizer = tf.train.GradientDescentOptimizer(1.0)
     pairs = optimizer.compute_gradients(tf.reduce_sum(w * w))
     assert [g is None for g, _ in pairs] == [False, True] and pairs[1][1] is other
-    train = optimizer.apply_gradients([(tf.clip_by_value(g, -1.0, 1.0), v) for g, v in pairs if g is not None])
+    train = optimizer.apply_gradients(
+        [(tf.clip_by_value(g, -1.0, 1.0), v) for g, v in pairs if g is not None]
+    )
     with tf.Session() as sess:
         sess.run(tf.global_variables_initializer())
         sess.run(train)
@@ -220,24 +238,62 @@ def rates(make: Callable[[Any], Any], steps: list[int]) -> list[float]:
 
 
 SCHEDULES: list[tuple[str, Callable[[Any], Any], Callable[[int], float]]] = [
-    ("exponential", lambda s: tf.train.exponential_decay(0.1, s, 10, 0.5), lambda s: 0.1 * 0.5 ** (s / 10)),
-    ("staircase", lambda s: tf.train.exponential_decay(0.1, s, 10, 0.5, staircase=True), lambda s: 0.1 * 0.5 ** (s // 10)),
-    ("natural", lambda s: tf.train.natural_exp_decay(0.1, s, 10, 0.5), lambda s: 0.1 * np.exp(-0.5 * s / 10)),
-    ("inverse", lambda s: tf.train.inverse_time_decay(0.1, s, 10, 0.5), lambda s: 0.1 / (1 + 0.5 * s / 10)),
-    ("polynomial", lambda s: tf.train.polynomial_decay(0.1, s, 20, 0.01, 2.0), lambda s: 0.09 * (1 - min(s, 20) / 20) ** 2 + 0.01),
-    ("cycle", lambda s: tf.train.polynomial_decay(0.1, s, 20, 0.01, cycle=True),
-     lambda s: 0.09 * (1 - s / (20 * max(1, np.ceil(s / 20)))) + 0.01),
-    ("piecewise", lambda s: tf.train.piecewise_constant(s, [5, 20], [0.1, 0.2, 0.3]), lambda s: 0.1 if s <= 5 else 0.2 if s <= 20 else 0.3),
-    ("cosine", lambda s: tf.train.cosine_decay(0.1, s, 20, 0.1), lambda s: 0.1 * (0.9 * 0.5 * (1 + np.cos(np.pi * min(s, 20) / 20)) + 0.1)),
-    ("linear cosine", lambda s: tf.train.linear_cosine_decay(0.1, s, 20),
-     lambda s: 0.1 * ((1 - min(s, 20) / 20) * 0.5 * (1 + np.cos(np.pi * min(s, 20) / 20)) + 0.001)),
-]  # fmt: skip
+    (
+        "exponential",
+        lambda s: tf.train.exponential_decay(0.1, s, 10, 0.5),
+        lambda s: 0.1 * 0.5 ** (s / 10),
+    ),
+    (
+        "staircase",
+        lambda s: tf.train.exponential_decay(0.1, s, 10, 0.5, staircase=True),
+        lambda s: 0.1 * 0.5 ** (s // 10),
+    ),
+    (
+        "natural",
+        lambda s: tf.train.natural_exp_decay(0.1, s, 10, 0.5),
+        lambda s: 0.1 * np.exp(-0.5 * s / 10),
+    ),
+    (
+        "inverse",
+        lambda s: tf.train.inverse_time_decay(0.1, s, 10, 0.5),
+        lambda s: 0.1 / (1 + 0.5 * s / 10),
+    ),
+    (
+        "polynomial",
+        lambda s: tf.train.polynomial_decay(0.1, s, 20, 0.01, 2.0),
+        lambda s: 0.09 * (1 - min(s, 20) / 20) ** 2 + 0.01,
+    ),
+    (
+        "cycle",
+        lambda s: tf.train.polynomial_decay(0.1, s, 20, 0.01, cycle=True),
+        lambda s: 0.09 * (1 - s / (20 * max(1, np.ceil(s / 20)))) + 0.01,
+    ),
+    (
+        "piecewise",
+        lambda s: tf.train.piecewise_constant(s, [5, 20], [0.1, 0.2, 0.3]),
+        lambda s: 0.1 if s <= 5 else 0.2 if s <= 20 else 0.3,
+    ),
+    (
+        "cosine",
+        lambda s: tf.train.cosine_decay(0.1, s, 20, 0.1),
+        lambda s: 0.1 * (0.9 * 0.5 * (1 + np.cos(np.pi * min(s, 20) / 20)) + 0.1),
+    ),
+    (
+        "linear cosine",
+        lambda s: tf.train.linear_cosine_decay(0.1, s, 20),
+        lambda s: (
+            0.1 * ((1 - min(s, 20) / 20) * 0.5 * (1 + np.cos(np.pi * min(s, 20) / 20)) + 0.001)
+        ),
+    ),
+]
 
 
 @pytest.mark.parametrize(("name", "make", "formula"), SCHEDULES, ids=[s[0] for s in SCHEDULES])
 def test_learning_rates_follow_their_formula(name: str, make: Any, formula: Any) -> None:
     steps = [0, 3, 5, 10, 19, 20, 27, 45]
-    np.testing.assert_allclose(rates(make, steps), [formula(s) for s in steps], rtol=1e-5, atol=1e-8)
+    np.testing.assert_allclose(
+        rates(make, steps), [formula(s) for s in steps], rtol=1e-5, atol=1e-8
+    )
 
 
 def test_cosine_restarts_begin_again_at_full_height() -> None:

@@ -62,15 +62,19 @@ def test_a_variable_scope_prefixes_variables_and_operations() -> None:
 def test_a_second_variable_of_a_name_is_refused_with_the_line_of_the_first() -> None:
     with tf.variable_scope("a"):
         tf.get_variable("w", [1])
-        with pytest.raises(ValueError, match=r"Variable a/w already exists, disallowed. .*test_scopes.py:\d+") as e:
+        with pytest.raises(
+            ValueError, match=r"Variable a/w already exists, disallowed. .*test_scopes.py:\d+"
+        ) as e:
             tf.get_variable("w", [1])
     assert 'tf.get_variable("w", [1])' in str(e.value)
 
 
 def test_reuse_of_what_does_not_exist_is_refused() -> None:
-    with pytest.raises(ValueError, match="Variable a/w does not exist, or was not created with"):
-        with tf.variable_scope("a", reuse=True):
-            tf.get_variable("w", [1])
+    with (
+        pytest.raises(ValueError, match="Variable a/w does not exist, or was not created with"),
+        tf.variable_scope("a", reuse=True),
+    ):
+        tf.get_variable("w", [1])
 
 
 def test_automatic_reuse_makes_and_then_shares() -> None:
@@ -79,12 +83,16 @@ def test_automatic_reuse_makes_and_then_shares() -> None:
             return tf.get_variable("w", [1])
 
     assert layer() is layer()
-    with pytest.raises(ValueError, match="specified shape .* and found shape"):
-        with tf.variable_scope("a", reuse=tf.AUTO_REUSE):
-            tf.get_variable("w", [2])
-    with pytest.raises(TypeError, match="specified dtype float64 and found dtype float32"):
-        with tf.variable_scope("a", reuse=True):
-            tf.get_variable("w", [1], tf.float64)
+    with (
+        pytest.raises(ValueError, match=r"specified shape .* and found shape"),
+        tf.variable_scope("a", reuse=tf.AUTO_REUSE),
+    ):
+        tf.get_variable("w", [2])
+    with (
+        pytest.raises(TypeError, match="specified dtype float64 and found dtype float32"),
+        tf.variable_scope("a", reuse=True),
+    ):
+        tf.get_variable("w", [1], tf.float64)
 
 
 def test_reuse_variables_holds_to_the_end_of_the_scope() -> None:
@@ -105,9 +113,13 @@ def test_default_names_are_made_unique() -> None:
 
 def test_defaults_are_inherited() -> None:
     penalty = tf.contrib.layers.l2_regularizer(0.5)
-    with tf.variable_scope("a", initializer=tf.constant_initializer(4.0), regularizer=penalty, dtype=tf.float64):
-        with tf.variable_scope("b"):
-            v = tf.get_variable("v", [2])
+    with (
+        tf.variable_scope(
+            "a", initializer=tf.constant_initializer(4.0), regularizer=penalty, dtype=tf.float64
+        ),
+        tf.variable_scope("b"),
+    ):
+        v = tf.get_variable("v", [2])
     assert v.dtype.base is tf.float64
     (loss,) = tf.get_collection(tf.GraphKeys.REGULARIZATION_LOSSES)
     assert loss.op.name == "a/b/v/Regularizer/l2_regularizer"
@@ -126,7 +138,10 @@ def test_custom_getters_wrap_one_another() -> None:
 
         return get
 
-    with tf.variable_scope("a", custom_getter=getter("outer")), tf.variable_scope("b", custom_getter=getter("inner")):
+    with (
+        tf.variable_scope("a", custom_getter=getter("outer")),
+        tf.variable_scope("b", custom_getter=getter("inner")),
+    ):
         out = tf.get_variable("v", [2])
     assert calls == [("inner", "a/b/v"), ("outer", "a/b/v")]
     assert isinstance(out, tf.Tensor) and len(tf.global_variables()) == 1
@@ -154,7 +169,9 @@ def test_tuple_gives_values_after_all_are_there() -> None:
     a, v = tf.constant(1.0), tf.Variable(2.0)
     x, none, y = tf.tuple([a, None, v], control_inputs=[v.initializer])
     assert none is None
-    assert {c.type for c in x.op.control_inputs} == {"NoOp"} == {c.type for c in y.op.control_inputs}
+    assert (
+        {c.type for c in x.op.control_inputs} == {"NoOp"} == {c.type for c in y.op.control_inputs}
+    )
     with tf.Session() as sess:
         sess.run(v.initializer)
         assert sess.run([x, y]) == [1.0, 2.0]

@@ -14,7 +14,9 @@ import pytest
 
 import staticgraph as tf
 
-GOLDEN = json.loads((Path(__file__).parents[1] / "data" / "tf1_op_lists.json").read_text())["programs"]
+GOLDEN = json.loads((Path(__file__).parents[1] / "data" / "tf1_op_lists.json").read_text())[
+    "programs"
+]
 
 
 def squared_difference_net() -> tuple[Any, ...]:
@@ -35,7 +37,7 @@ def squared_difference_net() -> tuple[Any, ...]:
 
 
 def power_net() -> tuple[Any, ...]:
-    N, D_in, H, D_out = 64, 1000, 100, 10
+    D_in, H, D_out = 1000, 100, 10
     x = tf.placeholder(tf.float32, shape=(None, D_in))
     y = tf.placeholder(tf.float32, shape=(None, D_out))
     w1 = tf.Variable(tf.random_normal((D_in, H)))

@@ -24,8 +24,11 @@ def listed(graph: Any) -> list[tuple[str, str]]:
 def test_a_variable_of_a_value_builds_four_operations(graph: Any) -> None:
     v = tf.Variable([1.0, 2.0], name="w")
     assert listed(graph) == [
-        ("w/initial_value", "Const"), ("w", "VariableV2"), ("w/Assign", "Assign"), ("w/read", "Identity"),
-    ]  # fmt: skip
+        ("w/initial_value", "Const"),
+        ("w", "VariableV2"),
+        ("w/Assign", "Assign"),
+        ("w/read", "Identity"),
+    ]
     assert repr(v) == str(v) == "<tf.Variable 'w:0' shape=(2,) dtype=float32_ref>"
     assert (v.name, v.op.name, v.initializer.name) == ("w:0", "w", "w/Assign")
     assert v.initial_value.name == "w/initial_value:0"
@@ -44,12 +47,21 @@ def test_get_variable_builds_what_tensorflow_builds(graph: Any) -> None:
     tf.get_variable("b", [3], initializer=tf.zeros_initializer())
     prefix = "w/Initializer/random_uniform"
     assert listed(graph) == [
-        (f"{prefix}/shape", "Const"), (f"{prefix}/min", "Const"), (f"{prefix}/max", "Const"),
-        (f"{prefix}/RandomUniform", "RandomUniform"), (f"{prefix}/sub", "Sub"),
-        (f"{prefix}/mul", "Mul"), (prefix, "Add"), ("w", "VariableV2"), ("w/Assign", "Assign"),
-        ("w/read", "Identity"), ("b/Initializer/zeros", "Const"), ("b", "VariableV2"),
-        ("b/Assign", "Assign"), ("b/read", "Identity"),
-    ]  # fmt: skip
+        (f"{prefix}/shape", "Const"),
+        (f"{prefix}/min", "Const"),
+        (f"{prefix}/max", "Const"),
+        (f"{prefix}/RandomUniform", "RandomUniform"),
+        (f"{prefix}/sub", "Sub"),
+        (f"{prefix}/mul", "Mul"),
+        (prefix, "Add"),
+        ("w", "VariableV2"),
+        ("w/Assign", "Assign"),
+        ("w/read", "Identity"),
+        ("b/Initializer/zeros", "Const"),
+        ("b", "VariableV2"),
+        ("b/Assign", "Assign"),
+        ("b/read", "Identity"),
+    ]
 
 
 def test_operators_take_the_plain_read_and_name_as_tensors_do(graph: Any) -> None:
@@ -91,12 +103,18 @@ def test_writes_give_the_value_just_after_them() -> None:
     )
 
 
-@pytest.mark.parametrize(("name", "want"), [
-    ("update", [[9, 9], [1, 1], [8, 8]]), ("add", [[9, 9], [1, 1], [10, 10]]),
-    ("sub", [[-9, -9], [1, 1], [-6, -6]]), ("mul", [[0, 0], [1, 1], [16, 16]]),
-    ("div", [[0, 0], [1, 1], [0.25, 0.25]]), ("min", [[0, 0], [1, 1], [2, 2]]),
-    ("max", [[9, 9], [1, 1], [8, 8]]),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("name", "want"),
+    [
+        ("update", [[9, 9], [1, 1], [8, 8]]),
+        ("add", [[9, 9], [1, 1], [10, 10]]),
+        ("sub", [[-9, -9], [1, 1], [-6, -6]]),
+        ("mul", [[0, 0], [1, 1], [16, 16]]),
+        ("div", [[0, 0], [1, 1], [0.25, 0.25]]),
+        ("min", [[0, 0], [1, 1], [2, 2]]),
+        ("max", [[9, 9], [1, 1], [8, 8]]),
+    ],
+)
 def test_scatters_change_rows(name: str, want: Any) -> None:
     v = tf.Variable([[0.0, 0.0], [1.0, 1.0], [2.0, 2.0]])
     out = getattr(tf, f"scatter_{name}")(v, [0, 2], [[9.0, 9.0], [8.0, 8.0]])
@@ -106,9 +124,14 @@ def test_scatters_change_rows(name: str, want: Any) -> None:
         np.testing.assert_allclose(sess.run(v), want)
 
 
-@pytest.mark.parametrize(("name", "want"), [
-    ("update", [1, 9, 3, 8]), ("add", [1, 11, 3, 12]), ("sub", [1, -7, 3, -4]),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("name", "want"),
+    [
+        ("update", [1, 9, 3, 8]),
+        ("add", [1, 11, 3, 12]),
+        ("sub", [1, -7, 3, -4]),
+    ],
+)
 def test_nd_scatters_change_places(name: str, want: Any) -> None:
     v = tf.Variable([1.0, 2.0, 3.0, 4.0])
     out = getattr(tf, f"scatter_nd_{name}")(v, [[1], [3]], [9.0, 8.0])
@@ -171,7 +194,9 @@ def test_without_validation_the_shape_may_change() -> None:
 
 def test_wrong_shapes_and_dtypes_are_refused_where_they_are_written() -> None:
     v = tf.Variable(tf.zeros([2, 3]), name="w")
-    with pytest.raises(ValueError, match=r"the variable has shape \[2, 3\], the value \[3, 2\]") as e:
+    with pytest.raises(
+        ValueError, match=r"the variable has shape \[2, 3\], the value \[3, 2\]"
+    ) as e:
         v.assign(tf.zeros([3, 2]))
     assert "test_variables.py" in str(e.value)
     with pytest.raises(TypeError, match="float32 and int32"):
@@ -203,18 +228,25 @@ def drawn(initializer: Any, shape: list[int]) -> np.ndarray:
         return np.asarray(sess.run(v))
 
 
-@pytest.mark.parametrize(("make", "std", "bound"), [
-    (lambda: tf.glorot_uniform_initializer(1), np.sqrt(2 / 300), np.sqrt(6 / 300)),
-    (lambda: tf.glorot_normal_initializer(1), np.sqrt(2 / 300), 2 * np.sqrt(2 / 300) / 0.8796),
-    (lambda: tf.initializers.he_normal(1), np.sqrt(2 / 100), 2 * np.sqrt(2 / 100) / 0.8796),
-    (lambda: tf.initializers.lecun_uniform(1), np.sqrt(1 / 100), np.sqrt(3 / 100)),
-    (lambda: tf.variance_scaling_initializer(3.0, "fan_out", seed=1), np.sqrt(3 / 200), 2 * np.sqrt(3 / 200) / 0.8796),
-    (lambda: tf.uniform_unit_scaling_initializer(1.0, 1), np.sqrt(1 / 100), np.sqrt(3 / 100)),
-    (lambda: tf.contrib.layers.xavier_initializer(seed=1), np.sqrt(2 / 300), np.sqrt(6 / 300)),
-    (lambda: tf.random_normal_initializer(0.0, 0.5, 1), 0.5, np.inf),
-    (lambda: tf.truncated_normal_initializer(0.0, 0.5, 1), 0.5 * 0.8796, 1.0),
-    (lambda: tf.random_uniform_initializer(-1.0, 1.0, 1), np.sqrt(1 / 3), 1.0),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("make", "std", "bound"),
+    [
+        (lambda: tf.glorot_uniform_initializer(1), np.sqrt(2 / 300), np.sqrt(6 / 300)),
+        (lambda: tf.glorot_normal_initializer(1), np.sqrt(2 / 300), 2 * np.sqrt(2 / 300) / 0.8796),
+        (lambda: tf.initializers.he_normal(1), np.sqrt(2 / 100), 2 * np.sqrt(2 / 100) / 0.8796),
+        (lambda: tf.initializers.lecun_uniform(1), np.sqrt(1 / 100), np.sqrt(3 / 100)),
+        (
+            lambda: tf.variance_scaling_initializer(3.0, "fan_out", seed=1),
+            np.sqrt(3 / 200),
+            2 * np.sqrt(3 / 200) / 0.8796,
+        ),
+        (lambda: tf.uniform_unit_scaling_initializer(1.0, 1), np.sqrt(1 / 100), np.sqrt(3 / 100)),
+        (lambda: tf.contrib.layers.xavier_initializer(seed=1), np.sqrt(2 / 300), np.sqrt(6 / 300)),
+        (lambda: tf.random_normal_initializer(0.0, 0.5, 1), 0.5, np.inf),
+        (lambda: tf.truncated_normal_initializer(0.0, 0.5, 1), 0.5 * 0.8796, 1.0),
+        (lambda: tf.random_uniform_initializer(-1.0, 1.0, 1), np.sqrt(1 / 3), 1.0),
+    ],
+)
 def test_random_initializers_have_their_spread(make: Any, std: float, bound: float) -> None:
     x = drawn(make(), [100, 200])
     assert x.std() == pytest.approx(std, rel=0.03)
@@ -237,4 +269,6 @@ def test_orthogonal_rows_and_the_identity() -> None:
     q = drawn(tf.orthogonal_initializer(2.0, seed=3), [3, 5])
     np.testing.assert_allclose(q @ q.T, 4 * np.eye(3), atol=1e-5)
     with tf.variable_scope("i"):
-        np.testing.assert_array_equal(drawn(tf.initializers.identity(3.0), [2, 3]), 3 * np.eye(2, 3))
+        np.testing.assert_array_equal(
+            drawn(tf.initializers.identity(3.0), [2, 3]), 3 * np.eye(2, 3)
+        )
