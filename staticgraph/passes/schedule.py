@@ -521,6 +521,7 @@ class _Writer:
         else:
             body.append(Loop("r", Lit(0, I64), self.size(n), row_body))
         outer = [m for m in region.members if m.scope == "outer"]
+        self.outer_list = body  # what the last loop does not change is defined before it
         if outer:
             self.outer_memo = {}
             self._open_inner([*self.inner_axes[0], "j"])
@@ -528,7 +529,6 @@ class _Writer:
             for m in outer:
                 self._put(m, self.emit(m.body), self.inner_registers, self.inner_list)
             body.append(Loop("j", j0, j1, tuple(self._close_inner())))
-        self.outer_list = body
         return [self._kernel("column", floordiv(m_ + (COLUMNS - 1), COLUMNS))]
 
     def _row_of_columns(
