@@ -1,337 +1,27 @@
-"""Compiled kernels, in memory and on disk, found by what they are made of.
+"""The address of the native function for a source: compiled once, kept in memory and on disk.
 
-An entry's name is a digest of the target and the source, so an entry is never out of date: what
-changes gets another name.  Entries are object code and will be executed, so the folder has to
-belong to the user and be closed to others; where it is not, the cache stays unused.  A digest in
-each file finds damage.  Nothing that goes wrong here can do more than cost time.
+What is asked for is looked up in this process, then in the folder of `disk`, and made only if it
+is in neither.  Everything is found by a digest of the target and the source, so nothing is ever
+out of date.
 """
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import os
-import stat
-import struct
-import sys
-import tempfile
 import threading
-import time
-import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from staticgraph.codegen import native
+from staticgraph.codegen.disk import CacheStats, KernelCache, default_path
 from staticgraph.codegen.workers import Results, compile_many
-from staticgraph.errors import CacheWarning, CompileError
+from staticgraph.errors import CompileError
 
-MAGIC = b"SGKERNEL"
-FORMAT = 1
-HEADER = struct.Struct("<8sIQ32s")  # magic, format, length, digest of the code
-LIMIT_BYTES = 256 << 20
-_TOUCH_SECONDS = 3600  # a file is marked as used at most this often
-_STALE_SECONDS = 3600  # temporary files of writers that died
-_SUFFIX = ".o"
-
-
-@dataclass(frozen=True)
-class CacheStats:
-    """What a cache folder holds."""
-
-    path: str | None
-    entries: int
-    bytes: int
-    limit_bytes: int
-
-
-def default_path() -> Path | None:
-    """The folder that the environment asks for, or None where it switches the cache off.
-
-    ``STATICGRAPH_CACHE`` names a folder; ``0``, ``off`` or nothing at all switch the cache off.
-    Without it, the platform's folder for caches is used.
-    """
-    chosen = os.environ.get("STATICGRAPH_CACHE")
-    if chosen is not None:
-        if chosen.strip().lower() in ("", "0", "off"):
-            return None
-        return Path(os.path.abspath(os.path.expanduser(chosen)))
-    try:
-        home = Path.home()
-    except RuntimeError:  # no HOME and no entry for the user
-        return None
-    if sys.platform == "win32":
-        base = Path(os.environ.get("LOCALAPPDATA") or home / "AppData" / "Local")
-    elif sys.platform == "darwin":
-        base = home / "Library" / "Caches"
-    else:
-        base = Path(os.environ.get("XDG_CACHE_HOME") or home / ".cache")
-    return base / "staticgraph" if base.is_absolute() else None
-
-
-def entry_key(source: str) -> str:
-    """The name of a source's object code on this target."""
-    digest = hashlib.blake2b(native.target_key().encode(), digest_size=20)
-    digest.update(b"\0" + source.encode())
-    return digest.hexdigest()
-
-
-class KernelCache:
-    """Object code on disk.
-
-    Safe for many threads and processes at once: entries are written whole or not at all, and two
-    writers of one entry write the same thing.
-
-    Args:
-      path: the folder; by default the one of `default_path`.  It is made when first written to.
-      limit_bytes: where the least recently used entries begin to be dropped.
-    """
-
-    def __init__(self, path: str | os.PathLike[str] | None = None, limit_bytes: int = LIMIT_BYTES) -> None:
-        self.path = Path(path).absolute() if path is not None else default_path()
-        self.limit_bytes = limit_bytes
-        self._lock = threading.Lock()
-        self._checked = False
-        self._usable = self._writable = self.path is not None
-        self._size: int | None = None  # an estimate; other processes write too
-        self._evicting: threading.Thread | None = None
-
-    def get(self, key: str) -> bytes | None:
-        """Return the code stored under a key, or None if there is none or it is damaged."""
-        if not self._ready(create=False):
-            return None
-        file = self._file(key)
-        try:
-            with open(file, "rb") as f:
-                data = f.read()
-                changed = os.fstat(f.fileno()).st_mtime
-        except OSError:
-            return None
-        code = _unpack(data)
-        if code is None:
-            with contextlib.suppress(OSError):
-                os.unlink(file)
-        elif abs(time.time() - changed) > _TOUCH_SECONDS:
-            with contextlib.suppress(OSError):
-                os.utime(file)
-        return code
-
-    def put(self, key: str, code: bytes) -> None:
-        """Store code under a key; after a failure, which warns, nothing more is stored."""
-        if not self._writable or not self._ready(create=True):
-            return
-        file = self._file(key)
-        data = HEADER.pack(MAGIC, FORMAT, len(code), _digest(code)) + code
-        try:
-            _write(file, data)
-        except OSError as e:
-            with self._lock:
-                first, self._writable = self._writable, False
-            if first:
-                self._warn(f"cannot be written: {e.strerror or e}")
-            return
-        self._grown(len(data))
-
-    def stats(self) -> CacheStats:
-        """Count the entries on disk."""
-        files = self._entries() if self._ready(create=False) else []
-        path = str(self.path) if self.path is not None else None
-        return CacheStats(path, len(files), sum(size for _, size, _ in files), self.limit_bytes)
-
-    def clear(self) -> None:
-        """Delete every entry."""
-        if self._ready(create=False):
-            for _, _, file in self._entries():
-                with contextlib.suppress(OSError):
-                    os.unlink(file)
-        self._size = None
-
-    def renew_lock(self) -> None:
-        """Replace the lock; for a process that was just forked."""
-        self._lock = threading.Lock()
-        self._evicting = None
-
-    def wait(self) -> None:
-        """Wait until a clean-up that runs in the background is done."""
-        thread = self._evicting
-        if thread is not None:
-            thread.join()
-
-    # ---- the folder
-
-    def _file(self, key: str) -> str:
-        return os.path.join(str(self.path), key + _SUFFIX)
-
-    def _ready(self, create: bool) -> bool:
-        """Whether the folder may be used; it is checked once, and made if `create` is set."""
-        if self._checked or not self._usable:
-            return self._usable
-        with self._lock:
-            if self._checked or not self._usable:
-                return self._usable
-            assert self.path is not None
-            try:
-                if create:
-                    _make_private(self.path)
-                elif not os.path.lexists(self.path):
-                    return False
-                reason = unsafe(self.path)
-            except OSError as e:
-                reason = f"cannot be used: {e.strerror or e}"
-            if reason is not None:
-                self._usable = False
-            else:
-                self._checked = True
-        if reason is not None:
-            self._warn(reason)
-        return self._usable
-
-    def _warn(self, reason: str) -> None:
-        warnings.warn(
-            f"kernel cache {self.path} {reason}; kernels are compiled anew in each process",
-            CacheWarning,
-            stacklevel=2,
-        )
-
-    # ---- the limit
-
-    def _entries(self) -> list[tuple[float, int, str]]:
-        """Time of last use, size and path of each entry; abandoned temporary files are deleted."""
-        found = []
-        now = time.time()
-        try:
-            with os.scandir(str(self.path)) as files:
-                for file in files:
-                    try:
-                        info = file.stat(follow_symlinks=False)
-                    except OSError:  # deleted by another process
-                        continue
-                    if not stat.S_ISREG(info.st_mode):
-                        continue
-                    if file.name.endswith(_SUFFIX):
-                        found.append((info.st_mtime, info.st_size, file.path))
-                    elif file.name.endswith(".tmp") and now - info.st_mtime > _STALE_SECONDS:
-                        with contextlib.suppress(OSError):
-                            os.unlink(file.path)
-        except OSError:
-            pass
-        return found
-
-    def _grown(self, size: int) -> None:
-        """Note a new entry, and start a clean-up if the folder has outgrown its limit."""
-        with self._lock:
-            if self._size is None:
-                self._size = sum(size for _, size, _ in self._entries())
-            else:
-                self._size += size
-            busy = self._evicting is not None and self._evicting.is_alive()
-            if self._size <= self.limit_bytes or busy:
-                return
-            self._evicting = threading.Thread(target=self._evict, name="staticgraph-cache", daemon=True)
-            try:
-                self._evicting.start()
-            except RuntimeError:  # the interpreter is shutting down
-                self._evicting = None
-
-    def _evict(self) -> None:
-        """Drop the least recently used entries until a tenth of the limit is free."""
-        entries = sorted(self._entries())
-        total = sum(size for _, size, _ in entries)
-        for _, size, file in entries:
-            if total <= self.limit_bytes * 0.9:
-                break
-            with contextlib.suppress(OSError):
-                os.unlink(file)
-            total -= size
-        with self._lock:
-            self._size = total
-
-
-def _digest(code: bytes) -> bytes:
-    return hashlib.blake2b(code, digest_size=32).digest()
-
-
-def _unpack(data: bytes) -> bytes | None:
-    """The code in an entry, or None if the entry is not exactly as it was written."""
-    if len(data) < HEADER.size:
-        return None
-    magic, version, length, digest = HEADER.unpack_from(data)
-    code = data[HEADER.size :]
-    if magic != MAGIC or version != FORMAT or length != len(code) or digest != _digest(code):
-        return None
-    return code
-
-
-def _write(file: str, data: bytes) -> None:
-    """Write a file that only the user can read; others see it whole or not at all."""
-    handle, temporary = tempfile.mkstemp(suffix=".tmp", dir=os.path.dirname(file))  # mode 0600
-    try:
-        with os.fdopen(handle, "wb") as f:
-            f.write(data)
-        os.replace(temporary, file)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            os.unlink(temporary)
-        raise
-
-
-def _make_private(path: Path) -> None:
-    """Make a folder and its missing parents, closed to others."""
-    missing = []
-    while not os.path.lexists(path):
-        missing.append(path)
-        path = path.parent
-    for folder in reversed(missing):
-        with contextlib.suppress(FileExistsError):  # another process was faster
-            os.mkdir(folder, 0o700)
-
-
-def unsafe(path: Path) -> str | None:
-    """Why code from a folder must not be trusted, or None if nobody else can change it.
-
-    The folder has to be the user's and closed to writing by others.  So has each folder on the
-    way to it, except those of the system administrator, and shared ones where only owners can
-    rename (``/tmp``).  Symbolic links are followed, and judged like the folders they pass.
-    """
-    if not hasattr(os, "getuid"):  # no such permissions on this platform
-        return None if path.is_dir() else "is not a folder"
-    me = os.getuid()
-    at, links = os.path.sep, 0
-    rest = str(path.absolute()).split(os.path.sep)[::-1]
-    while rest:
-        name = rest.pop()
-        if name in ("", "."):
-            continue
-        if name == "..":
-            at = os.path.dirname(at)
-            continue
-        step = os.path.join(at, name)
-        info = os.lstat(step)
-        if info.st_uid not in (me, 0):
-            return f"is not safe: {step} belongs to another user"
-        if stat.S_ISLNK(info.st_mode):
-            links += 1
-            if links > 40:
-                return "is not safe: too many symbolic links lead to it"
-            target = os.readlink(step)
-            rest += target.split(os.path.sep)[::-1]
-            if os.path.isabs(target):
-                at = os.path.sep
-            continue
-        if not stat.S_ISDIR(info.st_mode):
-            return f"cannot be used: {step} is not a folder"
-        at, shared = step, info.st_mode & 0o022
-        if shared and not info.st_mode & stat.S_ISVTX:
-            return f"is not safe: others can write to {step}"
-    info = os.stat(at)
-    if info.st_uid != me:
-        return f"is not safe: {at} belongs to another user"
-    if info.st_mode & 0o022:
-        return f"is not safe: others can write to {at}"
-    return None
-
-
-# ---- kernels of this process
+__all__ = [
+    "CacheStats", "KernelCache", "compiled_count", "disk_cache", "ir_address", "kernel_address",
+    "kernel_addresses", "loaded_count", "on_compile", "symbol_of",
+]  # fmt: skip
 
 Build = Callable[[dict[str, str]], Results]
 
@@ -400,7 +90,9 @@ def _compile_ir(texts: dict[str, str]) -> Results:
 
 def symbol_of(source: str) -> str:
     """The name that the function of a source has in object code; it is also its key on disk."""
-    return "sg_" + entry_key(source)
+    digest = hashlib.blake2b(native.target_key().encode(), digest_size=20)
+    digest.update(b"\0" + source.encode())
+    return "sg_" + digest.hexdigest()
 
 
 def _addresses_of(sources: Sequence[str], build: Build, counted: bool) -> list[int]:
@@ -446,40 +138,42 @@ def _release(mine: dict[str, str]) -> None:
 
 
 def _obtain(mine: dict[str, str], build: Build, counted: bool) -> None:
-    """Load from disk what is there, and build, store and load the rest."""
+    """Load from disk what is there, and build, load and store the rest."""
     global _compiled, _loaded
     disk = disk_cache()
-    missing = {}
-    for symbol, source in mine.items():
-        code = disk.get(symbol)
-        try:
-            if code is not None:
-                _addresses[symbol] = native.load_object(code, symbol)
-        except CompileError:  # made by a process that had other libraries
-            code = None
-        if code is None:
-            missing[symbol] = source
-    results = build(missing) if missing else {}
-    built, failures = {}, {}
-    for symbol, result in results.items():
-        try:
-            if isinstance(result, CompileError):
-                raise result
-            _addresses[symbol] = native.load_object(result, symbol)
-            built[symbol] = result
-        except CompileError as e:
-            failures[symbol] = e
-    for symbol, code in built.items():
-        disk.put(symbol, code)
+    missing = {s: source for s, source in mine.items() if not _load(s, disk.get(s))}
+    built = []
+    for symbol, result in (build(missing) if missing else {}).items():
+        if _load(symbol, result, _failures):
+            assert isinstance(result, bytes)
+            built.append((symbol, result))
+            disk.put(symbol, result)
     if counted:
         with _lock:
             _loaded += len(mine) - len(missing)
             _compiled += len(built)
-        for symbol, code in built.items():
+        for symbol, code in built:
             for observe in list(on_compile):
                 observe(missing[symbol], code)
-    for symbol, error in failures.items():
-        _failures[symbol] = error
+
+
+def _load(
+    symbol: str,
+    code: bytes | CompileError | None,
+    failures: dict[str, CompileError] | None = None,
+) -> bool:
+    """Load code and remember its address; what cannot be loaded may be noted in `failures`."""
+    if code is None:
+        return False
+    try:
+        if isinstance(code, CompileError):
+            raise code
+        _addresses[symbol] = native.load_object(code, symbol)
+    except CompileError as e:  # from disk: made by a process that had other libraries
+        if failures is not None:
+            failures[symbol] = e
+        return False
+    return True
 
 
 def _renew_locks() -> None:

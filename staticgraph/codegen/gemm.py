@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import ctypes
 import glob
+import importlib
 import importlib.util
 import os
 import sys
@@ -183,7 +184,7 @@ def blas() -> Blas:
             if found is not None:
                 return found
     try:
-        from scipy.linalg import cython_blas
+        cython_blas = importlib.import_module("scipy.linalg.cython_blas")
     except ImportError as e:
         raise CompileError("no BLAS found: numpy bundles none and scipy is not installed") from e
     return _from_capsules(cython_blas.__pyx_capi__)
@@ -201,7 +202,8 @@ def _bundled(package: str) -> list[str]:
     root = os.path.dirname(init)
     folders = (root + ".libs", os.path.join(root, ".libs"), os.path.join(root, ".dylibs"))
     names = ("lib*openblas*.so*", "lib*openblas*.dylib", "lib*openblas*.dll")
-    return [p for folder in folders for name in names for p in sorted(glob.glob(f"{folder}/{name}"))]
+    patterns = [os.path.join(glob.escape(f), name) for f in folders for name in names]
+    return [path for pattern in patterns for path in sorted(glob.glob(pattern))]
 
 
 def _open(path: str) -> Blas | None:

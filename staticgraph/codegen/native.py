@@ -11,8 +11,10 @@ one run of LLVM's pipeline, and becomes an object file that holds this one publi
 
 from __future__ import annotations
 
+import contextlib
 import glob
 import hashlib
+import importlib
 import importlib.util
 import os
 import struct
@@ -28,7 +30,7 @@ from staticgraph.errors import CompileError
 
 CODEGEN_VERSION = 1  # raise when the same source should give other code
 
-# What object code may call: the C library, and what LLVM lowers half precision and wide integers to.
+# What object code may call: the C library, and what half precision and wide integers become.
 ALLOWED_SYMBOLS = frozenset(
     "fma fmaf fmod fmodf memcpy memmove memset bzero __bzero "
     "exp expf exp2 exp2f log logf log2 log2f log10 log10f pow powf sin sinf cos cosf "
@@ -52,10 +54,8 @@ _loaded: dict[str, int] = {}
 
 @cache
 def _initialize() -> None:
-    try:
-        llvm.initialize()  # needed before llvmlite 0.45, an error after
-    except RuntimeError:
-        pass
+    with contextlib.suppress(RuntimeError):  # needed before llvmlite 0.45, an error since
+        llvm.initialize()
     llvm.initialize_native_target()
     llvm.initialize_native_asmprinter()
 
@@ -196,14 +196,14 @@ def _numba_module(source: str) -> tuple[Any, str]:
     """Lower source through Numba, up to an LLVM module that nothing has optimised."""
     import numpy as np
     from numba import types
-    from numba.core import compiler, registry
 
     from staticgraph.codegen.intrinsics import NUMBA_FUNCTIONS
     from staticgraph.codegen.scalar_intrinsics import SCALAR_FUNCTIONS
 
     namespace: dict[str, Any] = {**NUMBA_FUNCTIONS, **SCALAR_FUNCTIONS, "np": np}
     exec(compile(source, "<kernel>", "exec"), namespace)
-    target = registry.cpu_target
+    compiler: Any = importlib.import_module("numba.core.compiler")  # its annotations are partial
+    target: Any = importlib.import_module("numba.core.registry").cpu_target
     flags = compiler.Flags()
     target.options.parse_as_flags(
         flags, {"nopython": True, "fastmath": {"contract"}, "error_model": "numpy"}
@@ -213,7 +213,8 @@ def _numba_module(source: str) -> tuple[Any, str]:
     flags.no_cfunc_wrapper = True
     flags.enable_pyobject = False
     flags.nrt = False
-    signature = (types.CPointer(types.int64), types.int64, types.int64)
+    pointer = types.CPointer(types.int64)  # type: ignore[no-untyped-call]
+    signature = (pointer, types.int64, types.int64)
     typing, context = target.typing_context, target.target_context
     library = context.codegen().create_library("kernel")
     library._optimize_functions = lambda module: None  # `emit` does that
@@ -254,7 +255,7 @@ def emit(module: Any, symbol: str) -> bytes:
     code = bytes(machine.emit_object(module))
     foreign = sorted(undefined_symbols(code, module) - ALLOWED_SYMBOLS)
     if foreign:
-        raise CompileError(f"kernel {symbol} needs symbols that are not there: {', '.join(foreign)}")
+        raise CompileError(f"kernel {symbol} needs symbols from outside: {', '.join(foreign)}")
     return code
 
 

@@ -183,7 +183,7 @@ def _read(source: IO[bytes]) -> tuple[bytes, bytes]:
 
 
 def serve() -> None:
-    """Run a helper: read kernels from standard input until it ends, write code to standard output."""
+    """Run a helper: read kernels from standard input until it ends, answer with their code."""
     import gc
 
     gc.disable()  # a helper does not live long
