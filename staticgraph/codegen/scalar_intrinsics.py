@@ -67,7 +67,8 @@ def _float_division(kind: str) -> Callable[..., Any]:
         wrong = b.and_(nonzero, differs)
         module = b.module
         if kind == "floor_mod":
-            copysign = module.declare_intrinsic("llvm.copysign", [x.type])
+            two = ir.FunctionType(x.type, [x.type, x.type])
+            copysign = module.declare_intrinsic("llvm.copysign", [x.type], two)
             fixed = b.select(wrong, b.fadd(rest, y), rest)
             return b.select(nonzero, fixed, b.call(copysign, [zero, y]))
         rint = module.declare_intrinsic("llvm.rint", [x.type])
@@ -84,6 +85,25 @@ def _float_division(kind: str) -> Callable[..., Any]:
 
     typer.__name__ = typer.__qualname__ = kind
     return intrinsic(typer)  # type: ignore[no-any-return]
+
+
+def _int_pow(typing_context: Any, x: Any, y: Any) -> Any:
+    """Power by squaring, one step per bit of the exponent; a negative exponent gives 0."""
+
+    def generate(context: Any, b: Any, signature: Any, args: Any) -> Any:
+        base, exponent = args
+        ty = base.type
+        one, zero = ir.Constant(ty, 1), ir.Constant(ty, 0)
+        out = one
+        for bit in range(ty.width):
+            used = b.trunc(b.lshr(exponent, ir.Constant(ty, bit)), ir.IntType(1))
+            out = b.select(used, b.mul(out, base), out)
+            base = b.mul(base, base)
+        if signature.args[0].signed:
+            return b.select(b.icmp_signed("<", exponent, zero), zero, out)
+        return out
+
+    return (x(x, y), generate) if isinstance(x, types.Integer) and x == y else None
 
 
 def _to_integer(name: str, target: Any) -> Callable[..., Any]:
@@ -173,6 +193,7 @@ SCALAR_FUNCTIONS: dict[str, Any] = {
             "u8": types.uint8, "u16": types.uint16, "u32": types.uint32, "u64": types.uint64,
         }.items()
     },
+    "int_pow": _named("int_pow", _int_pow),
     "round_f16": _named("round_f16", _round_half),
     "round_bf16": _named("round_bf16", _round_bf16),
     "load_bf16": _named("load_bf16", _load_bf16),

@@ -237,6 +237,8 @@ class Printer:
             return self.call(f"int_{'truncdiv' if name == 'div' else name}", xs)
         x = xs[0]
         match name:
+            case "pow":
+                return f"int_pow({x}, {xs[1]})"
             case "neg":
                 return self.narrow(f"-{x}", d)
             case "abs":

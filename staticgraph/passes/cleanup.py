@@ -27,10 +27,10 @@ class Decompose:
 
     def __call__(self, f: Function) -> Function:
         for _ in range(64):
-            if not any(n.op.decompose is not None for n in f.nodes):
+            if not any(map(decomposable, f.nodes)):
                 return f
             f = self._once(f)
-        left = sorted({n.op.name for n in f.nodes if n.op.decompose is not None})
+        left = sorted({n.op.name for n in f.nodes if decomposable(n)})
         raise VerificationError(f"decompositions do not end: {', '.join(left)}")
 
     def _once(self, f: Function) -> Function:
@@ -38,7 +38,7 @@ class Decompose:
         env: dict[Value, Value] = {}
         with b:
             for node in f.nodes:
-                if node.op.decompose is None:
+                if not decomposable(node):
                     new = b.copy(node, env)
                     env.update(zip(node.outputs, new.outputs, strict=True))
                     continue
@@ -53,6 +53,13 @@ class Decompose:
                         new_value.hint = old.hint
                     env[old] = new_value
         return b.finish(f.results, f.updates, env)
+
+
+def decomposable(node: Node) -> bool:
+    """True of composite ops on tensors of known rank; others are run by their numpy rules."""
+    return node.op.decompose is not None and all(
+        v.type.shape is not None for v in (*node.inputs, *node.outputs)
+    )
 
 
 FOLD_LIMIT = 1024  # elements: larger constants cost more to keep than to compute

@@ -58,7 +58,8 @@ class Member:
     """One value of a region: `body` over the domain's variables d0, d1, ...
 
     `scope` says what it is computed for: every element, or every row (column regions: every
-    kept element).  `level` is the pass it belongs to.
+    kept element).  `axes` are the variables that index the value, axes of size 1 left out.
+    `level` is the pass it belongs to.
     """
 
     value: Value
@@ -66,6 +67,7 @@ class Member:
     body: Expr
     reduce: ReduceKind | None
     scope: Literal["full", "outer"]
+    axes: tuple[Expr, ...]
     level: int = 0
 
 
@@ -115,6 +117,7 @@ class _Lowered:
     reduce: ReduceKind | None
     form: Literal["flat", "row", "column"]
     split: int
+    axes: tuple[Expr, ...]
 
 
 def fuse(f: Function, limits: FusionLimits | None = None, enabled: bool = True) -> Fused:
@@ -226,7 +229,7 @@ class _Fusion:
             names = list(sizes)
             dims = tuple(sizes.values())
             env = {n: Index(f"d{k}") for k, n in enumerate(names)}
-            return _Lowered(dims, substitute(raw, env), None, "flat", len(dims))
+            return _Lowered(dims, substitute(raw, env), None, "flat", len(dims), variables(dims))
         reduce, body = raw
         kept = list(sizes)
         gone = [f"r{k}" for k, d in enumerate(reduce.extents) if d != 1]
@@ -236,12 +239,15 @@ class _Fusion:
         first, last = flags.index(True) if gone else 0, len(flags) - 1 - flags[::-1].index(True) if gone else -1
         arg = reduce.kind in ("argmax", "argmin")
         form: Literal["row", "column"] = "row"
-        if gone and kept and not arg and first == 0 and not any(flags[last + 1 :]) and all(flags[: last + 1]):
+        in_order = [n for n in order if n in kept] == kept  # columns are stored as they are read
+        if gone and kept and in_order and not arg and first == 0 and not any(flags[last + 1 :]) and all(flags[: last + 1]):
             form, split = "column", last + 1
         else:
             order, split = [n for n in order if n not in gone] + [n for n in order if n in gone], len(kept)
         env = {n: Index(f"d{k}") for k, n in enumerate(order)}
-        return _Lowered(tuple(sizes[n] for n in order), substitute(body, env), reduce.kind, form, split)
+        axes = tuple(env[n] for n in kept)
+        dims = tuple(sizes[n] for n in order)
+        return _Lowered(dims, substitute(body, env), reduce.kind, form, split, axes)
 
     # ---- joining
     def _place(self, node: Node, low: _Lowered) -> None:
@@ -258,7 +264,7 @@ class _Fusion:
         region = Region(len(self.items), low.form, low.dims, low.split)
         self.items.append(region)
         scope: Literal["full", "outer"] = "full"
-        self._join(region, Member(value, node, low.body, low.reduce, scope), low, cost)
+        self._join(region, Member(value, node, low.body, low.reduce, scope, low.axes), low, cost)
         self.by_dims[low.dims] = region
         del k
 
@@ -282,7 +288,7 @@ class _Fusion:
         if any(self.home.get(n, -1) >= region.order and self.home.get(n) != region.order for n in loads):
             return None
         scope: Literal["full", "outer"]
-        body, form, split = low.body, region.form, region.split
+        body, form, split, axes = low.body, region.form, region.split, low.axes
         if low.dims == region.dims and (low.reduce is None or region.form == "flat"
                                         or (low.form, low.split) == (region.form, region.split)):
             scope = "full"
@@ -292,6 +298,7 @@ class _Fusion:
             scope = "outer"
             shift = region.split if region.form == "column" else 0
             body = substitute(body, {f"d{k}": Index(f"d{k + shift}") for k in range(len(low.dims))})
+            axes = region.outer_vars()
         else:
             return None
         pointers = {e.operand for m in region.members for e in subexpressions(m.body) if isinstance(e, Load)}
@@ -300,15 +307,13 @@ class _Fusion:
         level = self._level(region, body, scope, form, split)
         if level is None:
             return None
-        return Member(node.output, node, body, low.reduce, scope, level)
+        return Member(node.output, node, body, low.reduce, scope, axes, level)
 
     def _level(
         self, region: Region, body: Expr, scope: str, form: str, split: int
     ) -> int | None:
         """The pass in which a member can be computed, or None where it cannot be in this region."""
         inside = {self.id(m.value): m for m in region.members}
-        full = variables(region.dims)
-        outer = region.outer_vars()
         level = 0
         for e in subexpressions(body):
             if not isinstance(e, Load) or e.operand not in inside:
@@ -317,14 +322,14 @@ class _Fusion:
             index = tuple(i for i, d in zip(e.index, m.value.dims, strict=True) if d != 1)
             per_row = m.scope == "outer" or m.reduce is not None
             if per_row:
-                if index != outer:
+                if index != m.axes:
                     return None
                 if scope == "full" and form == "column":
                     return None
                 level = max(level, m.level + (1 if scope == "full" and m.reduce is not None else 0),
                             m.level + (1 if scope == "full" else 0))
             else:
-                if scope == "outer" or index != full:
+                if scope == "outer" or index != m.axes:
                     return None
                 level = max(level, m.level)
         if scope == "full" and level > 0 and split == 0:

@@ -122,7 +122,7 @@ class _Lowering:
             return
         inputs = tuple(self.buffer(v) for v in node.inputs)
         outputs = tuple(self.buffer(v) for v in node.outputs)
-        if node.op.library is not None and _native(node):
+        if node.op.library is not None and _native(node) and _constants(node, inputs):
             attrs = {**node.attrs, "op": node.op.name}
             self.steps.append(Library(node.op.library, inputs, outputs, attrs, origin))
         else:
@@ -141,6 +141,11 @@ def _native(node: Node) -> bool:
             return (node.op.name, dtype) in PHILOX
         case _:
             return False
+
+
+def _constants(node: Node, inputs: tuple[Buffer, ...]) -> bool:
+    """True where the bounds of integer draws, which the kernel takes by value, are known."""
+    return node.op.name != "PhiloxUniformInt" or all(b.role == "constant" for b in inputs[1:])
 
 
 PHILOX = frozenset(

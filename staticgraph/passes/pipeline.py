@@ -1,6 +1,6 @@
 """The whole compiler on one screen.
 
-    close -> decompose -> simplify -> fold -> share -> prune -> update -> fuse -> lower
+    close -> prune -> unify -> decompose -> simplify -> fold -> share -> update -> fuse -> lower
 
 Each stage is a pass from `Function` to `Function` until `lower` makes a `Program`.  Any stage can
 be the last one asked for, and every stage can be timed and verified.
@@ -19,6 +19,7 @@ from staticgraph.passes.cleanup import Decompose, Fold, Prune, Share
 from staticgraph.passes.fusion import Fused, fuse
 from staticgraph.passes.lower import lower
 from staticgraph.passes.simplify import Simplify
+from staticgraph.passes.unify import Unify
 from staticgraph.passes.update import FoldUpdates
 
 
@@ -34,11 +35,11 @@ class Pass(Protocol):
 
 
 OPTIMIZED: tuple[Pass, ...] = (
-    Prune(), Decompose(), Simplify(), Fold(), Share(), Simplify(), Share(), Prune(), FoldUpdates(),
+    Prune(), Unify(), Decompose(), Simplify(), Fold(), Share(), Simplify(), Share(), Prune(), FoldUpdates(),
     Prune(),
 )  # fmt: skip
 UNOPTIMIZED: tuple[Pass, ...] = (Prune(), Decompose(), Prune())
-STAGES = ("close", "prune", "decompose", "simplify", "fold", "share", "update", "fuse", "lower")
+STAGES = ("close", "prune", "unify", "decompose", "simplify", "fold", "share", "update", "fuse", "lower")
 
 Observer = Callable[[str, Function | Fused | Program, float], None]
 

@@ -33,7 +33,7 @@ from staticgraph.ir.kernel import (
 )
 from staticgraph.ir.scalar import Expr, Index, Lit, Load, Prim, ReduceKind, Size, cast, prim
 from staticgraph.ir.types import TensorType
-from staticgraph.passes.fusion import Member, Region, measure, variables
+from staticgraph.passes.fusion import Member, Region, measure
 from staticgraph.passes.indexing import (
     I64,
     add,
@@ -99,7 +99,10 @@ def _as_row(region: Region) -> Region:
     order = [*range(k, n), *range(k)]
     env = {f"d{old}": Index(f"d{new}") for new, old in enumerate(order)}
     members = [
-        Member(m.value, m.node, substitute(m.body, env), m.reduce, m.scope, m.level)
+        Member(
+            m.value, m.node, substitute(m.body, env), m.reduce, m.scope,
+            tuple(substitute(x, env) for x in m.axes), m.level,
+        )
         for m in region.members
     ]
     return Region(region.order, "row", tuple(region.dims[i] for i in order), n - k, members, region.cost)
@@ -322,8 +325,7 @@ class _Writer:
 
     def _store(self, m: Member, value: Expr) -> Store:
         dims = m.value.dims
-        names = iter(variables(self.region.dims) if m.scope == "full" and m.reduce is None
-                     else self.region.outer_vars())
+        names = iter(m.axes)
         index = tuple(Lit(0, I64) if d == 1 else next(names) for d in dims)
         return Store(self.pointer(m.value, True), self.address(index, dims), value)
 

@@ -123,7 +123,7 @@ def _random(step: Library, index: int, code: Code, env: Sizes, at: AddressOf) ->
     n = count(out.dims, env)
     words = [at(out), n, philox.signed_word(attrs["seed"]), philox.signed_word(attrs["seed2"]), 0, 0]
     if attrs["op"] == "PhiloxUniformInt":
-        lo, hi = (int(attrs[k]) for k in ("minval", "maxval"))
+        lo, hi = (int(np.asarray(b.data)) for b in step.inputs[1:])
         words += [philox.signed_word(lo), philox.signed_word(hi - lo)]
     function = code.randoms[_random_key(step)]
     groups = philox_source.groups(n)

@@ -18,7 +18,9 @@ from staticgraph.passes.simplify import Simplify
 from tests.ops.harness import sample_function
 
 CASES = [
-    pytest.param(op, s, id=f"{op.name}-{i}") for op in registered() for i, s in enumerate(op.samples)
+    pytest.param(op, s, id=f"{op.name}-{i}")
+    for op in registered()
+    for i, s in enumerate(op.samples)
 ]
 
 
