@@ -137,6 +137,38 @@ class CancelledError(OpError):
     """A run was cancelled."""
 
 
+class DeadlineExceededError(OpError):
+    """A run took longer than it was allowed to."""
+
+
+class AlreadyExistsError(OpError):
+    """A file or entry that exists already."""
+
+
+class PermissionDeniedError(OpError):
+    """An operation that the system does not allow."""
+
+
+class AbortedError(OpError):
+    """A run was given up because of another one."""
+
+
+class UnavailableError(OpError):
+    """A service that cannot be reached now."""
+
+
+class DataLossError(OpError):
+    """Stored data that is damaged."""
+
+
+class InternalError(OpError):
+    """A defect of the package."""
+
+
+class UnknownError(OpError):
+    """A failure without a known cause."""
+
+
 class ResourceExhaustedError(OpError, MemoryError):
     """The memory a plan needs cannot be had."""
 

@@ -100,11 +100,10 @@ def _as_list(value: Any) -> list[Any]:
 
 
 def _as_tensor(y: Any) -> Tensor:
-    if hasattr(y, "as_graph_tensor"):
-        y = y.as_graph_tensor()
-    if not isinstance(y, Tensor):
+    found = y.as_graph_tensor() if hasattr(y, "as_graph_tensor") else y
+    if not isinstance(found, Tensor):
         raise UsageError(f"gradients: {y!r} is neither a tensor nor a variable", loc=loc.caller())
-    return y
+    return found
 
 
 def _source(x: Any) -> Tensor:
@@ -336,7 +335,7 @@ def compute_gradient(
 def _by_rule(
     session: Any, g: Any, cotangent: Tensor, feeds: dict[Any, Any], x: np.ndarray
 ) -> np.ndarray:
-    shape = tuple(cotangent.shape.as_list())
+    shape = tuple(int(d) for d in cotangent.shape)
     n = int(np.prod(shape))
     jacobian = np.zeros((x.size, n), x.dtype)
     for j in range(n):

@@ -207,7 +207,7 @@ def global_variables_initializer() -> Operation:
     >>> v = tf.Variable(3.0)
     >>> with tf.Session() as sess:
     ...     sess.run(tf.global_variables_initializer())
-    ...     sess.run(v)
+    ...     print(sess.run(v))
     3.0
     """
     return variables_initializer(global_variables())
@@ -249,7 +249,7 @@ def report_uninitialized_variables(
             )
         held = lookup("Pack")([is_variable_initialized(v) for v in variables], axis=0)
         names = lookup("Const")(value=_texts([v.op.name for v in variables]), dtype=dtypes.string)
-        return boolean_mask(names, lookup("LogicalNot")(held))  # type: ignore[no-any-return]
+        return boolean_mask(names, lookup("LogicalNot")(held))
 
 
 def _texts(names: list[str]) -> Any:

@@ -37,7 +37,7 @@ class _Store:
         scope = getattr(self._local, "current", None)
         if scope is None:
             scope = self._local.current = VariableScope(False)
-        return scope  # type: ignore[no-any-return]
+        return scope
 
     @current.setter
     def current(self, scope: VariableScope) -> None:
@@ -49,7 +49,7 @@ class _Store:
         counts = getattr(self._local, "counts", None)
         if counts is None:
             counts = self._local.counts = {}
-        return counts  # type: ignore[no-any-return]
+        return counts
 
     @counts.setter
     def counts(self, counts: dict[str, int]) -> None:

@@ -19,6 +19,10 @@ def same_function(f: Function, g: Function) -> bool:
 def difference(f: Function, g: Function) -> str | None:
     """The first difference of two functions in one line, or None."""
     a, b = _number(f), _number(g)
+    return _params(f, g) or _all_nodes(f, g, a, b) or _ends(f, g, a, b)
+
+
+def _params(f: Function, g: Function) -> str | None:
     if len(f.params) != len(g.params):
         return f"{len(f.params)} and {len(g.params)} parameters"
     for i, (p, q) in enumerate(zip(f.params, g.params, strict=True)):
@@ -26,12 +30,22 @@ def difference(f: Function, g: Function) -> str | None:
             return f"parameter {i}: {p.kind} {p.value.type} and {q.kind} {q.value.type}"
         if p.kind != "feed" and p.name != q.name:
             return f"parameter {i}: {p.kind} {p.name!r} and {q.name!r}"
+    return None
+
+
+def _all_nodes(
+    f: Function, g: Function, a: Mapping[Value, int], b: Mapping[Value, int]
+) -> str | None:
     if len(f.nodes) != len(g.nodes):
         return f"{len(f.nodes)} and {len(g.nodes)} nodes"
     for i, (m, n) in enumerate(zip(f.nodes, g.nodes, strict=True)):
         text = _nodes(m, n, a, b)
         if text is not None:
             return f"node {i}, {m.op.name}: {text}"
+    return None
+
+
+def _ends(f: Function, g: Function, a: Mapping[Value, int], b: Mapping[Value, int]) -> str | None:
     if _refer(f.results, a) != _refer(g.results, b):
         return "results differ"
     if {k: a.get(v) for k, v in f.updates.items()} != {k: b.get(v) for k, v in g.updates.items()}:
@@ -71,7 +85,8 @@ def _nodes(m: Node, n: Node, a: Mapping[Value, int], b: Mapping[Value, int]) -> 
     if _refer(m.inputs, a) != _refer(n.inputs, b):
         return "inputs differ"
     if [v.type for v in m.outputs] != [v.type for v in n.outputs]:
-        return f"types differ, {[str(v.type) for v in m.outputs]} and {[str(v.type) for v in n.outputs]}"
+        have, other = ([str(v.type) for v in x.outputs] for x in (m, n))
+        return f"types differ, {have} and {other}"
     if set(m.attrs) != set(n.attrs):
         return f"attributes {sorted(m.attrs)} and {sorted(n.attrs)}"
     for k, v in m.attrs.items():

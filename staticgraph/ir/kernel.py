@@ -187,7 +187,9 @@ def print_kernel(k: Kernel) -> str:
     """The text form: deterministic, and equal for equal kernels."""
     lines = []
     shown = ", ".join(
-        f"a{i}: {'mut ' if p.written else ''}{p.dtype.short}*" if isinstance(p, Pointer) else f"s{i}: size {p.number}"
+        f"a{i}: {'mut ' if p.written else ''}{p.dtype.short}*"
+        if isinstance(p, Pointer)
+        else f"s{i}: size {p.number}"
         for i, p in enumerate(k.params)
     )
     lines.append(f"kernel {k.form}({shown}) parallel p {{")

@@ -80,7 +80,9 @@ class _OpReader(ValueReader):
         return f
 
     def name(self) -> str:
-        return str(self.string()) if self.next.kind == "string" else self.take("word", "a name").text
+        if self.next.kind == "string":
+            return str(self.string())
+        return self.take("word", "a name").text
 
 
 class _FunctionReader(_OpReader):
@@ -244,7 +246,9 @@ class _GraphReader(_OpReader):
         record, token = self.record()
         inputs: list[Tensor] = []
         controls: list[Operation] = []
-        while self.next.kind in ("value", "control") and (inputs or controls or self.next.line == token.line):
+        while self.next.kind in ("value", "control"):
+            if not (inputs or controls) and self.next.line != token.line:
+                break  # the next operation
             if self.next.kind == "control":
                 controls.append(self._find(self.advance()))
             else:
@@ -257,7 +261,9 @@ class _GraphReader(_OpReader):
         try:
             with self.graph.device(device), self.graph.control_dependencies(None), \
                     self.graph.control_dependencies(controls):  # fmt: skip
-                op = self.graph.create_operation(record, inputs, attrs, start.text[1:], self.loc(start))
+                op = self.graph.create_operation(
+                    record, inputs, attrs, start.text[1:], self.loc(start)
+                )
         except StaticGraphError as e:
             self.fail(e.message, token)
         if op.name != start.text[1:]:

@@ -175,9 +175,10 @@ class _KernelReader(ValueReader):
 
     def _pointer(self, token: Token) -> int:
         m = _PARAM.match(token.text)
-        if m is None or int(m[1]) >= len(self.params) or not isinstance(self.params[int(m[1])], Pointer):
+        param = int(m[1]) if m is not None else len(self.params)
+        if param >= len(self.params) or not isinstance(self.params[param], Pointer):
             self.fail(f"{token.text!r} is not a pointer parameter", token)
-        return int(m[1])
+        return param
 
     # ---- expressions
     def expr(self) -> Expr:

@@ -129,17 +129,11 @@ class ValueReader(Reader):
         if self.accept("("):
             return self._tuple()
         if self.accept("["):
-            items = []
-            while not self.at("]"):
-                items.append(self.attribute())
-                if not self.accept(","):
-                    break
-            self.expect("]")
-            return items
-        if self.at("<"):
-            self.fail("a Python object has no text form and cannot be read back")
+            return self._list()
         if self.at("-"):
             return self.dim()
+        if self.at("<"):
+            self.fail("a Python object has no text form and cannot be read back")
         self.fail(f"expected the value of an attribute, found {self.shown()}")
 
     def _worded(self, token: Token) -> Any:
@@ -152,8 +146,18 @@ class ValueReader(Reader):
             return self.function()
         if token.text in _DTYPES:
             following = self.ahead(1)
-            return self.type() if following.kind == "punct" and following.text == "[" else self.dtype()
+            sized = following.kind == "punct" and following.text == "["
+            return self.type() if sized else self.dtype()
         return self.dim()
+
+    def _list(self) -> list[Any]:
+        items: list[Any] = []
+        while not self.at("]"):
+            items.append(self.attribute())
+            if not self.accept(","):
+                break
+        self.expect("]")
+        return items
 
     def _tuple(self) -> Any:
         items: list[Any] = []

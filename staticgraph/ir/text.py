@@ -68,9 +68,26 @@ def attribute_text(value: Any, pad: str = "") -> str:
     match value:
         case np.generic():
             return attribute_text(value.item(), pad)
-        case bool() | None:
-            return str(value)
-        case int() | Poly():
+        case tuple():
+            inner = ", ".join(attribute_text(v, pad) for v in value)
+            return f"({inner},)" if len(value) == 1 else f"({inner})"
+        case list():
+            return "[" + ", ".join(attribute_text(v, pad) for v in value) + "]"
+        case Function():
+            return print_function(value, pad)
+        case ConstantArray():
+            return _dense(value.array)
+        case DType():
+            return dtype_text(value)
+        case TensorType():
+            return type_text(value)
+        case _:
+            return _plain_text(value)
+
+
+def _plain_text(value: Any) -> str:
+    match value:
+        case bool() | None | int() | Poly():
             return str(value)
         case float():
             return float_text(value)
@@ -78,19 +95,6 @@ def attribute_text(value: Any, pad: str = "") -> str:
             return json.dumps(value)
         case bytes():
             return "b" + json.dumps(value.decode("latin-1"))
-        case DType():
-            return dtype_text(value)
-        case TensorType():
-            return type_text(value)
-        case tuple():
-            inner = ", ".join(attribute_text(v, pad) for v in value)
-            return f"({inner},)" if len(value) == 1 else f"({inner})"
-        case list():
-            return "[" + ", ".join(attribute_text(v, pad) for v in value) + "]"
-        case ConstantArray():
-            return _dense(value.array)
-        case Function():
-            return print_function(value, pad)
         case _:
             name = getattr(value, "__qualname__", None) or type(value).__qualname__
             return f"<python {name}>"
@@ -177,7 +181,9 @@ class Names:
 
     def use(self, v: Value) -> str:
         """The name of a value that is read; one that nothing defines shows as such."""
-        return self.define(v, "v") if v in self._of else f"%{_FORBIDDEN.sub('_', v.hint) or 'v'}.undefined"
+        if v in self._of:
+            return self.define(v, "v")
+        return f"%{_FORBIDDEN.sub('_', v.hint) or 'v'}.undefined"
 
 
 # ---------------------------------------------------------------- functions
@@ -258,9 +264,8 @@ def print_graph(graph: Graph) -> str:
     }
     """
     seed = "" if graph.seed is None else f" seed {graph.seed}"
-    return "\n".join(
-        [f"graph{seed} {{", *(f"  {operation_text(op, '  ')}" for op in graph.get_operations()), "}"]
-    )
+    lines = [f"  {operation_text(op, '  ')}" for op in graph.get_operations()]
+    return "\n".join([f"graph{seed} {{", *lines, "}"])
 
 
 def operation_text(op: Operation, pad: str = "") -> str:

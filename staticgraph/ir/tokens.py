@@ -15,7 +15,7 @@ from __future__ import annotations
 import re
 from bisect import bisect_right
 from dataclasses import dataclass
-from typing import Literal, NoReturn
+from typing import Literal, NoReturn, cast
 
 from staticgraph.errors import ParseError
 
@@ -71,9 +71,11 @@ class Reader:
             if m is None:
                 self._fail(at, f"no token starts with {self.text[at]!r}")
             if m.lastgroup != "space":
-                tokens.append(Token(m.lastgroup, m.group(), at, self._line(at)))  # type: ignore[arg-type]
+                kind = cast(Kind, m.lastgroup)
+                tokens.append(Token(kind, m.group(), at, self._line(at)))
             at = m.end()
-        tokens.append(Token("end", "", len(self.text.rstrip()), self._line(len(self.text.rstrip()))))
+        last = len(self.text.rstrip())
+        tokens.append(Token("end", "", last, self._line(last)))
         return tokens
 
     def _line(self, offset: int) -> int:

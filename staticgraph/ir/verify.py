@@ -10,7 +10,7 @@ A `VerificationError` is a defect of the package, so its text shows the IR aroun
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import count
 from typing import Any, NoReturn
 
@@ -158,19 +158,19 @@ class _FunctionCheck:
         shape = v.type.shape
         if isinstance(origin, SizeOf):
             if shape is not None and not 0 <= origin.axis < len(shape):
-                self._fail(f"the size {s} is axis {origin.axis} of {self._name(v)}: {type_text(v.type)}", -1)
+                what = f"{self._name(v)}: {type_text(v.type)}"
+                self._fail(f"the size {s} is axis {origin.axis} of {what}", -1)
         else:
             length = 1
             for d in shape or ():
                 length *= d if isinstance(d, int) else origin.element + 1
             if not v.dtype.is_integer or not 0 <= origin.element < max(length, 0):
-                self._fail(
-                    f"the size {s} is element {origin.element} of {self._name(v)}: {type_text(v.type)}", -1
-                )
+                what = f"{self._name(v)}: {type_text(v.type)}"
+                self._fail(f"the size {s} is element {origin.element} of {what}", -1)
         self.known[s] = self.place[v]
 
     def _symbols(self, value: Any, at: int, what: str, result: bool = False) -> None:
-        """Symbols must be known when they are needed: before node `at`, or by it for its results."""
+        """Symbols must be known before node `at`, or by it for its results."""
         for d in sizes_in(tuple(value)):
             for s in symbols_of(d):
                 where = self.known.get(s)
@@ -208,6 +208,10 @@ class _FunctionCheck:
         for a in n.attrs.values():
             if isinstance(a, Function):
                 verify_function(a)
+        self._inferred(n, at)
+
+    def _inferred(self, n: Node, at: int) -> None:
+        op = n.op.name
         ctx = Infer(lambda _: symbol(next(self.fresh)))
         try:
             types = infer(n.op, [v.type for v in n.inputs], n.attrs, ctx)
@@ -217,9 +221,8 @@ class _FunctionCheck:
             self._fail(f"{op} gives {len(types)} results, the node has {len(n.outputs)}", at)
         for v, t in zip(n.outputs, types, strict=True):
             if not self._refines(v.type, t):
-                self._fail(
-                    f"{op}: {self._name(v)} is {type_text(v.type)}, inference gives {type_text(t)}", at
-                )
+                have = f"{self._name(v)} is {type_text(v.type)}"
+                self._fail(f"{op}: {have}, inference gives {type_text(t)}", at)
         for g in ctx.guards:
             self._assumed(g, op, at)
 
@@ -272,7 +275,10 @@ def _is_fresh(d: Dim) -> bool:
     return any(s.name.startswith("?") for s in symbols_of(d))
 
 
-def _check_signature(op: Op, inputs: int, attrs: Mapping[str, Any], fail: Any, static: bool = True) -> None:
+def _check_signature(
+    op: Op, inputs: int, attrs: Mapping[str, Any], fail: Callable[[str], NoReturn],
+    static: bool = True,
+) -> None:  # fmt: skip
     """The number of operands and the names of attributes are the op's."""
     operands = op.data_operands if static else op.operands
     least = len(operands) - op.variadic
@@ -282,8 +288,9 @@ def _check_signature(op: Op, inputs: int, attrs: Mapping[str, Any], fail: Any, s
     given = {k for k in attrs if not k.startswith("_")}
     if given != names:
         missing, extra = sorted(names - given), sorted(given - names)
-        text = f"the attribute {missing[0]!r} is missing" if missing else f"no attribute {extra[0]!r}"
-        fail(f"{op.name}: {text}")
+        if missing:
+            fail(f"{op.name}: the attribute {missing[0]!r} is missing")
+        fail(f"{op.name}: no attribute {extra[0]!r}")
 
 
 # ---------------------------------------------------------------- graphs

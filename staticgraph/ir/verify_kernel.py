@@ -155,26 +155,33 @@ class _KernelCheck:
                 continue
             seen.add(id(x))
             match x:
-                case Temp(name, dtype):
-                    known = self.names.get(name)
-                    if known is None:
-                        self._fail(f"{name} is not defined here")
-                    if known.dtype is not dtype:
-                        self._fail(f"{name} is {known.dtype.name} but is read as {dtype.name}")
+                case Temp():
+                    self._temp(x)
                 case Lit(value, dtype):
                     self._literal(value, dtype)
-                case Load(param, index, dtype):
-                    pointer = self._pointer(param)
-                    if len(index) != 1 or index[0].dtype is not I64:
-                        self._fail(f"{show(x)}: a load has one int64 index")
-                    if pointer.dtype is not dtype:
-                        self._fail(f"{show(x)}: a{param} holds {pointer.dtype.name}, not {dtype.name}")
+                case Load(_, index, _):
+                    self._load(x)
                     stack += index
                 case Prim():
                     self._prim(x)
                     stack += x.args
                 case _:
                     self._fail(f"a {type(x).__name__} cannot stand in a kernel")
+
+    def _temp(self, x: Temp) -> None:
+        known = self.names.get(x.name)
+        if known is None:
+            self._fail(f"{x.name} is not defined here")
+        if known.dtype is not x.dtype:
+            self._fail(f"{x.name} is {known.dtype.name} but is read as {x.dtype.name}")
+
+    def _load(self, x: Load) -> None:
+        pointer = self._pointer(x.operand)
+        if len(x.index) != 1 or x.index[0].dtype is not I64:
+            self._fail(f"{show(x)}: a load has one int64 index")
+        if pointer.dtype is not x.dtype:
+            holds = f"a{x.operand} holds {pointer.dtype.name}"
+            self._fail(f"{show(x)}: {holds}, not {x.dtype.name}")
 
     def _literal(self, value: object, dtype: DType) -> None:
         if dtype.is_bool:

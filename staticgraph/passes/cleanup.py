@@ -14,7 +14,7 @@ import numpy as np
 from staticgraph.errors import VerificationError
 from staticgraph.ir.compare import attribute_key
 from staticgraph.ir.dims import Poly, Symbol, symbols_of
-from staticgraph.ir.function import Builder, Function, Node, Value
+from staticgraph.ir.function import Builder, Function, GuardSite, Node, Value
 from staticgraph.ir.op import RuleError, lookup
 from staticgraph.ir.types import ConstantArray
 
@@ -187,14 +187,16 @@ class Prune:
             if v in producer:
                 keep(producer[v])
         nodes = tuple(n for n in f.nodes if id(n) in live)
+        there = {p.value for p in f.params} | {v for n in nodes for v in n.outputs}
+        known = {s for s, o in f.sizes.items() if o.value in there}
+        guards = tuple(dict.fromkeys(g for g in f.guards if _guard_symbols(g) <= known))
+        used |= {s for g in guards for s in _guard_symbols(g)}
         sizes = {s: o for s, o in f.sizes.items() if s in used}
-        known = set(sizes)
-        guards = tuple(
-            dict.fromkeys(
-                g for g in f.guards if (symbols_of(g.guard.a) | symbols_of(g.guard.b)) <= known
-            )
-        )
         return Function(f.name, f.params, nodes, f.results, f.updates, sizes, guards)
+
+
+def _guard_symbols(g: GuardSite) -> frozenset[Symbol]:
+    return symbols_of(g.guard.a) | symbols_of(g.guard.b)
 
 
 def _sizes_in(node: Node) -> list[Poly]:

@@ -10,11 +10,13 @@ Nothing has to run before it is drawn.  Rendering needs no system package: witho
 program on the path the Graphviz inside the ``pygraphviz`` wheel is used.
 """
 
-from staticgraph.viz.drawing import FORMATS, Drawing, draw, draw_picture, to_dot
+from staticgraph.viz.drawing import FORMATS, Drawing, draw, draw_picture, format_of, to_dot
+from staticgraph.viz.graphs import ends, writes
 from staticgraph.viz.picture import Picture, beside
-from staticgraph.viz.stages import before_after, draw_function, draw_fused
+from staticgraph.viz.stages import Stages, before_after, draw_function, draw_fused
 
 __all__ = [
-    "FORMATS", "Drawing", "Picture", "before_after", "beside", "draw", "draw_function", "draw_fused",
-    "draw_picture", "to_dot",
+    "FORMATS", "Drawing", "Picture", "Stages", "before_after", "beside", "draw", "draw_function",
+    "draw_fused", "draw_picture", "ends", "format_of", "to_dot",
+    "writes",
 ]  # fmt: skip

@@ -134,7 +134,7 @@ def _lines(lines: Sequence[str]) -> str:
 
 
 def _cluster(group: Group) -> dict[str, str]:
-    fill, line = FORMS.get(group.form, ("", ""))
+    fill, line = {**FORMS, "half": ("white", SCOPE_LINE)}.get(group.form, ("", ""))
     if not fill:
         look = NODES[group.kind]
         plain = group.kind == "operation"

@@ -5,7 +5,9 @@ Nothing here imports the compiler.  What fusion gives is taken by its shape (`Fu
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Protocol
 
 from staticgraph.ir.function import Function, Node, Param, Value
@@ -17,9 +19,11 @@ from staticgraph.viz.picture import (
     Picture,
     array_text,
     attribute_text,
+    collapsed,
+    in_runs,
+    in_words,
     type_bytes,
     type_text,
-    in_words,
 )
 from staticgraph.viz.style import EdgeKind, Kind
 
@@ -53,41 +57,63 @@ class FusedLike(Protocol):
     def inlined(self) -> frozenset[Value]: ...
 
 
+DETAILED = 120  # operations in kernels, beyond which a kernel is one node
+STEPS = 150  # nodes, beyond which consecutive ones are drawn as one
+
+
 def picture_of_function(function: Function, title: str | None = None) -> Picture:
     """Draw a function as it stands: parameters, nodes, results and state written."""
     view = _Functional(function)
     for node in function.nodes:
         view.place(node, "")
-    return view.finish(title, f"{len(function.nodes)} operations")
+    return _cut(view.finish(title, f"{len(function.nodes)} operations"))
 
 
 def picture_of_fused(function: Function, fused: FusedLike, title: str | None = None) -> Picture:
     """Draw the kernels of a function: one group each, library and host calls beside them.
 
     A value that is cheap to recompute has no place of its own; it is drawn, with a dashed outline,
-    in every kernel that computes it.
+    in every kernel that computes it.  In a big function a kernel is one node.
     """
     view = _Functional(function)
     producers = function.producers()
-    kernels = calls = 0
+    kernels: dict[str, Item] = {}
+    calls = total = 0
     for step in fused.items:
         if isinstance(step, Node):
             calls += step.op.name != "Const"
             view.place(step, "")
             continue
-        key = f"k{kernels}"
-        kernels += 1
-        members = [m.node for m in step.members]
+        members = {m.node for m in step.members}
         inside = _with_inlined(members, producers, fused.inlined)
+        types = Counter(n.op.name for n in inside if n.op.name != "Const")
+        total += sum(types.values())
         size = "×".join(str(d) if isinstance(d, int) else "?" for d in step.dims) or "scalar"
-        label = f"kernel {kernels} · {step.form} · {size}"
-        count = sum(n.op.name != "Const" for n in inside)
-        view.groups.append(Group(key, label, "", "kernel", f"{label}\n{count} operations in one pass", step.form))
-        written = {m.node for m in step.members}
+        key, name = f"k{len(kernels)}", f"kernel {len(kernels) + 1}"
+        label = f"{name} · {step.form} · {size}"
+        tip = f"{label}\n{sum(types.values())} operations in one pass\n" + "\n".join(
+            f"{n} × {t}" for t, n in types.most_common(12)
+        )
+        view.groups.append(Group(key, label, "", "kernel", tip, step.form))
+        most = ", ".join(f"{n} {t}" for t, n in types.most_common(3))
+        kernels[key] = Item(
+            key, "kernel", name, f"{step.form} · {size}", (f"{sum(types.values())} operations", most), tip, path=name
+        )
         for node in inside:
-            view.place(node, key, faded=node not in written, kernel=True)
-    steps = f"{kernels} kernel{'s' * (kernels != 1)}, {calls} other step{'s' * (calls != 1)}"
-    return view.finish(title, f"{len(function.nodes)} operations in {steps}")
+            view.place(node, key, faded=node not in members, kernel=True)
+    many = "" if len(kernels) == 1 else "s"
+    note = f"{len(function.nodes)} operations in {len(kernels)} kernel{many}, {calls} other step{'s' * (calls != 1)}"
+    picture = view.finish(title, note)
+    if total > DETAILED:
+        picture = collapsed(picture, {i.id: kernels[i.group] for i in picture.items if i.group})
+    return _cut(picture)
+
+
+def _cut(picture: Picture) -> Picture:
+    if not picture.groups:
+        picture = in_runs(picture, STEPS)
+    items, links = in_words(picture.items, picture.links)
+    return replace(picture, items=tuple(items), links=tuple(links))
 
 
 def _with_inlined(
@@ -197,9 +223,9 @@ class _Functional:
             what = "next counter" if name.startswith("counter:") else "new value"
             key = self._add(Item(f"u{i}", "update", shown, what, (), f"{what} of {shown}: {v.type.public()}"))
             self._link(v, key, "", "update")
-        items, links = in_words(self.items, list(dict.fromkeys(self.links)))
+        links = tuple(dict.fromkeys(self.links))
         return Picture(
-            tuple(items), tuple(links), tuple(self.groups), title or "", note, len(self.f.nodes)
+            tuple(self.items), links, tuple(self.groups), title or "", note, len(self.f.nodes)
         )
 
 

@@ -98,6 +98,17 @@ def _needed(fetches: Iterable[Operation]) -> list[Operation]:
     return sorted(seen, key=lambda op: op.id)
 
 
+def ends(graph: Graph) -> list[Operation]:
+    """The operations whose results nothing takes, initialisation and plain reads aside."""
+    ops = graph.get_operations()
+    view = _View(ops, set(), initializers=False)
+    return [
+        op for op in ops
+        if not view.users[op] and op not in view.hidden and op not in view.reads
+        and op.type not in ("VariableV2", "Placeholder", "Const")
+    ]  # fmt: skip
+
+
 def writes(op: Operation) -> bool:
     """True where the operation writes a variable."""
     return op.record.effect == "state" and op.record.decompose is not None and bool(op.inputs)

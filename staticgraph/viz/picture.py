@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import reprlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -76,11 +76,10 @@ class Picture:
     title: str = ""
     note: str = ""
     operations: int = 0
-    extra: Mapping[str, Any] = field(default_factory=dict)
 
     def prefixed(self, prefix: str, label: str) -> Picture:
         """The same picture inside one more group, its ids made unique by `prefix`."""
-        outer = Group(prefix, label)
+        outer = Group(prefix, label, form="half")
 
         def of(group: str) -> str:
             return f"{prefix}.{group}" if group else prefix
@@ -103,21 +102,69 @@ def beside(left: Picture, right: Picture, labels: tuple[str, str], title: str = 
     """Two pictures in one, each in a group of its own."""
     a, b = left.prefixed("before", labels[0]), right.prefixed("after", labels[1])
     return Picture(
-        a.items + b.items, a.links + b.links, a.groups + b.groups, title,
-        "; ".join(filter(None, (a.note, b.note))), a.operations,
+        a.items + b.items, a.links + b.links, a.groups + b.groups, title, "", a.operations
+    )
+
+
+def collapsed(picture: Picture, into: Mapping[str, Item]) -> Picture:
+    """The picture with items replaced: those mapped to one item become that item.
+
+    Groups that lose all members disappear; edges between the same ends become one.
+    """
+    items = tuple(dict.fromkeys(into.get(i.id, i) for i in picture.items))
+    merged: dict[tuple[str, str, EdgeKind], list[Link]] = {}
+    for e in picture.links:
+        a = into[e.source].id if e.source in into else e.source
+        b = into[e.target].id if e.target in into else e.target
+        if a != b:
+            merged.setdefault((a, b, e.kind), []).append(e)
+    links = tuple(
+        replace(
+            es[0], source=a, target=b, size=sum(e.size for e in es),
+            label=es[0].label if len(es) == 1 else f"{len(es)} tensors",
+            tooltip="\n".join(e.tooltip for e in es[:12]),
+        )
+        for (a, b, _), es in merged.items()
     )  # fmt: skip
+    used = {i.group for i in items}
+    parents = {g.id: g.parent for g in picture.groups}
+    for key in list(used):
+        while key in parents:
+            key = parents[key]
+            used.add(key)
+    return replace(
+        picture, items=items, links=links, groups=tuple(g for g in picture.groups if g.id in used)
+    )
+
+
+def in_runs(picture: Picture, at_most: int) -> Picture:
+    """Cut a picture without groups into runs of consecutive items, so that at most so many remain."""
+    if len(picture.items) <= at_most:
+        return picture
+    length = -(-len(picture.items) // at_most)
+    into: dict[str, Item] = {}
+    for k in range(0, len(picture.items), length):
+        part = picture.items[k : k + length]
+        if len(part) > 1:
+            size = sum(max(i.folded, 1) for i in part)
+            label = f"{part[0].path or part[0].title} … {part[-1].path or part[-1].title}"
+            run = Item(f"run{k}", "operation", label, f"{size} operations", (), label, folded=size)
+            into.update((i.id, run) for i in part)
+    out = collapsed(picture, into)
+    note = f"{out.note}\ncut into runs of consecutive operations to stay legible"
+    return replace(out, note=note)
 
 
 HUB = 9  # edges of one kind at a node, beyond which they are told in words
-BUSY = 110  # edges in a picture, beyond which long ones are told in words too
-LONG = 30  # nodes between the ends of a long edge
+BUSY = 110  # edges in a picture, beyond which long ones into gradients are told in words too
+LONG = 20  # nodes between the ends of a long edge
 
 
 def in_words(items: Sequence[Item], links: Sequence[Link]) -> tuple[list[Item], list[Link]]:
     """Tell in words, at the nodes, the edges that would only make a tangle.
 
     These are the edges of nodes that everything is connected to (folded gradients, optimizers),
-    and in busy pictures those that span a large part of it.  The last node that feeds a hub keeps
+    and in busy pictures those by which far operations pass values to gradients and writes.  The last node that feeds a hub keeps
     its edge, so that the hub stands next to it.
     """
     where = {item.id: k for k, item in enumerate(items)}
@@ -148,7 +195,9 @@ def in_words(items: Sequence[Item], links: Sequence[Link]) -> tuple[list[Item], 
     left = [e for e in links if e not in gone]
     if len(left) > BUSY:
         for e in left:
-            if where[e.target] - where[e.source] > LONG:
+            forward = items[where[e.source]].kind not in ("gradient", "update")
+            backward = items[where[e.target]].kind in ("gradient", "update")
+            if forward and backward and where[e.target] - where[e.source] > LONG:
                 gone.add(e)
                 if e.writes:
                     tell(e.source, "⇠", e.target)

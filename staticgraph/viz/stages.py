@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from os import PathLike
-from typing import Any
+from typing import Any, Protocol
 
 from staticgraph.ir.function import Function
 from staticgraph.ir.graph import Graph
@@ -13,7 +13,17 @@ from staticgraph.viz.functions import FusedLike, picture_of_function, picture_of
 from staticgraph.viz.graphs import picture_of_graph
 from staticgraph.viz.picture import Picture, beside
 
-Stages = Callable[[Graph, Any], "Function | tuple[Function, FusedLike]"]
+
+class CompilationLike(Protocol):
+    """What the compiler makes of fetches: the optimised function, and its kernels if it got there."""
+
+    @property
+    def function(self) -> Function: ...
+    @property
+    def fused(self) -> FusedLike | None: ...
+
+
+Stages = Callable[[Graph, Any], CompilationLike]
 """Compiles what fetches need, up to fusion."""
 
 
@@ -35,11 +45,11 @@ def draw_fused(
     return draw_picture(picture, path, format=format, shapes=shapes, rankdir=rankdir)
 
 
-def compiled_picture(compiled: Function | tuple[Function, FusedLike], title: str | None = None) -> Picture:
-    """The picture of what a `Stages` callable gave."""
-    if isinstance(compiled, Function):
-        return picture_of_function(compiled, title)
-    return picture_of_fused(compiled[0], compiled[1], title)
+def compiled_picture(compiled: CompilationLike, title: str | None = None) -> Picture:
+    """The picture of what a `Stages` callable gave: kernels, or the function where there are none."""
+    if compiled.fused is None:
+        return picture_of_function(compiled.function, title)
+    return picture_of_fused(compiled.function, compiled.fused, title)
 
 
 def before_after(
@@ -49,13 +59,13 @@ def before_after(
     """Draw what the fetches need as the graph has it, beside what the compiler makes of it.
 
     Args:
-      stages: compiles what the fetches need and returns the function with what fusion made of it.
+      stages: compiles what the fetches need, for example `runtime.compile.function_stages`.
     """
     left = picture_of_graph(graph, fetches=fetches)
     right = compiled_picture(stages(graph, fetches))
-    labels = (f"before: {left.note.splitlines()[0]}", f"after: {right.note}")
+    labels = (f"before: {left.operations} operations", f"after: {right.note.splitlines()[0]}")
     picture = beside(left, right, labels, title or "")
     return draw_picture(picture, path, format=format, shapes=shapes, rankdir=rankdir)
 
 
-__all__ = ["Stages", "before_after", "compiled_picture", "draw_function", "draw_fused"]
+__all__ = ["CompilationLike", "Stages", "before_after", "compiled_picture", "draw_function", "draw_fused"]

@@ -74,7 +74,9 @@ def test_a_constant_is_always_an_int(x: Dim) -> None:
 
 @LAWS
 @given(sizes, sizes, values)
-def test_arithmetic_on_sizes_is_arithmetic_on_their_values(x: Dim, y: Dim, env: dict[Symbol, int]) -> None:
+def test_arithmetic_on_sizes_is_arithmetic_on_their_values(
+    x: Dim, y: Dim, env: dict[Symbol, int]
+) -> None:
     a, b = evaluate(x, env), evaluate(y, env)
     for d, want in ((x + y, a + b), (x - y, a - b), (x * y, a * b), (-x, -a),
                     (maximum(x, y), max(a, b)), (minimum(x, y), min(a, b)),
@@ -110,7 +112,9 @@ def test_division_is_exact_where_it_can_be(x: Dim, k: int) -> None:
 
 @LAWS
 @given(sizes, sizes, sizes, values)
-def test_substitution_agrees_with_evaluation(x: Dim, y: Dim, z: Dim, env: dict[Symbol, int]) -> None:
+def test_substitution_agrees_with_evaluation(
+    x: Dim, y: Dim, z: Dim, env: dict[Symbol, int]
+) -> None:
     a, b = Symbol("a"), Symbol("b")
     replaced = substitute(x, {a: y, b: z})
     inner = {**env, a: evaluate(y, env), b: evaluate(z, env)}

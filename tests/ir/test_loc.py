@@ -30,7 +30,10 @@ def test_context_managers_of_the_package_do_not_hide_the_line() -> None:
 
 def test_code_without_a_file_has_a_line_but_no_source() -> None:
     scope: dict[str, object] = {}
-    exec(compile("from staticgraph.ir.loc import caller\nwhere = caller()", "<made up>", "exec"), scope)
+    exec(
+        compile("from staticgraph.ir.loc import caller\nwhere = caller()", "<made up>", "exec"),
+        scope,
+    )
     where = scope["where"]
     assert isinstance(where, loc.Loc)
     assert (where.file, where.line, where.function) == ("<made up>", 2, "<module>")

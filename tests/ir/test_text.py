@@ -171,10 +171,12 @@ def test_equal_attributes_have_the_same_type_and_bits() -> None:
 # ---------------------------------------------------------------- attributes
 N = symbol("n")
 ATTRIBUTES = [
-    0, -3, 2**70, True, False, None, 1.0, -0.0, 1e-300, 0.1, float("inf"), float("-inf"), float("nan"),
-    "", 'a "quoted"\n\u00e9 # no comment', b"\x00\xff", (), (1,), (1, (2, "x"), None), [1, 2], dtypes.float32,
-    dtypes.bool_, dtypes.ref(dtypes.float64), TensorType(dtypes.int32, (2, N)),
-    TensorType(dtypes.string, None), N, 2 * N + 1, N * N - 3, floordiv(N + 1, 2), mod(N, 3) * symbol("a.1"),
+    0, -3, 2**70, True, False, None, 1.0, -0.0, 1e-300, 0.1, float("inf"), float("-inf"),
+    float("nan"), "", 'a "quoted"\n\u00e9 # no comment', b"\x00\xff", (), (1,), (1, (2, "x"), None),
+    [1, 2], dtypes.float32, dtypes.bool_, dtypes.ref(dtypes.float64),
+    TensorType(dtypes.int32, (2, N)),
+    TensorType(dtypes.string, None), N, 2 * N + 1, N * N - 3,
+    floordiv(N + 1, 2), mod(N, 3) * symbol("a.1"),
     maximum(N, symbol("m")), minimum(N - 1, 4), (N, -1 * N),
 ]  # fmt: skip
 
@@ -269,7 +271,12 @@ def test_sizes_round_trip(d: Dim) -> None:
 
 def test_sizes_may_be_written_as_people_do() -> None:
     n = SYMBOLS[0]
-    for text, value in (("n0 - 1", n - 1), ("n0 -1", n - 1), ("2*(n0 + 1)", 2 * n + 2), ("-n0", -n)):
+    for text, value in (
+        ("n0 - 1", n - 1),
+        ("n0 -1", n - 1),
+        ("2*(n0 + 1)", 2 * n + 2),
+        ("-n0", -n),
+    ):
         assert ValueReader(text).dim() == value
 
 
@@ -290,7 +297,12 @@ def test_types_print_with_reference_marks() -> None:
         ("transpose_a=", "transpose_c=", "MatMul has no attribute 'transpose_c'", "transpose_c"),
         ("value=dense<f32[]: 1.0>, ", "", "Const: the attribute 'value' is missing", "Const"),
         ("size(%y", "size(%q", "line 3, column 19: %q is not defined", "%q"),
-        ("variable,", "constant,", "expected feed, variable or counter, found 'constant'", "constant"),
+        (
+            "variable,",
+            "constant,",
+            "expected feed, variable or counter, found 'constant'",
+            "constant",
+        ),
         ("return", "retrun", "there is no op 'retrun'", "retrun"),
     ],
 )
@@ -361,16 +373,27 @@ def test_graphs_round_trip() -> None:
     [
         ("graph {\n  %a = Nope\n}", "line 2, column 8: there is no op 'Nope'"),
         ("graph {\n  %a: f32[] = Neg %b\n}", "there is no operation 'b' before this one"),
-        ("graph {\n  %a: f32[] = Const {value=dense<f32[]: 1.0>, dtype=f32}\n"
-         "  %a: f32[] = Neg %a\n}", "the name 'a' is taken"),
-        ("graph {\n  %a: f32[2] = Const {value=dense<f32[]: 1.0>, dtype=f32}\n}",
-         r"Const gives f32\[\], the text has f32\[2\]"),
-        ("graph {\n  %a: f32[] = Const {value=dense<f32[]: 1.0>, dtype=f32}\n"
-         "  %b: f32[] = Neg %a:1\n}", "'a' has 1 results"),
-        ("graph {\n  %a: bool[] = Const {value=dense<bool[]: True>, dtype=bool}\n"
-         "  %b: bool[] = Neg %a\n}", "line 3, column 16: Neg: does not take bool"),
+        (
+            "graph {\n  %a: f32[] = Const {value=dense<f32[]: 1.0>, dtype=f32}\n"
+            "  %a: f32[] = Neg %a\n}",
+            "the name 'a' is taken",
+        ),
+        (
+            "graph {\n  %a: f32[2] = Const {value=dense<f32[]: 1.0>, dtype=f32}\n}",
+            r"Const gives f32\[\], the text has f32\[2\]",
+        ),
+        (
+            "graph {\n  %a: f32[] = Const {value=dense<f32[]: 1.0>, dtype=f32}\n"
+            "  %b: f32[] = Neg %a:1\n}",
+            "'a' has 1 results",
+        ),
+        (
+            "graph {\n  %a: bool[] = Const {value=dense<bool[]: True>, dtype=bool}\n"
+            "  %b: bool[] = Neg %a\n}",
+            "line 3, column 16: Neg: does not take bool",
+        ),
     ],
-)  # fmt: skip
+)
 def test_wrong_graphs_are_refused(text: str, message: str) -> None:
     with pytest.raises(ParseError, match=message):
         parse_graph(text)
@@ -417,7 +440,8 @@ def test_kernels_round_trip() -> None:
 
 
 def test_deep_expressions_are_parsed_without_recursion() -> None:
-    text = f"kernel flat(a0: mut f32*) parallel p {{\n  a0[p] = {'neg(' * 20000}1.0:f32{')' * 20000}\n}}"
+    deep = "neg(" * 20000 + "1.0:f32" + ")" * 20000
+    text = f"kernel flat(a0: mut f32*) parallel p {{\n  a0[p] = {deep}\n}}"
     body = parse_kernel(text).body
     assert isinstance(body[0], Store)
 

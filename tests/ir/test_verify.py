@@ -43,7 +43,11 @@ def test_a_good_function_passes() -> None:
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        ("%a: f32[n0, 3]", "%a: f32[n0, 4]", r"Add: %a is f32\[n0, 4\], inference gives f32\[n0, 3\]"),
+        (
+            "%a: f32[n0, 3]",
+            "%a: f32[n0, 4]",
+            r"Add: %a is f32\[n0, 4\], inference gives f32\[n0, 3\]",
+        ),
         ("%a: f32[n0, 3]", "%a: f64[n0, 3]", r"Add: %a is f64\[n0, 3\], inference gives f32"),
         ("%s: f32[3]", "%s: f32[*]", r"Sum: %s is f32\[\*\]"),
         ("%x: f32[n0, 3]", "%x: f32[n0, 4]", "Add: shapes .* do not broadcast"),
@@ -56,9 +60,11 @@ def test_a_good_function_passes() -> None:
         ("state w <- %s", "state w <- %i", "'w' is float32 and is given a int64"),
         ("guard n0 == n1", "guard n0 == n7", "nothing says what the size n7 is"),
     ],
-)  # fmt: skip
+)
 def test_broken_functions_are_refused(old: str, new: str, message: str) -> None:
-    text = GOOD.replace("  return", "  %i: i64[] = Const {value=dense<i64[]: 1>, dtype=i64}\n  return")
+    text = GOOD.replace(
+        "  return", "  %i: i64[] = Const {value=dense<i64[]: 1>, dtype=i64}\n  return"
+    )
     assert old in text
     f = parse_function(text.replace(old, new, 1))
     with pytest.raises(VerificationError, match=message):
@@ -87,11 +93,13 @@ def test_values_are_defined_once_and_before_use() -> None:
     swapped = dataclasses.replace(f, nodes=(b, a, s, r))
     with pytest.raises(VerificationError, match="%a is used before it is defined"):
         verify_function(swapped)
-    with pytest.raises(VerificationError, match="%lost.undefined is used but nothing defines it"):
+    with pytest.raises(VerificationError, match=r"%lost.undefined is used but nothing defines it"):
         verify_function(changed(f, 1, inputs=(a.output, Value(a.output.type, "lost"))))
     with pytest.raises(VerificationError, match="%a is defined twice"):
         verify_function(dataclasses.replace(f, nodes=(a, a, b, s, r)))
-    with pytest.raises(VerificationError, match="a result is %lost.undefined, which nothing defines"):
+    with pytest.raises(
+        VerificationError, match=r"a result is %lost.undefined, which nothing defines"
+    ):
         verify_function(dataclasses.replace(f, results=(Value(a.output.type, "lost"),)))
     with pytest.raises(VerificationError, match="the update of 'w' is"):
         verify_function(dataclasses.replace(f, updates={"w": Value(s.output.type, "lost")}))
@@ -105,7 +113,7 @@ def test_operands_and_attributes_are_the_ops() -> None:
         verify_function(changed(f, 2, attrs={"reduction_indices": (0,)}))
     with pytest.raises(VerificationError, match="Add: no attribute 'odd'"):
         verify_function(changed(f, 0, attrs={"odd": 1}))
-    with pytest.raises(VerificationError, match="the size q is needed|what the size q is"):
+    with pytest.raises(VerificationError, match=r"the size q is needed|what the size q is"):
         verify_function(changed(f, 3, attrs={"shape": (symbol("q"),)}))
 
 
@@ -160,7 +168,9 @@ def test_a_good_graph_passes_also_after_set_shape() -> None:
 def test_broken_graphs_are_refused() -> None:
     g = small_graph()
     g.get_operations()[2].outputs[0].type = TensorType(F32, (3,))
-    with pytest.raises(VerificationError, match=r"Mul: Mul:0 is f32\[3\], inference gives f32\[2\]") as e:
+    with pytest.raises(
+        VerificationError, match=r"Mul: Mul:0 is f32\[3\], inference gives f32\[2\]"
+    ) as e:
         verify_graph(g)
     assert "> %Mul: f32[3] = Mul %Const, %Mul/y" in str(e.value)
 
@@ -211,9 +221,21 @@ def test_a_good_kernel_passes() -> None:
         ("a1: mut f32*", "a1: f32*", "a1 is stored to but not marked as written"),
         ("acc sum= t", "acc max= t", "acc is no accumulator of max"),
         ("acc sum= t", "best sum= t", "best is not defined"),
-        ("flag: bool = lt(best, s2)", "flag: bool = lt(acc, acc)\n  acc: f32 = acc", "'acc' is defined twice"),
-        ("var acc: f32 = sum()", "var lo: f32 = sum()\n  var acc: f32 = sum()", "lo is a reserved name"),
-        ("var acc: f32 = sum()", "var all1: f32 = all()\n  var acc: f32 = sum()", "all accumulates bool"),
+        (
+            "flag: bool = lt(best, s2)",
+            "flag: bool = lt(acc, acc)\n  acc: f32 = acc",
+            "'acc' is defined twice",
+        ),
+        (
+            "var acc: f32 = sum()",
+            "var lo: f32 = sum()\n  var acc: f32 = sum()",
+            "lo is a reserved name",
+        ),
+        (
+            "var acc: f32 = sum()",
+            "var all1: f32 = all()\n  var acc: f32 = sum()",
+            "all accumulates bool",
+        ),
         ("best argmin= a0[r] at r", "best argmin= a0[r] at 0.0:f32", "a position must be int64"),
         ("best argmin= a0[r] at r", "best argmin= a0[r]", "argmin needs a position"),
         ("acc sum= t", "acc sum= t at r", "sum has no position"),
@@ -226,7 +248,7 @@ def test_a_good_kernel_passes() -> None:
         ("lt(best, s2)", "and(best, s2)", "and takes bool, not int64"),
         ("a1[p] = select(flag, acc, 0.0:f32)", "a1[p] = best", "what goes into a1 must be float32"),
     ],
-)  # fmt: skip
+)
 def test_broken_kernels_are_refused(old: str, new: str, message: str) -> None:
     assert old in KERNEL
     from staticgraph.errors import ParseError

@@ -61,7 +61,8 @@ def test_fold_leaves_large_results_and_sizes_alone() -> None:
     for text in (
         f"| %c: f32[] = Const {{value=dense<f32[]: 1.0>, dtype=f32}}\n"
         f"%y: f32[{n}] = Fill %c {{dims=({n},)}}\nreturn %y",
-        "%x: f32[n] feed | sizes n = size(%x, 0)\n%c: f32[] = Const {value=dense<f32[]: 1.0>, dtype=f32}\n"
+        "%x: f32[n] feed | sizes n = size(%x, 0)\n"
+        "%c: f32[] = Const {value=dense<f32[]: 1.0>, dtype=f32}\n"
         "%y: f32[n] = Fill %c {dims=(n,)}\nreturn %y",
     ):
         f = function(text)
@@ -163,6 +164,8 @@ def test_passes_keep_what_every_op_computes(op: Op, sample: Sample) -> None:
             if a.dtype.kind in "fc":
                 scale = max(1.0, float(np.max(np.abs(a[np.isfinite(a)]), initial=0)))
                 tolerance = 1e-5 if a.dtype.itemsize != 2 else 1e-2
-                np.testing.assert_allclose(b, a, rtol=tolerance, atol=tolerance * scale, err_msg=p.name)
+                np.testing.assert_allclose(
+                    b, a, rtol=tolerance, atol=tolerance * scale, err_msg=p.name
+                )
             else:
                 np.testing.assert_array_equal(b, a, err_msg=p.name)

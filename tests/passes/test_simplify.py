@@ -23,73 +23,141 @@ FIRES: list[tuple[str, str, list[str]]] = [
     *(
         ("identity", X + f"%y: f32[n, 3] = {op} %x {attrs}\nreturn %y", ["return %x"])
         for op, attrs in (
-            ("Identity", ""), ("Snapshot", ""), ("StopGradient", ""), ("PreventGradient", ""),
-            ("EnsureShape", "{shape=(n, 3)}"), ("PlaceholderWithDefault", "{shape=(n, 3)}"),
+            ("Identity", ""),
+            ("Snapshot", ""),
+            ("StopGradient", ""),
+            ("PreventGradient", ""),
+            ("EnsureShape", "{shape=(n, 3)}"),
+            ("PlaceholderWithDefault", "{shape=(n, 3)}"),
         )
     ),
-    ("identity", "%x: f32[n] feed | sizes n = size(%x, 0)\nguard n == 7 \"size\"\n"
-     "%y: f32[7] = EnsureShape %x {shape=(7,)}\n%z: f32[7] = Neg %y\nreturn %z",
-     ["%z: f32[7] = Neg %x", "return %z"]),
-    ("unchanged shape", X + "%y: f32[n, 3] = Reshape %x {shape=(n, 3)}\nreturn %y", ["return %x"]),
-    ("unchanged shape", X + "%y: f32[n, 3] = BroadcastTo %x {shape=(n, 3)}\nreturn %y", ["return %x"]),
-    ("unchanged shape", X + "%y: f32[n, 3] = Tile %x {multiples=(1, 1)}\nreturn %y", ["return %x"]),
-    ("unchanged shape", "%x: f32[2, 3] feed | %y: f32[2, 3] = Squeeze %x\nreturn %y", ["return %x"]),
-    ("reshape of reshape",
-     "%x: f32[2, 3] feed | %y: f32[1, 6] = Reshape %x {shape=(1, 6)}\n%z: f32[6] = Squeeze %y\nreturn %z",
-     ["%z: f32[6] = Reshape %x {shape=(6,)}", "return %z"]),
-    ("reshape of reshape",
-     X + "%y: f32[3*n] = Reshape %x {shape=(3*n,)}\n%z: f32[3, n] = Reshape %y {shape=(3, n)}\nreturn %z",
-     ["%z: f32[3, n] = Reshape %x {shape=(3, n)}", "return %z"]),
-    ("reshape of reshape",
-     X + "%y: f32[1, n, 3] = ExpandDims %x {dim=0}\n%z: f32[3*n] = Reshape %y {shape=(-1,)}\nreturn %z",
-     ["%z: f32[3*n] = Reshape %x {shape=(3*n,)}", "return %z"]),
-    ("transpose of transpose", X + "%y: f32[n, 3] = Transpose %x {perm=(0, 1)}\nreturn %y", ["return %x"]),
-    ("transpose of transpose",
-     "%x: f32[2, 3, 4] feed | %y: f32[4, 2, 3] = Transpose %x {perm=(2, 0, 1)}\n"
-     "%z: f32[3, 4, 2] = Transpose %y {perm=(2, 0, 1)}\nreturn %z",
-     ["%z: f32[3, 4, 2] = Transpose %x {perm=(1, 2, 0)}", "return %z"]),
-    *(
-        ("x + -0, x + -y", X + constant("-0.0") + f"%y: f32[n, 3] = {op} {operands}\nreturn %y", ["return %x"])
-        for op in ("Add", "AddV2") for operands in ("%x, %c", "%c, %x")
+    (
+        "identity",
+        '%x: f32[n] feed | sizes n = size(%x, 0)\nguard n == 7 "size"\n'
+        "%y: f32[7] = EnsureShape %x {shape=(7,)}\n%z: f32[7] = Neg %y\nreturn %z",
+        ["%z: f32[7] = Neg %x", "return %z"],
     ),
-    ("x + -0, x + -y", "%x: i32[5] feed |" + constant("0", "i32") + "%y: i32[5] = Add %x, %c\nreturn %y",
-     ["return %x"]),
-    ("x + -0, x + -y", XY + "%m: f32[n, 3] = Neg %y\n%z: f32[n, 3] = Add %x, %m\nreturn %z",
-     ["%z: f32[n, 3] = Sub %x, %y", "return %z"]),
+    ("unchanged shape", X + "%y: f32[n, 3] = Reshape %x {shape=(n, 3)}\nreturn %y", ["return %x"]),
+    (
+        "unchanged shape",
+        X + "%y: f32[n, 3] = BroadcastTo %x {shape=(n, 3)}\nreturn %y",
+        ["return %x"],
+    ),
+    ("unchanged shape", X + "%y: f32[n, 3] = Tile %x {multiples=(1, 1)}\nreturn %y", ["return %x"]),
+    (
+        "unchanged shape",
+        "%x: f32[2, 3] feed | %y: f32[2, 3] = Squeeze %x\nreturn %y",
+        ["return %x"],
+    ),
+    (
+        "reshape of reshape",
+        "%x: f32[2, 3] feed | %y: f32[1, 6] = Reshape %x {shape=(1, 6)}\n"
+        "%z: f32[6] = Squeeze %y\nreturn %z",
+        ["%z: f32[6] = Reshape %x {shape=(6,)}", "return %z"],
+    ),
+    (
+        "reshape of reshape",
+        X + "%y: f32[3*n] = Reshape %x {shape=(3*n,)}\n"
+        "%z: f32[3, n] = Reshape %y {shape=(3, n)}\nreturn %z",
+        ["%z: f32[3, n] = Reshape %x {shape=(3, n)}", "return %z"],
+    ),
+    (
+        "reshape of reshape",
+        X + "%y: f32[1, n, 3] = ExpandDims %x {dim=0}\n"
+        "%z: f32[3*n] = Reshape %y {shape=(-1,)}\nreturn %z",
+        ["%z: f32[3*n] = Reshape %x {shape=(3*n,)}", "return %z"],
+    ),
+    (
+        "transpose of transpose",
+        X + "%y: f32[n, 3] = Transpose %x {perm=(0, 1)}\nreturn %y",
+        ["return %x"],
+    ),
+    (
+        "transpose of transpose",
+        "%x: f32[2, 3, 4] feed | %y: f32[4, 2, 3] = Transpose %x {perm=(2, 0, 1)}\n"
+        "%z: f32[3, 4, 2] = Transpose %y {perm=(2, 0, 1)}\nreturn %z",
+        ["%z: f32[3, 4, 2] = Transpose %x {perm=(1, 2, 0)}", "return %z"],
+    ),
+    *(
+        (
+            "x + -0, x + -y",
+            X + constant("-0.0") + f"%y: f32[n, 3] = {op} {operands}\nreturn %y",
+            ["return %x"],
+        )
+        for op in ("Add", "AddV2")
+        for operands in ("%x, %c", "%c, %x")
+    ),
+    (
+        "x + -0, x + -y",
+        "%x: i32[5] feed |" + constant("0", "i32") + "%y: i32[5] = Add %x, %c\nreturn %y",
+        ["return %x"],
+    ),
+    (
+        "x + -0, x + -y",
+        XY + "%m: f32[n, 3] = Neg %y\n%z: f32[n, 3] = Add %x, %m\nreturn %z",
+        ["%z: f32[n, 3] = Sub %x, %y", "return %z"],
+    ),
     ("x - 0, x - -y", X + constant("0.0") + "%y: f32[n, 3] = Sub %x, %c\nreturn %y", ["return %x"]),
-    ("x - 0, x - -y", "%x: u8[5] feed |" + constant("0", "u8") + "%y: u8[5] = Sub %x, %c\nreturn %y",
-     ["return %x"]),
-    ("x - 0, x - -y", XY + "%m: f32[n, 3] = Neg %y\n%z: f32[n, 3] = Sub %x, %m\nreturn %z",
-     ["%z: f32[n, 3] = Add %x, %y", "return %z"]),
+    (
+        "x - 0, x - -y",
+        "%x: u8[5] feed |" + constant("0", "u8") + "%y: u8[5] = Sub %x, %c\nreturn %y",
+        ["return %x"],
+    ),
+    (
+        "x - 0, x - -y",
+        XY + "%m: f32[n, 3] = Neg %y\n%z: f32[n, 3] = Sub %x, %m\nreturn %z",
+        ["%z: f32[n, 3] = Add %x, %y", "return %z"],
+    ),
     ("x * 1", X + ONE + "\n%y: f32[n, 3] = Mul %x, %c\nreturn %y", ["return %x"]),
     ("x * 1", X + ONE + "\n%y: f32[n, 3] = Mul %c, %x\nreturn %y", ["return %x"]),
-    ("x * 1", X + ONE + "\n%b: f32[n, 3] = Fill %c {dims=(n, 3)}\n%y: f32[n, 3] = Mul %x, %b\nreturn %y",
-     ["return %x"]),
+    (
+        "x * 1",
+        X + ONE + "\n%b: f32[n, 3] = Fill %c {dims=(n, 3)}\n%y: f32[n, 3] = Mul %x, %b\nreturn %y",
+        ["return %x"],
+    ),
     ("x / 1", X + ONE + "\n%y: f32[n, 3] = RealDiv %x, %c\nreturn %y", ["return %x"]),
-    ("x / 1", "%x: i32[5] feed |" + constant("1", "i32") + "%y: i32[5] = Div %x, %c\nreturn %y", ["return %x"]),
+    (
+        "x / 1",
+        "%x: i32[5] feed |" + constant("1", "i32") + "%y: i32[5] = Div %x, %c\nreturn %y",
+        ["return %x"],
+    ),
     ("- - x", X + "%y: f32[n, 3] = Neg %x\n%z: f32[n, 3] = Neg %y\nreturn %z", ["return %x"]),
     ("- - x", "%x: i8[5] feed | %y: i8[5] = Neg %x\n%z: i8[5] = Neg %y\nreturn %z", ["return %x"]),
     ("small powers", X + ONE + "\n%y: f32[n, 3] = Pow %x, %c\nreturn %y", ["return %x"]),
-    ("small powers", X + constant("2.0") + "%y: f32[n, 3] = Pow %x, %c\nreturn %y",
-     ["%y: f32[n, 3] = Mul %x, %x", "return %y"]),
-    ("small powers", X + constant("3.0") + "%y: f32[n, 3] = Pow %x, %c\nreturn %y",
-     ["%y: f32[n, 3] = Mul %x, %x", "%y_1: f32[n, 3] = Mul %y, %x", "return %y_1"]),
-    ("matmul of transpose",
-     MATRICES + "%t: f32[4, 3] = Transpose %x {perm=(1, 0)}\n%z: f32[4, 5] = MatMul %t, %y\nreturn %z",
-     ["%z: f32[4, 5] = MatMul %x, %y {transpose_a=True, transpose_b=False}", "return %z"]),
-    ("matmul of transpose",
-     MATRICES + "%t: f32[5, 3] = Transpose %y {perm=(1, 0)}\n"
-     "%z: f32[4, 5] = MatMul %x, %t {transpose_a=True, transpose_b=True}\nreturn %z",
-     ["%z: f32[4, 5] = MatMul %x, %y {transpose_a=True, transpose_b=False}", "return %z"]),
+    (
+        "small powers",
+        X + constant("2.0") + "%y: f32[n, 3] = Pow %x, %c\nreturn %y",
+        ["%y: f32[n, 3] = Mul %x, %x", "return %y"],
+    ),
+    (
+        "small powers",
+        X + constant("3.0") + "%y: f32[n, 3] = Pow %x, %c\nreturn %y",
+        ["%y: f32[n, 3] = Mul %x, %x", "%y_1: f32[n, 3] = Mul %y, %x", "return %y_1"],
+    ),
+    (
+        "matmul of transpose",
+        MATRICES
+        + "%t: f32[4, 3] = Transpose %x {perm=(1, 0)}\n%z: f32[4, 5] = MatMul %t, %y\nreturn %z",
+        ["%z: f32[4, 5] = MatMul %x, %y {transpose_a=True, transpose_b=False}", "return %z"],
+    ),
+    (
+        "matmul of transpose",
+        MATRICES + "%t: f32[5, 3] = Transpose %y {perm=(1, 0)}\n"
+        "%z: f32[4, 5] = MatMul %x, %t {transpose_a=True, transpose_b=True}\nreturn %z",
+        ["%z: f32[4, 5] = MatMul %x, %y {transpose_a=True, transpose_b=False}", "return %z"],
+    ),
     *(
-        ("matmul of transpose",
-         "%x: f64[2, 3, 4] feed, %y: f64[2, 5, 4] feed | %t: f64[2, 4, 5] = Transpose %y {perm=(0, 2, 1)}\n"
-         f"%z: f64[2, 3, 5] = {op} %x, %t\nreturn %z",
-         [f"%z: f64[2, 3, 5] = {op} %x, %y {{adj_x=False, adj_y=True}}", "return %z"])
+        (
+            "matmul of transpose",
+            "%x: f64[2, 3, 4] feed, %y: f64[2, 5, 4] feed |"
+            "%t: f64[2, 4, 5] = Transpose %y {perm=(0, 2, 1)}\n"
+            f"%z: f64[2, 3, 5] = {op} %x, %t\nreturn %z",
+            [f"%z: f64[2, 3, 5] = {op} %x, %y {{adj_x=False, adj_y=True}}", "return %z"],
+        )
         for op in ("BatchMatMul", "BatchMatMulV2")
     ),
     ("cast to its own type", X + "%y: f32[n, 3] = Cast %x {DstT=f32}\nreturn %y", ["return %x"]),
-]  # fmt: skip
+]
 
 # what looks alike and must be left alone: adding +0 changes -0, a broadcast changes the shape, ...
 KEPT = [
@@ -99,7 +167,8 @@ KEPT = [
     X + constant("nan") + "%y: f32[n, 3] = Mul %x, %c\nreturn %y",
     X + ONE + "\n%y: f32[n, 3] = RealDiv %c, %x\nreturn %y",
     X + constant("0.5") + "%y: f32[n, 3] = Pow %x, %c\nreturn %y",
-    "%x: f32[3] feed | %o: f32[2, 3] = Const {value=dense<f32[2, 3]: [[1.0, 1.0, 1.0], [1.0, 1.0, 1.0]]>, "
+    "%x: f32[3] feed |"
+    "%o: f32[2, 3] = Const {value=dense<f32[2, 3]: [[1.0, 1.0, 1.0], [1.0, 1.0, 1.0]]>, "
     "dtype=f32}\n%y: f32[2, 3] = Mul %x, %o\nreturn %y",
     "%x: f32[] feed | %o: f32[1] = Const {value=dense<f32[1]: [1.0]>, dtype=f32}\n"
     "%y: f32[1] = Mul %x, %o\nreturn %y",
@@ -110,7 +179,7 @@ KEPT = [
     X + "%y: f32[2*n, 3] = Tile %x {multiples=(2, 1)}\nreturn %y",
     "%x: f32[2, 3, 4] feed, %y: f32[4, 5] feed | %t: f32[3, 2, 4] = Transpose %x {perm=(1, 0, 2)}\n"
     "%u: f32[6, 4] = Reshape %t {shape=(6, 4)}\n%z: f32[6, 5] = MatMul %u, %y\nreturn %z",
-]  # fmt: skip
+]
 
 BY_NAME: dict[str, Rule] = {r.name: r for r in RULES}
 
@@ -154,13 +223,17 @@ def test_what_only_looks_alike_is_kept(before: str) -> None:
 
 
 def test_later_nodes_see_what_earlier_rules_gave() -> None:
-    f = function(X + ONE + """
+    f = function(
+        X
+        + ONE
+        + """
       %a: f32[n, 3] = Mul %x, %c
       %b: f32[n, 3] = Neg %a
       %d: f32[n, 3] = Identity %b
       %e: f32[n, 3] = Neg %d
       %g: f32[n, 3] = RealDiv %e, %c
-      return %g""")
+      return %g"""
+    )
     g = Prune()(Simplify()(f))
     assert body_of(g)[1:] == ["return %x"]
     assert_same_results(f, g)
