@@ -18,7 +18,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from functools import cached_property, reduce
+from functools import cached_property
 
 
 @dataclass(frozen=True, slots=True)
@@ -267,7 +267,10 @@ def product(dims: Iterable[Dim]) -> Dim:
     >>> product([2, symbol("n"), 3])
     6*n
     """
-    return reduce(lambda a, b: a * b, dims, 1)
+    total: Dim = 1
+    for d in dims:
+        total = total * d
+    return total
 
 
 def symbols_of(d: Dim) -> frozenset[Symbol]:

@@ -6,6 +6,7 @@ merges equal computations (CSE), `Prune` drops what nothing needs (DCE).
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -101,7 +102,7 @@ class Fold:
         shape = node.output.type.shape
         if shape is None or any(isinstance(d, Poly) for d in shape) or _mentions_sizes(node):
             return None
-        if int(np.prod(shape)) > FOLD_LIMIT:
+        if math.prod(d for d in shape if isinstance(d, int)) > FOLD_LIMIT:
             return None
         arrays = [constants.get(env.get(v, v)) for v in node.inputs]
         if any(a is None for a in arrays):
