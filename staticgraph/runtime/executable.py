@@ -170,15 +170,25 @@ class Executable:
                 raise self._failure(plan, status)
         self.counts.steps += len(plan.rows)
         results = [self._fetch(plan, b, v, keep) for b, v in zip(self.program.results, plan.results, strict=True)]
-        for name, b in plan.commits:
-            store.put(name, plan.views[b])
+        moved = {q.buffer for q in self.variables} if len(plan.commits) > 1 else ()
+        values = [  # one variable's value at the start may be another's at the end: copy it in time
+            (name, plan.views[b].copy() if b in moved else self._view(plan, b, keep))
+            for name, b in plan.commits
+        ]
+        for name, value in values:
+            store.put(name, value)
         for _, name, used in plan.counters:
             store.counters[name] = store.counters.get(name, 0) + used
         return results
 
+    def _view(self, plan: Plan, b: Buffer, keep: list[np.ndarray]) -> np.ndarray:
+        if b in plan.direct:  # a large feed is read in place
+            return keep[[q.buffer for q in self.feeds].index(b)]
+        return plan.views[b]
+
     def _fetch(self, plan: Plan, b: Buffer, view: np.ndarray, keep: list[np.ndarray]) -> Any:
-        if b in plan.direct:  # a large feed that is fetched as it is
-            view = keep[[q.buffer for q in self.feeds].index(b)]
+        if b in plan.direct:
+            view = self._view(plan, b, keep)
         return view[()] if view.ndim == 0 else view.copy()
 
     def _failure(self, plan: Plan, status: int) -> OpError:

@@ -103,6 +103,41 @@ def test_writes_give_the_value_just_after_them() -> None:
     )
 
 
+@pytest.mark.parametrize("n", [3, 100_000])
+def test_a_fed_value_is_assigned_whatever_its_size(n: int) -> None:
+    v, x = tf.Variable(tf.zeros([n])), tf.placeholder(tf.float32, [n])
+    write = v.assign(x)
+    value = np.arange(n, dtype=np.float32)
+    with tf.Session() as sess:
+        sess.run(v.initializer)
+        np.testing.assert_array_equal(sess.run(write, {x: value}), value)
+        np.testing.assert_array_equal(sess.run(v), value)
+        v.load(value + 1, sess)
+        np.testing.assert_array_equal(sess.run(v), value + 1)
+
+
+@pytest.mark.parametrize("n", [2, 100_000])
+def test_variables_can_be_swapped(n: int) -> None:
+    v, w = tf.Variable(tf.zeros([n])), tf.Variable(tf.ones([n]))
+    swap = tf.group(v.assign(w), w.assign(v))
+    with tf.Session() as sess:
+        sess.run(tf.global_variables_initializer())
+        sess.run(swap)
+        a, b = sess.run([v, w])
+    assert a.min() == a.max() == 1 and b.min() == b.max() == 0
+
+
+@pytest.mark.parametrize("n", [2, 100_000])
+def test_a_variable_takes_the_start_value_of_one_that_changes(n: int) -> None:
+    v, w = tf.Variable(tf.zeros([n])), tf.Variable(tf.ones([n]))
+    both = tf.group(w.assign(v), v.assign_add(tf.fill([n], 5.0)))
+    with tf.Session() as sess:
+        sess.run(tf.global_variables_initializer())
+        sess.run(both)
+        a, b = sess.run([v, w])
+    assert a.min() == a.max() == 5 and b.min() == b.max() == 0
+
+
 @pytest.mark.parametrize(
     ("name", "want"),
     [
