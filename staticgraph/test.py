@@ -11,7 +11,12 @@ from typing import Any
 
 import numpy as np
 
-from staticgraph.api.framework import Graph, get_default_graph, reset_default_graph
+from staticgraph.api.framework import (
+    Graph,
+    get_default_graph,
+    get_default_session,
+    reset_default_graph,
+)
 from staticgraph.api.gradients import compute_gradient, compute_gradient_error
 from staticgraph.api.random import set_random_seed
 from staticgraph.ir.tensor import Tensor
@@ -46,8 +51,6 @@ class TestCase(unittest.TestCase):
 
     def evaluate(self, tensors: Any) -> Any:
         """The values of tensors, from the default session."""
-        from staticgraph.api.framework import get_default_session
-
         session = get_default_session()
         if session is None:
             with self.session() as session:

@@ -100,7 +100,7 @@ def _as_list(value: Any) -> list[Any]:
 
 
 def _as_tensor(y: Any) -> Tensor:
-    found = y.as_graph_tensor() if hasattr(y, "as_graph_tensor") else y
+    found: Any = y.as_graph_tensor() if hasattr(y, "as_graph_tensor") else y
     if not isinstance(found, Tensor):
         raise UsageError(f"gradients: {y!r} is neither a tensor nor a variable", loc=loc.caller())
     return found
@@ -133,14 +133,14 @@ def _seed(y: Tensor, g: Any, i: int) -> Tensor:
             dims = lookup("Shape")(y)
         one = constant(1.0, y.dtype.base, name=f"grad_ys_{i}")
         return lookup("Fill")(dims, one)  # type: ignore[no-any-return]
-    g = convert(g, y.dtype.base, f"grad_ys_{i}")
-    if not g.shape.is_compatible_with(y.shape):
+    given = convert(g, y.dtype.base, f"grad_ys_{i}")
+    if not given.shape.is_compatible_with(y.shape):
         raise ShapeError(
-            f"gradients: grad_ys[{i}] has shape {g.shape}, its y {y.shape}",
+            f"gradients: grad_ys[{i}] has shape {given.shape}, its y {y.shape}",
             loc=loc.caller(),
-            operands=[f"ys[{i}]: {y.describe()}", f"grad_ys[{i}]: {g.describe()}"],
+            operands=[f"ys[{i}]: {y.describe()}", f"grad_ys[{i}]: {given.describe()}"],
         )
-    return g
+    return given
 
 
 def _propagate(
