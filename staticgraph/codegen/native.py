@@ -44,6 +44,8 @@ _SETTINGS = ("NUMBA_CPU_NAME", "NUMBA_CPU_FEATURES", "NUMBA_ENABLE_AVX")
 
 _PARTS = ("vector_math", "intrinsics", "scalar_intrinsics", "native")  # files that shape the code
 
+_ELF = b"\x7fELF\x02\x01"  # 64 bits, little-endian
+
 _lock = threading.RLock()
 _engine: Any = None
 _loaded: dict[str, int] = {}
@@ -262,28 +264,45 @@ def emit(module: Any, symbol: str) -> bytes:
 def undefined_symbols(code: bytes, module: Any = None) -> set[str]:
     """The symbols that object code needs from outside.
 
-    They are read from the symbol table of 64-bit ELF files.  For other formats the declarations
-    of the module stand in, without the calls that LLVM adds while it lowers intrinsics.
+    For formats other than 64-bit ELF the declarations of the module stand in, without the calls
+    that LLVM adds while it lowers intrinsics.
     """
-    if code[:6] != b"\x7fELF\x02\x01":
-        functions = module.functions if module is not None else ()
-        return {f.name for f in functions if f.is_declaration and not f.name.startswith("llvm.")}
-    (sections,) = struct.unpack_from("<Q", code, 0x28)
-    size, count = struct.unpack_from("<HH", code, 0x3A)
-    names = set()
-    for i in range(count):
-        _, kind, _, _, at, length, link, _, _, entry = struct.unpack_from(
-            "<IIQQQQIIQQ", code, sections + i * size
-        )
-        if kind != 2:  # SHT_SYMTAB
-            continue
-        (strings,) = struct.unpack_from("<Q", code, sections + link * size + 0x18)
-        for j in range(1, length // entry):
-            name, _, _, section = struct.unpack_from("<IBBH", code, at + j * entry)
-            if section == 0 and name:
+    if code[:6] == _ELF:
+        return elf_symbols(code)[1]
+    functions = module.functions if module is not None else ()
+    return {f.name for f in functions if f.is_declaration and not f.name.startswith("llvm.")}
+
+
+def elf_symbols(code: bytes) -> tuple[set[str], set[str]]:
+    """The symbols that a relocatable 64-bit ELF file defines and those it needs.
+
+    Raises:
+      CompileError: it is no such file.
+    """
+    defined: set[str] = set()
+    needed: set[str] = set()
+    try:
+        (kind,) = struct.unpack_from("<H", code, 0x10)
+        (sections,) = struct.unpack_from("<Q", code, 0x28)
+        size, count = struct.unpack_from("<HH", code, 0x3A)
+        if code[:6] != _ELF or kind != 1 or not count:  # ET_REL
+            raise CompileError("object code is not a relocatable file")
+        for i in range(count):
+            _, kind, _, _, at, length, link, _, _, entry = struct.unpack_from(
+                "<IIQQQQIIQQ", code, sections + i * size
+            )
+            if kind != 2:  # SHT_SYMTAB
+                continue
+            (strings,) = struct.unpack_from("<Q", code, sections + link * size + 0x18)
+            for j in range(1, length // entry):
+                name, _, _, section = struct.unpack_from("<IBBH", code, at + j * entry)
                 start = strings + name
-                names.add(code[start : code.index(b"\0", start)].decode())
-    return names
+                if name:
+                    text = code[start : code.index(b"\0", start)].decode()
+                    (defined if section else needed).add(text)
+    except (struct.error, ValueError) as e:
+        raise CompileError("object code is damaged") from e
+    return defined, needed
 
 
 # ---- loading
@@ -303,9 +322,7 @@ def load_object(code: bytes, symbol: str) -> int:
         if symbol in _loaded:
             return _loaded[symbol]
         _initialize()
-        for name in undefined_symbols(code):
-            if not llvm.address_of_symbol(name):  # LLVM would end the process
-                raise CompileError(f"object code of {symbol} needs {name}, which is not there")
+        _check_loadable(code, symbol)
         if _engine is None:
             _engine = llvm.create_mcjit_compiler(llvm.parse_assembly(""), target_machine())
         try:
@@ -318,6 +335,18 @@ def load_object(code: bytes, symbol: str) -> int:
             raise CompileError(f"object code holds no {symbol}")
         _loaded[symbol] = address
         return address
+
+
+def _check_loadable(code: bytes, symbol: str) -> None:
+    """Find what LLVM would end the process for: it has no other way to report it."""
+    if llvm.get_object_format() != "ELF" or sys.maxsize < 2**32:
+        return
+    defined, needed = elf_symbols(code)
+    if symbol not in defined:
+        raise CompileError(f"object code holds no {symbol}")
+    for name in needed:
+        if not llvm.address_of_symbol(name):
+            raise CompileError(f"object code of {symbol} needs {name}, which is not there")
 
 
 def _renew_lock() -> None:

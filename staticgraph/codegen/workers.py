@@ -26,6 +26,7 @@ Results = dict[str, bytes | CompileError]
 PER_HELPER = 12  # a helper has to save at least this many kernels to be worth its start
 READY_WORTH = 16  # kernels compiled here, if Numba is loaded already, while a helper starts
 _SIZES = struct.Struct("<QQ")
+_LARGEST = 1 << 30
 _COMMAND = """\
 import sys, types
 sys.path[:] = {path!r}
@@ -176,6 +177,8 @@ def _read(source: IO[bytes]) -> tuple[bytes, bytes]:
     if len(header) < _SIZES.size:
         raise EOFError
     sizes = _SIZES.unpack(header)
+    if max(sizes) > _LARGEST:  # something else writes to the pipe
+        raise EOFError
     parts = [source.read(size) for size in sizes]
     if any(len(part) < size for part, size in zip(parts, sizes, strict=True)):
         raise EOFError

@@ -1,0 +1,254 @@
+"""Native code: from source to object code, and from object code to an address."""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+from typing import Any
+
+import numpy as np
+import pytest
+
+from staticgraph.codegen import native, workers
+from staticgraph.errors import CompileError
+from tests.codegen.kernels import arguments, call, finish, python, scale, scales
+
+EXPONENTIAL = """\
+def kernel(args, lo, hi):
+    a0 = ptr_f32(args[0])
+    a1 = ptr_f32(args[1])
+    for p in range(lo, hi):
+        a1[p] = exp(a0[p]) + np.float32(1.0)
+    return 0
+"""
+
+
+def test_compiles_and_loads() -> None:
+    code = native.compile_kernel(scale(3.0), "native_scale")
+    address = native.load_object(code, "native_scale")
+    assert scales(address, 3.0)
+    assert native.load_object(code, "native_scale") == address
+
+
+def test_the_same_source_gives_the_same_bytes() -> None:
+    first = native.compile_kernel(EXPONENTIAL, "native_same")
+    native.compile_kernel(scale(4.0), "native_between")
+    assert native.compile_kernel(EXPONENTIAL, "native_same") == first
+    assert b"numba" not in first.lower()
+    assert len(first) < 8000
+
+
+def test_the_same_source_gives_the_same_bytes_in_another_process(tmp_path: Any) -> None:
+    code = (
+        "import hashlib, sys; from staticgraph.codegen import native\n"
+        "code = native.compile_kernel(sys.argv[1], 'native_same')\n"
+        "print(hashlib.sha256(code).hexdigest())"
+    )
+    import hashlib
+
+    here = hashlib.sha256(native.compile_kernel(EXPONENTIAL, "native_same")).hexdigest()
+    assert finish(python(code, EXPONENTIAL, cache=tmp_path)) == here
+
+
+def test_the_status_is_the_return_value() -> None:
+    source = """\
+def kernel(args, lo, hi):
+    bad, bad_index, bad_bound = 0, 0, 0
+    for p in range(lo, hi):
+        if p >= args[0]:
+            bad, bad_index, bad_bound = 7, p, args[0]
+    if bad != 0:
+        args[1] = bad_index
+        args[2] = bad_bound
+        return bad
+    return 0
+"""
+    address = native.load_object(native.compile_kernel(source, "native_status"), "native_status")
+    args = arguments(10, 0, 0)
+    assert call(address, args, 0, 10) == 0
+    assert call(address, args, 0, 12) == 7
+    assert args.tolist() == [10, 11, 10]
+
+
+def test_a_python_exception_becomes_a_status() -> None:
+    source = "def kernel(args, lo, hi):\n    if lo == 3:\n        raise ValueError\n    return 5\n"
+    address = native.load_object(native.compile_kernel(source, "native_raise"), "native_raise")
+    args = arguments(0)
+    assert call(address, args, 0, 0) == 5
+    assert call(address, args, 3, 3) == -1
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "def kernel(args, lo, hi):\n    return no_such_function(args)\n",
+        "def kernel(args, lo, hi):\n    return tanh(lo)\n",
+        "def kernel(args, lo, hi)\n",
+        "x = 1\n",
+    ],
+)
+def test_a_source_that_does_not_compile(source: str) -> None:
+    with pytest.raises(CompileError, match=r"^kernel native_bad could not be compiled$") as caught:
+        native.compile_kernel(source, "native_bad")
+    assert caught.value.__cause__ is not None
+
+
+def test_symbols_from_outside_are_refused() -> None:
+    # Numba allocates through its own run-time library, which another process would not have.
+    source = "def kernel(args, lo, hi):\n    x = np.zeros(hi)\n    return int(x[lo])\n"
+    with pytest.raises(CompileError):
+        native.compile_kernel(source, "native_outside")
+    text = "declare i64 @getpid()\ndefine i64 @entry() {\n  %x = call i64 @getpid()\n  ret i64 %x\n}"
+    with pytest.raises(CompileError, match="needs symbols from outside: getpid"):
+        native.compile_ir(text, "native_getpid")
+
+
+def test_ir_that_does_not_parse() -> None:
+    for text in ("define", "define i64 @other() {\n  ret i64 0\n}"):
+        with pytest.raises(CompileError, match="function native_ir could not be compiled"):
+            native.compile_ir(text, "native_ir")
+
+
+@pytest.mark.parametrize("code", [b"", b"nothing", b"\x7fELF\x02\x01" + bytes(300)])
+def test_code_that_is_no_object(code: bytes) -> None:
+    with pytest.raises(CompileError):
+        native.load_object(code, "native_none")
+
+
+def test_code_without_the_symbol() -> None:
+    code = native.compile_kernel(scale(1.5), "native_present")
+    with pytest.raises(CompileError, match="holds no native_absent"):
+        native.load_object(code, "native_absent")
+
+
+def test_threads_compile_and_load() -> None:
+    failures: list[BaseException] = []
+
+    def work(i: int) -> None:
+        try:
+            for k in range(3):
+                code = native.compile_kernel(scale(10.0 * i + k), f"native_thread_{i}_{k}")
+                assert scales(native.load_object(code, f"native_thread_{i}_{k}"), 10.0 * i + k)
+        except BaseException as e:
+            failures.append(e)
+
+    threads = [threading.Thread(target=work, args=(i,)) for i in range(4)]
+    for t in threads:
+        t.start()
+    for t in threads:
+        t.join()
+    assert not failures
+
+
+def test_the_target_key_names_what_code_depends_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    import llvmlite
+    import numba
+
+    key = native.target_key()
+    assert numba.__version__ in key
+    assert llvmlite.__version__ in key
+    assert str(native.CODEGEN_VERSION) in key
+    monkeypatch.setenv("NUMBA_CPU_NAME", "haswell")
+    assert native.cpu()[1] == "haswell"
+    assert native.target_key() != key
+
+
+def test_the_key_is_the_same_without_numba(tmp_path: Any) -> None:
+    code = (
+        "import sys; from staticgraph.codegen import native\n"
+        "key = native.target_key(); assert 'numba' not in sys.modules\n"
+        "import numba; native._target_key.cache_clear(); assert native.target_key() == key"
+    )
+    finish(python(code, cache=tmp_path))
+
+
+@pytest.mark.skipif(os.uname().machine != "x86_64", reason="names of x86-64 processors")
+def test_a_processor_without_fma(tmp_path: Any) -> None:
+    code = (
+        "import sys; from staticgraph.codegen import native; import numpy as np\n"
+        "from tests.codegen.kernels import arguments, call\n"
+        "code = native.compile_kernel(sys.argv[1], 'k')\n"
+        "assert native.undefined_symbols(code) == {'fmaf'}\n"
+        "x = np.linspace(-3, 3, 50, dtype=np.float32); y = np.zeros_like(x)\n"
+        "assert call(native.load_object(code, 'k'), arguments(x, y), 0, 50) == 0\n"
+        "assert np.allclose(y, np.exp(x) + 1, rtol=1e-6)"
+    )
+    finish(python(code, EXPONENTIAL, cache=tmp_path, NUMBA_CPU_NAME="nehalem"))
+
+
+# ---- many at once
+
+
+def test_helpers_compile_with_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    sources = {f"native_many_{i}": scale(100.0 + i) for i in range(12)}
+    alone = workers.compile_many(sources)
+    gate = threading.Event()
+    take = workers._Batch.take
+
+    def patient(self: Any, wait: bool) -> Any:
+        if wait:  # this process: let the helper be ready first
+            gate.wait(30)
+        elif not gate.is_set():
+            gate.set()
+        return take(self, wait)
+
+    monkeypatch.setattr(workers, "helper_count", lambda kernels: 1)
+    monkeypatch.setattr(workers._Batch, "take", patient)
+    shared = workers.compile_many(sources)
+    assert gate.is_set(), "the helper did not get ready"
+    assert shared == alone
+
+
+@pytest.mark.parametrize("command", ["raise SystemExit(3)", "print('noise' * 100)", "not python"])
+def test_helpers_that_fail_cost_only_time(monkeypatch: pytest.MonkeyPatch, command: str) -> None:
+    monkeypatch.setattr(workers, "helper_count", lambda kernels: 2)
+    monkeypatch.setattr(workers, "_COMMAND", command)
+    sources = {f"native_failing_{i}": scale(200.0 + i) for i in range(2)}
+    assert set(workers.compile_many(sources)) == set(sources)
+
+
+def test_helpers_that_cannot_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(workers, "helper_count", lambda kernels: 2)
+    monkeypatch.setattr(sys, "executable", "/no/such/python")
+    assert set(workers.compile_many({"native_alone": scale(300.0)})) == {"native_alone"}
+
+
+def test_a_helper_that_dies_at_work_gives_its_kernel_back() -> None:
+    batch = workers._Batch({"a": "x", "b": "y"})
+    taken = batch.take(wait=False)
+    assert taken == ("a", "x")
+    assert batch.take(wait=True) == ("b", "y")
+    batch.done(("b", "y"), b"code")
+    threading.Timer(0.05, batch.put_back, [taken]).start()
+    assert batch.take(wait=True) == taken
+
+
+def test_one_bad_source_does_not_spoil_the_others() -> None:
+    results = workers.compile_many({"native_good": scale(400.0), "native_wrong": "x = 1\n"})
+    assert isinstance(results["native_good"], bytes)
+    assert isinstance(results["native_wrong"], CompileError)
+
+
+def test_helpers_are_for_many_kernels_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(workers, "_processors", lambda: 8)
+    assert workers.helper_count(4) == 0
+    assert 0 < workers.helper_count(60) <= workers.helper_count(500) <= 7
+    monkeypatch.setattr(workers, "_processors", lambda: 1)
+    assert workers.helper_count(500) == 0
+
+
+def test_half_precision_round_trip() -> None:
+    source = """\
+def kernel(args, lo, hi):
+    a0 = ptr_f16(args[0])
+    a1 = ptr_f16(args[1])
+    for p in range(lo, hi):
+        store_f16(a1, p, load_f16(a0, p) * np.float32(2.0))
+    return 0
+"""
+    address = native.load_object(native.compile_kernel(source, "native_half"), "native_half")
+    x = np.linspace(-3, 3, 40).astype(np.float16)
+    y = np.zeros_like(x)
+    assert call(address, arguments(x, y), 0, 40) == 0
+    assert np.array_equal(y, x * np.float16(2))
