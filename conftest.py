@@ -7,6 +7,7 @@ cache of the user who runs the tests.
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import tempfile
 from collections.abc import Iterator
@@ -15,6 +16,14 @@ from pathlib import Path
 import pytest
 
 CACHE_VARIABLE = "STATICGRAPH_CACHE"
+
+# modules that the optional extra `cuda` is needed to import
+collect_ignore: list[str] = []
+if importlib.util.find_spec("_numba_cuda_redirector") is None:
+    collect_ignore += [
+        "staticgraph/codegen/cuda_intrinsics.py",
+        "staticgraph/codegen/cuda_math.py",
+    ]
 
 
 def pytest_configure(config: pytest.Config) -> None:
