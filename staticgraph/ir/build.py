@@ -132,12 +132,12 @@ def constant(
         sizes = TensorShape(shape).as_list()
         flat = array.ravel()
         n = int(np.prod(sizes))  # type: ignore[arg-type]
-        if flat.size > n or (flat.size == 0 and n):
+        if flat.size > max(n, 1) or (flat.size == 0 and n):
             raise ShapeError(
                 f"constant: {flat.size} values do not fit the shape {tuple(sizes)} of {n}",
                 loc=loc.caller(),
             )
-        full = np.concatenate([flat, np.repeat(flat[-1:], n - flat.size)])
+        full = np.concatenate([flat[:n], np.repeat(flat[-1:], max(n - flat.size, 0))])
         array = full.reshape(sizes)  # type: ignore[arg-type]
     graph = get_default_graph()
     kind = (wanted or dtypes.as_dtype(array.dtype if array.dtype != object else "string")).base
