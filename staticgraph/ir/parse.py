@@ -12,6 +12,7 @@ An op's inputs begin on the line of its name; apart from that line breaks do not
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any, cast
 
 from staticgraph.errors import StaticGraphError
@@ -38,8 +39,10 @@ from staticgraph.ir.types import TensorType
 _KINDS = ("feed", "variable", "counter")
 
 
-class _OpReader(ValueReader):
-    """What functions and graphs share: applications of registered ops."""
+class OpReader(ValueReader):
+    """What functions, graphs and programs share: applications of registered ops, sizes, guards."""
+
+    sized: set[str]
 
     def loc(self, token: Token) -> Loc:
         return Loc(self.source, token.line, "<module>")
@@ -79,15 +82,47 @@ class _OpReader(ValueReader):
         self._at = inner._at
         return f
 
+    def size_lines(self) -> Iterator[tuple[Symbol, str, Token, int]]:
+        """What follows the word ``sizes``: symbol, ``size`` or ``element``, value, number."""
+        while True:
+            token = self.take("word", "the name of a size")
+            self.expect("=")
+            if not self.at("size", "element"):
+                self.fail(f"expected size or element, found {self.shown()}")
+            how = self.advance().text
+            self.expect("(")
+            value = self.take("value")
+            self.expect(",")
+            k = int(self.take("int", "an integer").text)
+            self.expect(")")
+            if token.text in self.sized:
+                self.fail(f"the size {token.text!r} is defined twice", token)
+            self.sized.add(token.text)
+            yield Symbol(token.text), how, value, k
+            if not self.accept(","):
+                return
+
+    def guard(self, start: Token) -> GuardSite:
+        """What follows the word ``guard``."""
+        a = self.dim()
+        if not self.at("==", "<="):
+            self.fail(f"expected == or <=, found {self.shown()}")
+        relation = "==" if self.advance().text == "==" else "<="
+        b = self.dim()
+        message = str(self.string()) if self.next.kind == "string" else "{a} and {b} differ"
+        op = self.take("word", "the name of an op").text if self.accept("for") else ""
+        return GuardSite(Guard("==" if relation == "==" else "<=", a, b, message), op, self.loc(start))
+
     def name(self) -> str:
         if self.next.kind == "string":
             return str(self.string())
         return self.take("word", "a name").text
 
 
-class _FunctionReader(_OpReader):
+class _FunctionReader(OpReader):
     def reset(self) -> None:
         self.values: dict[str, Value] = {}
+        self.sized = set()
         self.params: list[Param] = []
         self.nodes: list[Node] = []
         self.sizes: list[tuple[Symbol, str, Token, int]] = []
@@ -105,9 +140,9 @@ class _FunctionReader(_OpReader):
         self.expect("{")
         while not self.at("return"):
             if self.accept("sizes"):
-                self._sizes()
+                self.sizes += self.size_lines()
             elif self.at("guard"):
-                self._guard(self.advance())
+                self.guards.append(self.guard(self.advance()))
             else:
                 self._node()
         self.advance()
@@ -153,39 +188,9 @@ class _FunctionReader(_OpReader):
         name = str(self.string()) if self.next.kind == "string" else value.hint
         self.params.append(Param(kind, name, value, self.loc(start)))
 
-    def _sizes(self) -> None:
-        while True:
-            token = self.take("word", "the name of a size")
-            self.expect("=")
-            if not self.at("size", "element"):
-                self.fail(f"expected size or element, found {self.shown()}")
-            how = self.advance().text
-            self.expect("(")
-            value = self.take("value")
-            self.expect(",")
-            k = int(self.take("int", "an integer").text)
-            self.expect(")")
-            if any(s.name == token.text for s, *_ in self.sizes):
-                self.fail(f"the size {token.text!r} is defined twice", token)
-            self.sizes.append((Symbol(token.text), how, value, k))
-            if not self.accept(","):
-                return
-
     def _origin(self, how: str, token: Token, k: int) -> SizeOf | ElementOf:
         value = self._lookup(token)  # only now: a host op further down may give the size
         return SizeOf(value, k) if how == "size" else ElementOf(value, k)
-
-    def _guard(self, start: Token) -> None:
-        a = self.dim()
-        if not self.at("==", "<="):
-            self.fail(f"expected == or <=, found {self.shown()}")
-        relation = "==" if self.advance().text == "==" else "<="
-        b = self.dim()
-        message = str(self.string()) if self.next.kind == "string" else "{a} and {b} differ"
-        op = self.take("word", "the name of an op").text if self.accept("for") else ""
-        self.guards.append(
-            GuardSite(Guard("==" if relation == "==" else "<=", a, b, message), op, self.loc(start))
-        )
 
     def _node(self) -> None:
         start = self.next
@@ -222,7 +227,7 @@ class _FunctionReader(_OpReader):
                 return out
 
 
-class _GraphReader(_OpReader):
+class _GraphReader(OpReader):
     def read(self) -> Graph:
         self.graph = Graph()
         self.expect("graph")
@@ -334,4 +339,4 @@ def parse_graph(text: str, source: str = "<text>") -> Graph:
     return graph
 
 
-__all__ = ["parse_function", "parse_graph", "parse_kernel"]
+__all__ = ["OpReader", "parse_function", "parse_graph", "parse_kernel"]

@@ -63,7 +63,7 @@ class _Block:
     known: set[str]
 
 
-class _KernelReader(ValueReader):
+class KernelReader(ValueReader):
     def read(self) -> Kernel:
         self.params: list[Param] = []
         self.names: dict[str, Expr] = {"p": Temp("p", dtypes.int64)}
@@ -267,10 +267,10 @@ def parse_kernel(text: str, source: str = "<text>") -> Kernel:
     Raises:
       ParseError: with the line, the column and an excerpt.
     """
-    reader = _KernelReader(text, source)
+    reader = KernelReader(text, source)
     kernel = reader.read()
     reader.take("end", "the end of the text")
     return kernel
 
 
-__all__ = ["parse_kernel"]
+__all__ = ["KernelReader", "parse_kernel"]

@@ -168,16 +168,19 @@ class Names:
         """The name of `v`, made from its hint when first asked for."""
         name = self._of.get(v)
         if name is None:
-            hint = v.hint.removesuffix(":0")
-            base = _FORBIDDEN.sub("_", hint.replace(":", ".")) or fallback
-            name, k = base, self._next.get(base, 0)
-            while name in self._next:
-                k += 1
-                name = f"{base}_{k}"
-            self._next[base] = k
-            self._next.setdefault(name, 0)
-            self._of[v] = name
+            name = self._of[v] = self.unique(v.hint, fallback)
         return "%" + name
+
+    def unique(self, hint: str, fallback: str) -> str:
+        """A name made from `hint` that was not given out before."""
+        base = _FORBIDDEN.sub("_", hint.removesuffix(":0").replace(":", ".")) or fallback
+        name, k = base, self._next.get(base, 0)
+        while name in self._next:
+            k += 1
+            name = f"{base}_{k}"
+        self._next[base] = k
+        self._next.setdefault(name, 0)
+        return name
 
     def use(self, v: Value) -> str:
         """The name of a value that is read; one that nothing defines shows as such."""
@@ -206,7 +209,7 @@ class FunctionText:
             )
             for s, o in f.sizes.items()
         ]  # fmt: skip
-        self.guards = [inner + _guard(g) for g in f.guards]
+        self.guards = [inner + guard_text(g) for g in f.guards]
         self.nodes = [inner + _node(n, names, inner) + (_loc(n) if locs else "") for n in f.nodes]
         results = " " + ", ".join(names.use(v) for v in f.results) if f.results else ""
         state = ", ".join(f"{word(k)} <- {names.use(v)}" for k, v in f.updates.items())
@@ -232,7 +235,8 @@ def _param(p: Param, names: Names) -> str:
     return f"{name}: {type_text(p.value.type)} {p.kind}{label}"
 
 
-def _guard(site: GuardSite) -> str:
+def guard_text(site: GuardSite) -> str:
+    """``guard n <= m "message" for Op``."""
     by = f" for {site.op}" if site.op else ""
     return f"guard {site.guard} {json.dumps(site.guard.message)}{by}"
 
@@ -288,6 +292,6 @@ def _tensor(t: Tensor) -> str:
 
 __all__ = [
     "FunctionText", "Names", "attribute_text", "attributes_text", "dtype_text",
-    "element_text", "float_text", "operation_text", "print_function", "print_graph", "type_text",
+    "element_text", "float_text", "guard_text", "operation_text", "print_function", "print_graph", "type_text",
     "word",
 ]  # fmt: skip
