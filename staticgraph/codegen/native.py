@@ -37,7 +37,9 @@ ALLOWED_SYMBOLS = frozenset(
     "sqrt sqrtf floor floorf ceil ceilf trunc truncf rint rintf round roundf "
     "roundeven roundevenf copysign copysignf "
     "__extendhfsf2 __truncsfhf2 __truncdfhf2 __gnu_h2f_ieee __gnu_f2h_ieee "
-    "__divti3 __modti3 __udivti3 __umodti3 __multi3".split()
+    "__divti3 __modti3 __udivti3 __umodti3 __multi3 "
+    "pthread_mutex_lock pthread_mutex_unlock pthread_cond_wait pthread_cond_broadcast "
+    "sched_yield".split()  # the last five are for the worker threads of codegen.pool
 )
 # Numba's settings for the CPU to compile for, which are followed here too.
 _SETTINGS = ("NUMBA_CPU_NAME", "NUMBA_CPU_FEATURES", "NUMBA_ENABLE_AVX")
@@ -295,9 +297,9 @@ def elf_symbols(code: bytes) -> tuple[set[str], set[str]]:
                 continue
             (strings,) = struct.unpack_from("<Q", code, sections + link * size + 0x18)
             for j in range(1, length // entry):
-                name, _, _, section = struct.unpack_from("<IBBH", code, at + j * entry)
+                name, info, _, section = struct.unpack_from("<IBBH", code, at + j * entry)
                 start = strings + name
-                if name:
+                if name and info & 15 != 4:  # STT_FILE
                     text = code[start : code.index(b"\0", start)].decode()
                     (defined if section else needed).add(text)
     except (struct.error, ValueError) as e:

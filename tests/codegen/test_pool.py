@@ -1,0 +1,104 @@
+"""The worker threads: every iteration done once, whoever does it; failures, concurrency, forks."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import threading
+
+import numpy as np
+import pytest
+
+from staticgraph.codegen.cache import kernel_address
+from staticgraph.codegen.pool import POOL, Pool, default_threads, launch_address
+
+COUNT = """def kernel(args, lo, hi):
+    a0 = ptr_i64(args[0])
+    for p in range(lo, hi):
+        a0[p] = a0[p] + p
+    return 0
+"""
+FAIL = """def kernel(args, lo, hi):
+    for p in range(lo, hi):
+        if p == 700:
+            return 7
+    return 0
+"""
+WORD = ctypes.c_void_p
+
+
+def launch(pool: Pool, source: str, words: np.ndarray, lo: int, hi: int, chunk: int) -> int:
+    call = ctypes.CFUNCTYPE(ctypes.c_int64, *[WORD] * 6)(launch_address())
+    return call(pool.address, kernel_address(source), words.ctypes.data, lo, hi, chunk)
+
+
+@pytest.mark.parametrize("chunk", [1, 7, 64, 1000, 5000])
+@pytest.mark.parametrize("threads", [1, 2, 4])
+def test_every_iteration_is_done_once(chunk: int, threads: int) -> None:
+    pool = Pool()
+    pool.ensure(threads)
+    out = np.zeros(1000, np.int64)
+    words = np.array([out.ctypes.data, 0, 0], np.int64)
+    for done in range(1, 21):
+        assert launch(pool, COUNT, words, 0, 1000, chunk) == 0
+        np.testing.assert_array_equal(out, done * np.arange(1000))
+    pool.state[45] = 1  # lets the workers of this test end
+
+
+def test_an_empty_range_does_nothing() -> None:
+    out = np.zeros(1, np.int64)
+    assert launch(POOL, COUNT, np.array([out.ctypes.data, 0, 0], np.int64), 5, 5, 10) == 0
+    assert out[0] == 0
+
+
+def test_the_status_of_a_failed_chunk_comes_back() -> None:
+    POOL.ensure(2)
+    words = np.zeros(2, np.int64)
+    for _ in range(10):
+        assert launch(POOL, FAIL, words, 0, 1000, 50) == 7
+        assert launch(POOL, FAIL, words, 0, 700, 50) == 0
+
+
+def test_callers_at_the_same_time_do_not_disturb_each_other() -> None:
+    POOL.ensure(2)
+    errors: list[Exception] = []
+
+    def work() -> None:
+        out = np.zeros(3000, np.int64)
+        words = np.array([out.ctypes.data, 0, 0], np.int64)
+        try:
+            for done in range(1, 201):
+                assert launch(POOL, COUNT, words, 0, 3000, 100) == 0
+                np.testing.assert_array_equal(out, done * np.arange(3000))
+        except AssertionError as e:
+            errors.append(e)
+
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    for t in threads:
+        t.start()
+    for t in threads:
+        t.join()
+    assert not errors
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_a_forked_child_works_alone_and_can_have_workers_again() -> None:
+    POOL.ensure(2)
+    out = np.zeros(1000, np.int64)
+    words = np.array([out.ctypes.data, 0, 0], np.int64)
+    launch(POOL, COUNT, words, 0, 1000, 10)
+    child = os.fork()
+    if child == 0:
+        good = launch(POOL, COUNT, words, 0, 1000, 10) == 0
+        POOL.ensure(2)
+        good = good and launch(POOL, COUNT, words, 0, 1000, 10) == 0
+        os._exit(0 if good and (out == 3 * np.arange(1000)).all() else 1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+
+def test_the_number_of_threads_comes_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("STATICGRAPH_NUM_THREADS", "3")
+    assert default_threads() == 3
+    monkeypatch.setenv("STATICGRAPH_NUM_THREADS", "zero")
+    assert default_threads() >= 1
