@@ -50,7 +50,7 @@ def _safe_division(kind: str) -> Callable[..., Any]:
         return None
 
     typer.__name__ = typer.__qualname__ = f"int_{kind}"
-    return intrinsic(typer)  # type: ignore[no-any-return]
+    return intrinsic(typer)
 
 
 def _float_division(kind: str) -> Callable[..., Any]:
@@ -84,7 +84,7 @@ def _float_division(kind: str) -> Callable[..., Any]:
         return None
 
     typer.__name__ = typer.__qualname__ = kind
-    return intrinsic(typer)  # type: ignore[no-any-return]
+    return intrinsic(typer)
 
 
 def _int_pow(typing_context: Any, x: Any, y: Any) -> Any:
@@ -131,7 +131,7 @@ def _to_integer(name: str, target: Any) -> Callable[..., Any]:
         return None
 
     typer.__name__ = typer.__qualname__ = name
-    return intrinsic(typer)  # type: ignore[no-any-return]
+    return intrinsic(typer)
 
 
 def _round_half(typing_context: Any, x: Any) -> Any:

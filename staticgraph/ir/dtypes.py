@@ -26,7 +26,7 @@ class DType:
 
     name: str
     short: str
-    np: np.dtype  # type: ignore[type-arg]
+    np: np.dtype
     kind: str  # one of "float", "int", "uint", "bool", "complex", "string"
     size: int
     is_ref: bool

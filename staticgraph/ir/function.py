@@ -314,7 +314,7 @@ def _stack() -> list[Builder]:
     stack = getattr(_THREAD, "builders", None)
     if stack is None:
         stack = _THREAD.builders = []
-    return stack  # type: ignore[no-any-return]
+    return stack
 
 
 def open_builder() -> Builder | None:

@@ -14,8 +14,6 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-import numpy as np
-
 from staticgraph.errors import (
     DtypeError,
     GraphError,
@@ -23,12 +21,11 @@ from staticgraph.errors import (
     ShapeError,
     UsageError,
 )
-from staticgraph.ir import dtypes, loc
+from staticgraph.ir import loc
 from staticgraph.ir.dims import Dim, symbol
 from staticgraph.ir.known import known_value, nested
 from staticgraph.ir.op import Infer, Op, RuleError, infer
 from staticgraph.ir.tensor import Operation, Tensor, sessions, split_operands
-from staticgraph.ir.types import TensorType
 
 _VALID_NAME = re.compile(r"^[A-Za-z0-9.][A-Za-z0-9_.\-/]*$")
 _VALID_SCOPE = re.compile(r"^[A-Za-z0-9_.\-/]*$")
@@ -431,7 +428,7 @@ def _graphs() -> list[Graph]:
     stack = getattr(_THREAD, "graphs", None)
     if stack is None:
         stack = _THREAD.graphs = []
-    return stack  # type: ignore[no-any-return]
+    return stack
 
 
 def get_default_graph() -> Graph:

@@ -26,7 +26,7 @@ def sessions() -> list[Any]:
     stack = getattr(_THREAD, "sessions", None)
     if stack is None:
         stack = _THREAD.sessions = []
-    return stack  # type: ignore[no-any-return]
+    return stack
 
 
 def _session(session: Any, name: str) -> Any:

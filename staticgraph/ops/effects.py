@@ -137,7 +137,7 @@ print_ = Op(
     "Print", ("input", "*data"), lambda x, *_, **__: x, first_shape, _print,
     lambda g, y, x, *data, **_: (g, *(None for _ in data)), host=True, effect="io",
     attrs={"message": "", "first_n": -1, "summarize": 3, "times": None},
-    operand_dtypes={"data": None},  # type: ignore[dict-item]
+    operand_dtypes={"data": None},
     samples=(Sample((floats(), [floats(shape=(2, 2)), np.int32(3)]), {"message": "x: "}),),
     doc="""Returns `input` and prints `data` to standard error.
 
@@ -162,7 +162,7 @@ print_v2 = Op(
     "PrintV2", ("*inputs",), lambda *_, **__: (), lambda ctx, *_, **__: (), _print_v2, None,
     host=True, effect="io", results=0,
     attrs={"template": ("", ""), "output_stream": "stderr", "summarize": 3, "end": "\n"},
-    operand_dtypes={"inputs": None},  # type: ignore[dict-item]
+    operand_dtypes={"inputs": None},
     doc="Prints the pieces of text in `template` with the tensors between them.",
 )  # fmt: skip
 
@@ -188,7 +188,7 @@ def _assert(condition: np.ndarray, *data: np.ndarray, summarize: int | None) -> 
 assert_ = Op(
     "Assert", ("condition", "*data"), lambda c, *_, **__: same((dtypes.bool_,))(c) and (),
     _assert_shape, _assert, None, host=True, effect="io", results=0, attrs={"summarize": 3},
-    operand_dtypes={"condition": dtypes.bool_, "data": None},  # type: ignore[dict-item]
+    operand_dtypes={"condition": dtypes.bool_, "data": None},
     error_samples=(
         ErrorSample((np.array([True, False]), [np.float32(1)]), {}, "must be a scalar, got bool"),
     ),
@@ -273,12 +273,12 @@ def _call(
 _PY = {"func": REQUIRED, "Tout": REQUIRED}
 py_func = Op(
     "PyFunc", ("*input",), _py_dtypes, _py_shape, _call, None, host=True, effect="io",
-    results=lambda *, Tout, **_: len(Tout), attrs=_PY, operand_dtypes={"input": None},  # type: ignore[dict-item]
+    results=lambda *, Tout, **_: len(Tout), attrs=_PY, operand_dtypes={"input": None},
     doc="Calls a Python function with arrays at every run.",
 )  # fmt: skip
 py_func_stateless = Op(
     "PyFuncStateless", ("*input",), _py_dtypes, _py_shape, _call, None, host=True,
-    results=lambda *, Tout, **_: len(Tout), attrs=_PY, operand_dtypes={"input": None},  # type: ignore[dict-item]
+    results=lambda *, Tout, **_: len(Tout), attrs=_PY, operand_dtypes={"input": None},
     samples=(
         Sample(([floats(), floats()],), {"func": np.add, "Tout": (dtypes.float32,)}, grad=False),
         Sample(([floats()],), {"func": np.modf, "Tout": (dtypes.float32, dtypes.float32)},

@@ -173,7 +173,7 @@ gather_v2 = Op(
     lower=lambda ix, params, indices, *, axis, batch_dims: _load(
         ix, params, indices, axis, batch_dims, False
     ),
-    attrs={"batch_dims": 0}, operand_dtypes={"indices": None}, folds=True,  # type: ignore[dict-item]
+    attrs={"batch_dims": 0}, operand_dtypes={"indices": None}, folds=True,
     samples=_GATHERS, error_samples=_WRONG,
     doc="""Slices of `params` along `axis` at the positions in `indices`.
 
@@ -186,7 +186,7 @@ gather = Op(
     "Gather", ("params", "indices"), _gather_dtypes(ANY), _gather_shape,
     lambda params, indices, **_: take("Gather", params, indices), _gather_grad,
     lower=lambda ix, params, indices, **_: _load(ix, params, indices, 0, 0, False),
-    attrs={"validate_indices": True}, operand_dtypes={"indices": None}, folds=True,  # type: ignore[dict-item]
+    attrs={"validate_indices": True}, operand_dtypes={"indices": None}, folds=True,
     samples=(Sample((floats(shape=(5, 3)), ints(0, 5, (4,)))),),
     doc="Slices of `params` along its first axis.",
 )  # fmt: skip
@@ -202,7 +202,7 @@ gather_or_zero = Op(
     lower=lambda ix, params, indices, *, axis, batch_dims: _load(
         ix, params, indices, axis, batch_dims, True
     ),
-    attrs={"batch_dims": 0}, operand_dtypes={"indices": None},  # type: ignore[dict-item]
+    attrs={"batch_dims": 0}, operand_dtypes={"indices": None},
     samples=(
         Sample((floats(shape=(5, 3)), np.array([0, -1, 4, -7])), {"axis": 0}),
         Sample((floats(shape=(2, 5)), np.array([[1], [-1]])), {"axis": 1, "batch_dims": 1}),
@@ -273,7 +273,7 @@ gather_nd = Op(
             lookup("ZerosLike")(params), indices, g, batch_dims=batch_dims
         ), None,
     ),
-    lower=_lower_gather_nd, attrs={"batch_dims": 0}, operand_dtypes={"indices": None},  # type: ignore[dict-item]
+    lower=_lower_gather_nd, attrs={"batch_dims": 0}, operand_dtypes={"indices": None},
     samples=(
         Sample((floats(shape=(3, 4), dtype="float64"), np.array([[0, 1], [2, 3], [0, 1]]))),
         Sample((floats(shape=(3, 4)), np.array([[[0], [2]]], np.int32))),

@@ -65,7 +65,7 @@ _ONE, _NIL = np.float32(1), np.float32(0)
 one_hot = Op(
     "OneHot", ("indices", "@depth", "on_value", "off_value"), _one_hot_dtypes, _one_hot_shape,
     _np_one_hot, _one_hot_grad, lower=_lower_one_hot, attrs={"axis": -1},
-    operand_dtypes={"indices": None},  # type: ignore[dict-item]
+    operand_dtypes={"indices": None},
     samples=(
         Sample((np.array([0, 2, -1, 5]), _ONE, _NIL), {"depth": 3}),
         Sample((ints(0, 4, (2, 3)), np.float64(2), np.float64(-1)), {"depth": 4, "axis": 1}),
@@ -213,7 +213,7 @@ _PARTS = np.array([1, 0, 1, 3], np.int32)
 dynamic_partition = Op(
     "DynamicPartition", ("data", "partitions"), _partition_dtypes, _partition_shape, _np_partition,
     _partition_grad, host=True, results=lambda *, num_partitions: num_partitions,
-    attrs={"num_partitions": REQUIRED}, operand_dtypes={"partitions": None},  # type: ignore[dict-item]
+    attrs={"num_partitions": REQUIRED}, operand_dtypes={"partitions": None},
     samples=(
         Sample((floats(shape=(4, 3), dtype="float64"), _PARTS), {"num_partitions": 4}),
         Sample((floats(shape=(2, 3)), ints(0, 2, (2, 3))), {"num_partitions": 2}),
@@ -244,7 +244,7 @@ def _merge_grad(g: Any, y: Any, partitions: Any, *parts: Any) -> Any:
 partition_merge = Op(
     "PartitionMerge", ("partitions", "*parts"), lambda partitions, *parts: same(NUMERIC)(*parts),
     lambda ctx, partitions, *parts: partitions.dims + parts[0].dims[1:], _np_merge, _merge_grad,
-    host=True, operand_dtypes={"partitions": None},  # type: ignore[dict-item]
+    host=True, operand_dtypes={"partitions": None},
     samples=(Sample((np.array([1, 0, 1], np.int32),
            [floats(shape=(1, 2)), floats(shape=(2, 2))])),),
     doc="Undoes DynamicPartition.",
@@ -293,7 +293,7 @@ def _stitch_grad(g: Any, y: Any, *inputs: Any, n: int) -> Any:
 
 dynamic_stitch = Op(
     "DynamicStitch", ("*inputs",), _stitch_dtypes, _stitch_shape, _np_stitch, _stitch_grad,
-    host=True, attrs={"n": REQUIRED}, operand_dtypes={"inputs": None},  # type: ignore[dict-item]
+    host=True, attrs={"n": REQUIRED}, operand_dtypes={"inputs": None},
     samples=(
         Sample(([np.int32(2), np.array([0, 2]), floats(shape=(3,)), floats(shape=(2, 3))],),
                {"n": 2}),
@@ -332,7 +332,7 @@ unstitch = Op(
     "DynamicUnstitch", ("g", "*indices"), lambda g, *i, n: (g,) * n,
     lambda ctx, g, *indices, n: tuple(i.dims + g.dims[1:] for i in indices), _np_unstitch,
     _unstitch_grad, host=True, results=lambda *, n: n, attrs={"n": REQUIRED},
-    operand_dtypes={"indices": None},  # type: ignore[dict-item]
+    operand_dtypes={"indices": None},
     samples=(Sample((floats(shape=(3, 2)), [np.array([0, 2]), np.array([2, 1])]), {"n": 2}),),
     doc="Undoes DynamicStitch: the rows of `g` at indices, zeros where a later writer won.",
 )  # fmt: skip

@@ -149,7 +149,7 @@ def unary(
             )
         elif dtypes.bool_ in allowed:
             samples = (Sample((bools(),), grad=False), Sample((bools((0,)),), grad=False))
-        if dtypes.int32 in allowed and grad is not None or dtypes.int32 in allowed and not samples:
+        if (dtypes.int32 in allowed and grad is not None) or (dtypes.int32 in allowed and not samples):
             a, b = max(int(lo), -9), min(max(int(hi), 3), 9)
             samples += (Sample((ints(a, b),), grad=False),)
 

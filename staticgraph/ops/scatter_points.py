@@ -94,7 +94,7 @@ scatter_nd_rows = Op(
     decompose=lambda current, indices, updates, *, kind, batch_dims: _points(
         current, indices, updates, kind, batch_dims
     ),
-    attrs={"kind": REQUIRED, "batch_dims": 0}, operand_dtypes={"indices": None},  # type: ignore[dict-item]
+    attrs={"kind": REQUIRED, "batch_dims": 0}, operand_dtypes={"indices": None},
     samples=(
         *(Sample(_POINTS, {"kind": k}) for k in KINDS), Sample(_SLICES, {"kind": "update"}),
         Sample(_BATCH, {"kind": "add", "batch_dims": 1}),
@@ -119,7 +119,7 @@ def _tensor_scatter(name: str, kind: str) -> Op:
         decompose=lambda tensor, indices, updates, *, batch_dims: _points(
             tensor, indices, updates, kind, batch_dims
         ),
-        attrs={"batch_dims": 0}, operand_dtypes={"indices": None},  # type: ignore[dict-item]
+        attrs={"batch_dims": 0}, operand_dtypes={"indices": None},
         samples=(
             Sample(_POINTS), Sample(_SLICES), Sample(_BATCH, {"batch_dims": 1}),
             Sample((ints(shape=(3,)), np.array([[2]]), ints(shape=(1,), seed=2)), grad=False),
@@ -159,7 +159,7 @@ scatter_nd = Op(
     decompose=lambda indices, updates, *, shape: _points(
         lookup("Fill")(shape, np.zeros((), updates.type.dtype.np)), indices, updates, "add"
     ),
-    operand_dtypes={"indices": None},  # type: ignore[dict-item]
+    operand_dtypes={"indices": None},
     samples=(
         Sample(_POINTS[1:], {"shape": (3, 4)}), Sample(_SLICES[1:], {"shape": (4, 3)}),
         Sample((np.array([[1]]), ints(shape=(1,))), {"shape": (3,)}, grad=False),

@@ -131,7 +131,7 @@ def _unsorted(name: str, kind: str) -> Op:
 
     return Op(
         name, ("data", "segment_ids", "@num_segments"), _dtypes_of(NUMERIC), _unsorted_shape,
-        numpy, grad, decompose=decompose, operand_dtypes={"segment_ids": None},  # type: ignore[dict-item]
+        numpy, grad, decompose=decompose, operand_dtypes={"segment_ids": None},
         samples=(
             Sample((floats(shape=(5, 3), dtype="float64"), np.array([0, 2, 0, -1, 3])),
                    {"num_segments": 4}),
@@ -175,7 +175,7 @@ segment_like = Op(
     decompose=lambda data, ids, like, *, kind: _unsorted_nodes(
         data, ids, like.type.dims[0], kind, _start(kind, data.type.dtype.base, True)
     ),
-    attrs={"kind": "add"}, operand_dtypes={"segment_ids": None, "like": None},  # type: ignore[dict-item]
+    attrs={"kind": "add"}, operand_dtypes={"segment_ids": None, "like": None},
     samples=(
         Sample((floats(shape=(4, 2)), np.array([0, -1, 2, 0]), floats(shape=(3, 2))),
                {"kind": "add"}),
@@ -224,7 +224,7 @@ def _sorted(name: str, kind: str) -> Op:
     return Op(
         name, ("data", "segment_ids"), _dtypes_of(FLOATING if kind == "mean" else NUMERIC),
         _sorted_shape, lambda data, ids: _np_sorted(name, data, ids, kind), grad, host=True,
-        operand_dtypes={"segment_ids": None},  # type: ignore[dict-item]
+        operand_dtypes={"segment_ids": None},
         samples=(
             Sample((floats(shape=(5, 3), dtype="float64"), np.array([0, 0, 1, 3, 3]))),
             Sample((floats(shape=(17,)), np.arange(17, dtype=np.int32) // 4)),
@@ -261,7 +261,7 @@ def _np_bincount(arr: np.ndarray, weights: np.ndarray, *, size: int) -> np.ndarr
 bincount = Op(
     "Bincount", ("arr", "weights", "@size"),
     lambda arr, weights, **_: check_dtype(weights, NUMERIC), lambda ctx, *_, size: (size,),
-    _np_bincount, None, host=True, operand_dtypes={"arr": None},  # type: ignore[dict-item]
+    _np_bincount, None, host=True, operand_dtypes={"arr": None},
     samples=(
         Sample((ints(0, 6), np.zeros(0, np.int32)), {"size": 5}, grad=False),
         Sample((ints(0, 6), floats()), {"size": 6}, grad=False),

@@ -137,7 +137,7 @@ def _nth_grad(g: Any, y: Any, x: Any, n: Any, *, reverse: bool) -> Any:
 nth_element = Op(
     "NthElement", ("input", "n"), _nth_dtypes,
     _nth_shape, _np_nth, _nth_grad, host=True, attrs={"reverse": False},
-    operand_dtypes={"n": None},  # type: ignore[dict-item]
+    operand_dtypes={"n": None},
     samples=(
         Sample((floats(shape=(3, 5), dtype="float64"), np.int32(1))),
         Sample((floats(shape=(5,)), np.int32(0)), {"reverse": True}),
@@ -204,7 +204,7 @@ def _rank_dtypes(p: DType, t: DType, *_: DType) -> DType:
 
 target_rank = Op(
     "TargetRank", ("predictions", "targets"), _rank_dtypes, _rank_shape, _np_rank, None,
-    lower=_lower_rank, cheap=False, operand_dtypes={"targets": None},  # type: ignore[dict-item]
+    lower=_lower_rank, cheap=False, operand_dtypes={"targets": None},
     samples=(Sample(_RANKED, grad=False), Sample(_ODD, grad=False)),
     doc="How many classes are predicted above the target; 2**40 and more where that is unknown.",
 )  # fmt: skip
@@ -235,7 +235,7 @@ in_top_k_v2 = Op(
     decompose=lambda p, t, k: lookup("Less")(
         target_rank(p, t), lookup("Cast")(k, DstT=dtypes.int64)
     ),
-    operand_dtypes={"targets": None, "k": None},  # type: ignore[dict-item]
+    operand_dtypes={"targets": None, "k": None},
     samples=(
         Sample((*_RANKED, np.int32(2)), grad=False), Sample((*_ODD, np.int64(1)), grad=False),
         Sample((floats(shape=(0, 3)), np.zeros(0, np.int32), np.int32(1)), grad=False),
@@ -251,7 +251,7 @@ in_top_k = Op(
     "InTopK", ("predictions", "targets"), _in_top_dtypes, _in_top_shape,
     lambda p, t, *, k: _np_rank(p, t) < k, None,
     decompose=lambda p, t, *, k: lookup("Less")(target_rank(p, t), np.int64(k)),
-    attrs={"k": REQUIRED}, operand_dtypes={"targets": None},  # type: ignore[dict-item]
+    attrs={"k": REQUIRED}, operand_dtypes={"targets": None},
     samples=(Sample(_RANKED, {"k": 2}, grad=False),),
     doc="As InTopKV2 with a fixed k.",
 )  # fmt: skip

@@ -28,7 +28,17 @@ from staticgraph.ir import dtypes
 from staticgraph.ir.dims import Dim, Poly, product
 from staticgraph.ir.function import Function, Node, Value
 from staticgraph.ir.kernel import subexpressions
-from staticgraph.ir.scalar import PRIMITIVES, Expr, Index, Lit, Load, Operand, Prim, Reduce, ReduceKind
+from staticgraph.ir.scalar import (
+    PRIMITIVES,
+    Expr,
+    Index,
+    Lit,
+    Load,
+    Operand,
+    Prim,
+    Reduce,
+    ReduceKind,
+)
 from staticgraph.passes.indexing import rewrite, substitute
 
 KERNEL_DTYPES = frozenset(

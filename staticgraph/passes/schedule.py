@@ -258,8 +258,8 @@ class _Writer:
 
     def _is_inner(self, e: Expr) -> bool:
         return any(
-            isinstance(x, Temp) and x.name in self.inner_names
-            or isinstance(x, Load) and self._written_here(x.operand)
+            (isinstance(x, Temp) and x.name in self.inner_names)
+            or (isinstance(x, Load) and self._written_here(x.operand))
             for x in subexpressions(e)
         )
 

@@ -51,7 +51,7 @@ class FetchPlan:
             kind = type(s)
             if kind is dict:
                 return lambda v, f: {k: p(v, f) for k, p in items}
-            return lambda v, f: kind((k, p(v, f)) for k, p in items)  # type: ignore[call-arg]
+            return lambda v, f: kind((k, p(v, f)) for k, p in items)
         return self._leaf(s)
 
     def _leaf(self, s: Any) -> Callable[[Sequence[Any], dict[Operation, int]], Any]:

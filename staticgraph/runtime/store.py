@@ -48,7 +48,7 @@ class Store:
         return sum(a.nbytes for a in self.arrays.values())
 
 
-def aligned_empty(shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:  # type: ignore[type-arg]
+def aligned_empty(shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
     """An uninitialised row-major array at a 64-byte boundary."""
     if dtype == object:
         return np.empty(shape, dtype)
