@@ -10,7 +10,8 @@ import math
 from collections.abc import Sequence
 from typing import Any, Literal
 
-from staticgraph.errors import MissingExtraError
+import graphviz
+
 from staticgraph.viz.picture import Group, Item, Link, Picture
 from staticgraph.viz.style import (
     EDGES,
@@ -26,6 +27,8 @@ from staticgraph.viz.style import (
     Kind,
 )
 
+TANGLED = 300  # edges, beyond which curves and labels cost minutes and nobody can follow them
+
 RankDir = Literal["TB", "LR", "BT", "RL"]
 
 
@@ -36,21 +39,15 @@ def dot_text(picture: Picture, *, shapes: bool = True, rankdir: str = "TB", lege
       shapes: label edges with dtype and sizes.
       rankdir: direction in which the data flows: TB, LR, BT or RL.
       legend: explain the colours that occur.
-
-    Raises:
-      MissingExtraError: the package ``graphviz`` is not installed.
     """
-    try:
-        import graphviz
-    except ImportError:
-        raise MissingExtraError("viz", "drawing a graph") from None
-    big = len(picture.items) > 250
+    tangled = len(picture.links) > TANGLED
+    shapes = shapes and not tangled
     g = graphviz.Digraph(
         "G",
         graph_attr={
             "rankdir": rankdir, "fontname": FONT, "fontsize": "12", "fontcolor": INK, "bgcolor": "white",
             "nodesep": "0.28", "ranksep": "0.42", "pad": "0.3", "compound": "true", "newrank": "true",
-            "splines": "polyline" if big else "spline", "labelloc": "t", "labeljust": "l",
+            "splines": "line" if tangled else "spline", "labelloc": "t", "labeljust": "l",
             "label": _heading(picture, legend), "tooltip": " ", "outputorder": "edgesfirst",
         },
         node_attr={
@@ -62,7 +59,7 @@ def dot_text(picture: Picture, *, shapes: bool = True, rankdir: str = "TB", lege
             "color": EDGES["data"][0], "tooltip": " ",
         },
     )  # fmt: skip
-    if big:
+    if tangled:
         g.attr("graph", nslimit="4", nslimit1="4", mclimit="0.5")
     children: dict[str, list[Group]] = {}
     members: dict[str, list[Item]] = {}
@@ -214,20 +211,15 @@ def _legend(picture: Picture) -> str:
 
 def _swatch(fill: str, line: str, word: str) -> str:
     return (
-        f'<TD ALIGN="LEFT"><TABLE BORDER="0" CELLBORDER="0" CELLSPACING="0" CELLPADDING="1"><TR>'
-        f'<TD BORDER="1" COLOR="{line}" BGCOLOR="{fill}" STYLE="ROUNDED" WIDTH="16" HEIGHT="10" FIXEDSIZE="TRUE"></TD>'
-        f"<TD>{_text(' ' + word, 9, MUTED)}</TD></TR></TABLE></TD>"
+        f'<TD BORDER="1" COLOR="{line}" BGCOLOR="{fill}" STYLE="ROUNDED" CELLPADDING="3">'
+        f"{_text(word, 9, INK)}</TD>"
     )
 
 
 def _rows(cells: Sequence[str], per_row: int) -> str:
     rows = [cells[k : k + per_row] for k in range(0, len(cells), per_row)]
-    lines = "".join(  # a table per row, so that rows do not share widths of columns
-        '<TR><TD ALIGN="LEFT"><TABLE BORDER="0" CELLBORDER="0" CELLSPACING="3" CELLPADDING="0">'
-        f"<TR>{''.join(row)}</TR></TABLE></TD></TR>"
-        for row in rows
-    )
-    return f'<TABLE BORDER="0" CELLBORDER="0" CELLSPACING="0" CELLPADDING="0">{lines}</TABLE>' if lines else " "
+    lines = "".join(f"<TR>{''.join(row)}</TR>" for row in rows)
+    return f'<TABLE BORDER="0" CELLBORDER="0" CELLSPACING="5" CELLPADDING="0">{lines}</TABLE>' if lines else " "
 
 
 __all__ = ["RankDir", "dot_text", "shorten"]

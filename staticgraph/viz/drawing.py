@@ -117,7 +117,7 @@ def draw(
 
     Raises:
       NameNotFoundError: a fetch or scope that is not in the graph.
-      MissingExtraError: the packages for drawing are not installed.
+      RunError: there is no Graphviz, or it took too long.
     """
     graph = graph if graph is not None else get_default_graph()
     picture = picture_of_graph(

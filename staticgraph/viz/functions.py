@@ -58,7 +58,8 @@ class FusedLike(Protocol):
 
 
 DETAILED = 120  # operations in kernels, beyond which a kernel is one node
-STEPS = 150  # nodes, beyond which consecutive ones are drawn as one
+STEPS = 100  # nodes, beyond which consecutive ones are drawn as one
+RUNS = 40  # ... so that this many remain
 
 
 def picture_of_function(function: Function, title: str | None = None) -> Picture:
@@ -110,8 +111,8 @@ def picture_of_fused(function: Function, fused: FusedLike, title: str | None = N
 
 
 def _cut(picture: Picture) -> Picture:
-    if not picture.groups:
-        picture = in_runs(picture, STEPS)
+    if not picture.groups and len(picture.items) > STEPS:
+        picture = in_runs(picture, RUNS)
     items, links = in_words(picture.items, picture.links)
     return replace(picture, items=tuple(items), links=tuple(links))
 
@@ -141,7 +142,7 @@ class _Functional:
     def __init__(self, function: Function) -> None:
         self.f = function
         self.items: list[Item] = []
-        self.links: list[Link] = []
+        self.readings: list[tuple[Value, str, str, EdgeKind | None]] = []  # value, reader, group
         self.groups: list[Group] = []
         self.origin: dict[tuple[Value, str], str] = {}  # value in a group -> node id
         self.kinds: dict[Value, Kind] = {}
@@ -158,7 +159,7 @@ class _Functional:
 
     def _param(self, p: Param) -> None:
         kind: Kind = {"feed": "placeholder", "variable": "variable", "counter": "random"}[p.kind]  # type: ignore[assignment]
-        tip = f"{p.kind} {p.name}  {p.value.type.public()}\n{p.loc.file}:{p.loc.line}"
+        tip = f"{p.kind} {p.name} {p.value.type.public()}\n{p.loc.file}:{p.loc.line}"
         name = f"{type_text(p.value.type)}" if p.kind != "counter" else "random counter"
         key = self._add(Item(f"p{len(self.items)}", kind, p.name.removesuffix(":0"), name, (), tip))
         self.origin[p.value, ""] = key
@@ -187,7 +188,7 @@ class _Functional:
                  faded=faded, path=node.name)
         )  # fmt: skip
         for v in node.inputs:
-            self._link(v, key, group)
+            self.readings.append((v, key, group, None))
         for v in node.outputs:
             self.origin[v, group] = key
             if not faded:
@@ -203,27 +204,29 @@ class _Functional:
             return "host"
         return kind_of_name(node.name)
 
-    def _link(self, v: Value, target: str, group: str, kind: EdgeKind | None = None) -> None:
+    def _link(self, reading: tuple[Value, str, str, EdgeKind | None]) -> Link | None:
+        v, target, group, kind = reading
         source = self.origin.get((v, group)) or self.origin.get((v, ""))
         if source is None:
-            return
+            return None
         if kind is None:
             kind = "gradient" if self.kinds.get(v) in ("gradient", "update") else "data"
-        tip = f"{v.hint or 'value'}  {v.type.public()}"
-        self.links.append(Link(source, target, type_text(v.type), kind, tip, type_bytes(v.type)))
+        tip = f"{v.hint or 'value'} {v.type.public()}"
+        return Link(source, target, type_text(v.type), kind, tip, type_bytes(v.type))
 
     def finish(self, title: str | None, note: str) -> Picture:
         """Add results and written state, and close the picture."""
         for i, v in enumerate(self.f.results):
             label = f"result {i}" if len(self.f.results) > 1 else "result"
             key = self._add(Item(f"r{i}", "result", label, v.hint, (), f"{label}: {v.type.public()}"))
-            self._link(v, key, "")
+            self.readings.append((v, key, "", None))
         for i, (name, v) in enumerate(self.f.updates.items()):
             shown = name.removeprefix("counter:")
             what = "next counter" if name.startswith("counter:") else "new value"
             key = self._add(Item(f"u{i}", "update", shown, what, (), f"{what} of {shown}: {v.type.public()}"))
-            self._link(v, key, "", "update")
-        links = tuple(dict.fromkeys(self.links))
+            self.readings.append((v, key, "", "update"))
+        found = map(self._link, self.readings)  # only now is every value's place known
+        links = tuple(dict.fromkeys(e for e in found if e is not None))
         return Picture(
             tuple(self.items), links, tuple(self.groups), title or "", note, len(self.f.nodes)
         )
@@ -241,7 +244,7 @@ def _operand_names(node: Node) -> list[str]:
 
 
 def _tooltip(node: Node) -> str:
-    lines = [f"{node.name or node.op.name}  ({node.op.name})"]
+    lines = [f"{node.name or node.op.name} ({node.op.name})"]
     lines += [f"gives {v.type.public()}" for v in node.outputs]
     lines += [f"{k} = {attribute_text(v)}" for k, v in node.attrs.items()]
     lines.append(f"{node.loc.file}:{node.loc.line}")

@@ -99,13 +99,16 @@ def _needed(fetches: Iterable[Operation]) -> list[Operation]:
 
 
 def ends(graph: Graph) -> list[Operation]:
-    """The operations whose results nothing takes, initialisation and plain reads aside."""
+    """The operations whose results nothing takes: losses and writes, not leftovers.
+
+    Initialisation, plain reads and gradients that nobody took are left out.
+    """
     ops = graph.get_operations()
     view = _View(ops, set(), initializers=False)
     return [
         op for op in ops
         if not view.users[op] and op not in view.hidden and op not in view.reads
-        and op.type not in ("VariableV2", "Placeholder", "Const")
+        and view.kinds[op] in ("operation", "update", "random")
     ]  # fmt: skip
 
 
@@ -300,7 +303,7 @@ def _item(atom: Atom, view: _View, group: str, k: int) -> Item:
 
 
 def _tooltip(op: Operation, view: _View) -> str:
-    lines = [f"{op.name}  ({op.type})"]
+    lines = [f"{op.name} ({op.type})"]
     lines += [f"gives {t.type.public()}" for t in op.outputs]
     lines += [f"{k} = {attribute_text(v)}" for k, v in op.attrs.items() if not k.startswith("_")]
     if op.device:
@@ -359,7 +362,7 @@ def _links(view: _View, stands: dict[Operation, str]) -> list[Link]:
     for (source, target, kind), tensors in carried.items():
         first = next(iter(tensors))
         label = type_text(first.type) if len(tensors) == 1 else f"{len(tensors)} tensors"
-        tooltip = "\n".join(f"{t.name}  {t.type.public()}" for t in list(tensors)[:12])
+        tooltip = "\n".join(f"{t.name} {t.type.public()}" for t in list(tensors)[:12])
         if len(tensors) > 12:
             tooltip += f"\n… {len(tensors) - 12} more"
         size = sum(type_bytes(t.type) for t in tensors)

@@ -18,7 +18,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from xml.sax.saxutils import escape
 
-from staticgraph.errors import MissingExtraError, RunError
+from staticgraph.errors import RunError
 
 SECONDS = 120.0  # a picture that takes longer is better folded
 DPI = 110
@@ -36,8 +36,7 @@ def render(dot: str, format: str) -> bytes:
     """Lay out and render DOT text as ``"svg"`` or ``"png"``.
 
     Raises:
-      MissingExtraError: neither ``dot`` nor ``pygraphviz`` is there.
-      RunError: Graphviz failed or took too long.
+      RunError: there is no Graphviz, it failed, or it took too long.
     """
     if format == "png":
         dot = dot.replace("{", f'{{\n\tgraph [dpi={DPI} size="{LARGEST},{LARGEST}"]', 1)
@@ -62,7 +61,10 @@ def _command(format: str) -> list[str]:
     if dot:
         return [dot, f"-T{format}"]
     if importlib.util.find_spec("pygraphviz") is None:
-        raise MissingExtraError("viz", "rendering a picture")
+        raise RunError(
+            "a picture cannot be rendered: there is no Graphviz",
+            hint="install the package pygraphviz, or put a `dot` program on the path",
+        )
     return [sys.executable, "-c", _IN_WHEEL, format]
 
 

@@ -197,7 +197,7 @@ def in_words(items: Sequence[Item], links: Sequence[Link]) -> tuple[list[Item], 
         for e in left:
             forward = items[where[e.source]].kind not in ("gradient", "update")
             backward = items[where[e.target]].kind in ("gradient", "update")
-            if forward and backward and where[e.target] - where[e.source] > LONG:
+            if forward and backward and (e.kind == "data" or e.writes) and where[e.target] - where[e.source] > LONG:
                 gone.add(e)
                 if e.writes:
                     tell(e.source, "⇠", e.target)

@@ -1,0 +1,209 @@
+"""The command ``python -m staticgraph``: one subcommand per thing to do with a program's graph.
+
+A subcommand is a function that takes the parsed arguments and returns the exit status, with
+another that adds its arguments; `COMMANDS` lists them.  Exit status: 0 done, 1 the script failed,
+2 the command was misused.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import runpy
+import sys
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal
+
+from staticgraph import viz
+from staticgraph.errors import StaticGraphError
+from staticgraph.ir.graph import Graph, get_default_graph
+
+
+class CommandError(Exception):
+    """A misuse of the command: its text is printed, the exit status is 2."""
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """A subcommand."""
+
+    name: str
+    summary: str
+    arguments: Callable[[argparse.ArgumentParser], None]
+    run: Callable[[argparse.Namespace], int]
+
+
+# ---------------------------------------------------------------- running the user's script
+@dataclass(frozen=True, slots=True)
+class ScriptRun:
+    """What is left after a script: the graph it built and how it ended."""
+
+    graph: Graph
+    failed: bool
+
+
+@contextmanager
+def _recorded(graphs: list[Graph]) -> Iterator[None]:
+    """Keep every graph made meanwhile: a script may build in one that is gone when it ends."""
+    original = Graph.__init__
+
+    def recording(self: Graph, *args: Any, **kwargs: Any) -> None:
+        original(self, *args, **kwargs)
+        graphs.append(self)
+
+    Graph.__init__ = recording  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        Graph.__init__ = original  # type: ignore[method-assign]
+
+
+def run_script(script: str, arguments: Sequence[str] = ()) -> ScriptRun:
+    """Run a script as ``__main__`` with its own arguments and return the graph it built.
+
+    The graph is the default one, or, where that is empty, the last non-empty one that the script
+    made.  A script that exits or fails has still built a graph.
+
+    Raises:
+      CommandError: there is no such script.
+    """
+    path = Path(script)
+    if not path.is_file():
+        raise CommandError(f"there is no script {script!r}")
+    graphs: list[Graph] = []
+    failed = False
+    old_argv, old_path = sys.argv, list(sys.path)
+    sys.argv = [script, *arguments]
+    sys.path.insert(0, str(path.resolve().parent))
+    try:
+        with _recorded(graphs):
+            runpy.run_path(script, run_name="__main__")
+    except SystemExit as e:
+        failed = e.code not in (None, 0)
+        if failed:
+            print(f"staticgraph: {script} exited with {e.code!r}", file=sys.stderr)
+    except Exception as e:
+        failed = True
+        _print_failure(e, script)
+    finally:
+        sys.argv, sys.path[:] = old_argv, old_path
+    built = get_default_graph()
+    if not built.get_operations():
+        built = next((g for g in reversed(graphs) if g.get_operations()), built)
+    return ScriptRun(built, failed)
+
+
+def _print_failure(error: Exception, script: str) -> None:
+    """Print a traceback that starts in the script."""
+    frames = error.__traceback__
+    while frames is not None and frames.tb_frame.f_code.co_filename != script:
+        frames = frames.tb_next
+    traceback.print_exception(type(error), error, frames or error.__traceback__)
+    print(f"staticgraph: {script} failed", file=sys.stderr)
+
+
+# ---------------------------------------------------------------- draw
+def _depth(text: str) -> int | Literal["auto"] | None:
+    if text in ("auto", "all"):
+        return "auto" if text == "auto" else None
+    if not text.isdigit():
+        raise argparse.ArgumentTypeError(f"{text!r} is neither a number, 'auto' nor 'all'")
+    return int(text)
+
+
+def _draw_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("script", help="Python program that builds the graph")
+    parser.add_argument("-o", "--output", required=True, metavar="FILE",
+                        help=f"where to put the picture; the suffix is one of {', '.join(viz.FORMATS)}")
+    parser.add_argument("--depth", type=_depth, default="auto", metavar="N",
+                        help="fold name scopes nested deeper than N; 'all' folds nothing (default: auto)")
+    parser.add_argument("--scope", metavar="NAME", help="draw only this name scope and what it takes")
+    parser.add_argument("--fetch", action="append", metavar="NAME",
+                        help="draw only what this tensor or operation needs; may be repeated")
+    parser.add_argument("--after", action="store_true",
+                        help="draw the fused kernels beside the graph")
+    parser.add_argument("--no-shapes", action="store_true", help="leave dtypes and sizes off the edges")
+    parser.add_argument("--initializers", action="store_true", help="draw the variables' first assignments")
+    parser.add_argument("--rankdir", choices=("TB", "LR", "BT", "RL"), default="TB",
+                        help="direction in which the data flows")
+    parser.add_argument("--title", help="heading (default: the script's name)")
+
+
+def _draw(args: argparse.Namespace) -> int:
+    output = Path(args.output)
+    viz.format_of(output)
+    if not output.resolve().parent.is_dir():
+        raise CommandError(f"there is no directory {str(output.parent)!r} to put the picture in")
+    run = run_script(args.script, args.arguments)
+    count = len(run.graph.get_operations())
+    if not count:
+        raise CommandError(f"{args.script} built no graph: there is nothing to draw")
+    title = os.path.basename(args.script) if args.title is None else args.title
+    if args.after:
+        drawing = viz.before_after(
+            run.graph, _fetches(run.graph, args.fetch), output, stages=_stages(), title=title,
+            shapes=not args.no_shapes, rankdir=args.rankdir,
+        )  # fmt: skip
+    else:
+        drawing = viz.draw(
+            run.graph, output, fetches=args.fetch, scope=args.scope, depth=args.depth,
+            shapes=not args.no_shapes, rankdir=args.rankdir, title=title, initializers=args.initializers,
+        )  # fmt: skip
+    nodes = len(drawing.picture.items)
+    print(f"{args.output}: {count} operations, drawn as {nodes} nodes")
+    return int(run.failed)
+
+
+def _fetches(graph: Graph, names: Sequence[str] | None) -> list[Any]:
+    """What was asked for, or everything that nothing else takes and that is not initialisation."""
+    if names:
+        return [graph.as_graph_element(n) for n in names]
+    return [op if viz.writes(op) or not op.outputs else op.outputs[0] for op in viz.ends(graph)]
+
+
+def _stages() -> viz.Stages:
+    # the compiler pulls in Numba, which a picture of the graph alone can do without
+    try:
+        from staticgraph.runtime.compile import function_stages
+    except ImportError as e:
+        raise CommandError(f"--after needs the compiler, which cannot be imported: {e}") from None
+    return partial(function_stages, stop_after="fuse")
+
+
+COMMANDS = (
+    Command("draw", "draw the graph that a script builds, as PNG, SVG or DOT", _draw_arguments, _draw),
+)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m staticgraph", description="Look into the graphs that programs build.",
+        epilog="Arguments after -- go to the script.",
+    )  # fmt: skip
+    subparsers = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for command in COMMANDS:
+        sub = subparsers.add_parser(command.name, help=command.summary, description=command.summary)
+        command.arguments(sub)
+        sub.set_defaults(run=command.run)
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; returns the exit status."""
+    given = list(sys.argv[1:] if argv is None else argv)
+    own, rest = (given[: given.index("--")], given[given.index("--") + 1 :]) if "--" in given else (given, [])
+    args = _parser().parse_args(own)
+    args.arguments = rest
+    try:
+        return int(args.run(args))
+    except (CommandError, StaticGraphError, OSError) as e:
+        print(f"staticgraph {args.command}: error: {e}", file=sys.stderr)
+        return 2
+
+
+__all__ = ["COMMANDS", "Command", "CommandError", "ScriptRun", "main", "run_script"]
