@@ -239,7 +239,7 @@ class Graph:
                 )
         data, static = split_operands(record, inputs)
         values = {k: self.static_value(t) for k, t in static.items()}
-        ctx = Infer(self.fresh)
+        ctx = Infer(self.fresh, assume=False)
         try:
             types = infer(record, [t.type for t in data], {**attrs, **values}, ctx)
         except RuleError as e:

@@ -69,11 +69,13 @@ class Guard:
 class Infer:
     """The context of one inference: records guards, makes fresh symbols.
 
-    `fresh(hint)` gives a size that is known only at run time.
+    `fresh(hint)` gives a size that is known only at run time.  With `assume` False nothing is
+    assumed of open sizes that meet in a broadcast: either may be 1, the result's size is fresh.
     """
 
     fresh: Callable[[str], Dim]
     guards: list[Guard] = field(default_factory=list)
+    assume: bool = True
 
     def equal(self, a: Dim, b: Dim, message: str) -> Dim:
         """Assume that two sizes agree and return the better known one.
@@ -108,6 +110,9 @@ class Infer:
                     continue
                 if size == 1:
                     size = s[i]
+                    continue
+                if not self.assume and isinstance(size, Poly) and isinstance(s[i], Poly):
+                    size = self.fresh("b")
                     continue
                 text = " and ".join(_show(s) for s in shapes)
                 size = self.equal(size, s[i], f"shapes {text} do not broadcast, {{a}} and {{b}}")
