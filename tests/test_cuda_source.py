@@ -69,12 +69,20 @@ def test_groups_of_four_are_found_in_addresses() -> None:
     assert quarter(Prim("mul", (Lit(8, I64), p), I64)) == Prim("mul", (p, Lit(2, I64)), I64)
 
 
-def test_bfloat16_is_refused() -> None:
+def test_bfloat16_is_passed_as_its_bits() -> None:
     p = Temp("p", I64)
     kernel = Kernel(
         "flat",
         (Pointer(dtypes.bfloat16, False), Pointer(dtypes.bfloat16, True)),
         (Let("x1", Load(0, (p,), dtypes.bfloat16)), Store(1, p, Temp("x1", dtypes.bfloat16))),
     )
-    with pytest.raises(CudaCompileError, match="bfloat16"):
-        cuda_kernel(kernel)
+    printed = cuda_kernel(kernel)
+    assert printed.signature == ("ptr_u16", "ptr_u16", "i64")
+    assert "x1 = gpu.from_bf16(a0[p])\n        a1[p] = gpu.to_bf16(x1)" in printed.source
+
+
+def test_a_column_kernel_says_where_its_columns_begin() -> None:
+    j = Temp("j", I64)
+    body = (Let("k", Lit(0, I64)), Let("j1", Lit(8, I64)), Store(0, j, Lit(0.0, dtypes.float32)))
+    with pytest.raises(CudaCompileError, match="first column"):
+        cuda_kernel(Kernel("column", (Pointer(dtypes.float32, True),), body))

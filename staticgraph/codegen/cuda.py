@@ -16,7 +16,8 @@ A kernel is ``def NAME(parameters..., extent, status)``; `status` is there only 
 checks indices.  Word 0 gets ``site + (index << 16)`` in one store, so that it is never a mixture
 of two threads' reports; word `site` gets the bound.
 
-Arrays must start at a multiple of 16 bytes.
+Arrays must start at a multiple of 16 bytes, and empty ones must be readable: a load that is guarded
+by a select may read element 0.  Arrays of bfloat16 are passed as their bits, uint16.
 """
 
 from __future__ import annotations
@@ -60,6 +61,7 @@ from staticgraph.codegen import cuda_intrinsics as gpu
 
 
 """
+_STORAGE = {"bf16": "u16"}
 _BLOCK = {"sum": "sum", "prod": "prod", "max": "max", "min": "min", "all": "min", "any": "max"}
 
 
@@ -104,11 +106,14 @@ def cuda_kernel(kernel: Kernel, name: str | None = None) -> CudaKernel:
       name: of the entry point, as profilers show it; by default the form's.
 
     Raises:
-      CudaCompileError: something of the kernel has no form on the GPU yet.
+      CudaCompileError: a row or column kernel that is not of the schedule's making.
     """
     printer = CudaPrinter(kernel)
     launch = printer.schedule()
-    signature = [f"ptr_{p.dtype.short}" if isinstance(p, Pointer) else "i64" for p in kernel.params]
+    signature = [
+        f"ptr_{_STORAGE.get(p.dtype.short, p.dtype.short)}" if isinstance(p, Pointer) else "i64"
+        for p in kernel.params
+    ]
     names = [f"{'a' if isinstance(p, Pointer) else 's'}{i}" for i, p in enumerate(kernel.params)]
     names.append("extent")
     signature.append("i64")
@@ -146,8 +151,6 @@ class CudaPrinter(LanePrinter):
 
     def __init__(self, kernel: Kernel) -> None:
         super().__init__(kernel)
-        if any(isinstance(p, Pointer) and p.dtype is dtypes.bfloat16 for p in kernel.params):
-            raise CudaCompileError("bfloat16 kernels are not printed for CUDA")
         self.uniform = False  # the whole block executes this for one row
         self.written: set[int] = set()  # since the last barrier, by this block
         self.promoted: frozenset[int] = frozenset()
@@ -392,12 +395,10 @@ class CudaPrinter(LanePrinter):
 
 def _carrier(dtype: DType) -> DType:
     """The dtype that values of `dtype` are exchanged in between threads."""
-    if dtype in (dtypes.float32, dtypes.float64, dtypes.int32, dtypes.int64):
+    if dtype in (dtypes.float32, dtypes.float64, dtypes.int32, dtypes.int64, dtypes.uint64):
         return dtype
     if dtype.is_floating:
         return dtypes.float32
-    if dtype is dtypes.uint64:
-        raise CudaCompileError("reductions of uint64 over a block are not printed for CUDA")
     return dtypes.int64 if dtype is dtypes.uint32 else dtypes.int32
 
 

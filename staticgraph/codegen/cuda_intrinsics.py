@@ -17,7 +17,7 @@ from llvmlite import ir
 
 from staticgraph.codegen.cuda_compile import load_numba_cuda
 from staticgraph.codegen.cuda_math import CUDA_FUNCTIONS as CUDA_FUNCTIONS
-from staticgraph.codegen.cuda_math import constant, typed
+from staticgraph.codegen.cuda_math import bitcast, constant, typed
 
 cuda, types = load_numba_cuda(), load_numba_cuda("types")
 intrinsic = load_numba_cuda("extending").intrinsic
@@ -95,6 +95,32 @@ def _load_readonly(typing: Any, pointer: Any, i: Any) -> Any:
 
 
 load_readonly = intrinsic(_load_readonly)
+
+
+_bits = bitcast(types.float32, types.uint32)
+_of_bits = bitcast(types.uint32, types.float32)
+
+
+def _build_to_bf16(dtype: Any) -> Callable[..., Any]:
+    half, one, sixteen, quiet = (np.uint32(v) for v in (0x7FFF, 1, 16, 0x40))
+
+    def to_bf16(x: Any) -> Any:  # to nearest, ties to even; NaN stays NaN
+        bits = _bits(x)
+        if x != x:
+            return np.uint16((bits >> sixteen) | quiet)
+        return np.uint16((bits + half + ((bits >> sixteen) & one)) >> sixteen)
+
+    return to_bf16
+
+
+def _build_from_bf16(dtype: Any) -> Callable[..., Any]:
+    sixteen = np.uint32(16)
+    return lambda x: _of_bits(np.uint32(np.uint32(x) << sixteen))
+
+
+# bfloat16 has no type in the compiler's signatures: arrays of it hold their bits as uint16.
+to_bf16 = typed(_build_to_bf16, 1, types.uint16)
+from_bf16 = typed(_build_from_bf16, 1, types.float32)
 
 
 def __getattr__(name: str) -> Any:

@@ -189,6 +189,8 @@ class LanePrinter(Printer):
             return f"np.{_INTEGERS[name]}({args})"
         if name == "round_f16":
             return f"np.float32(float16({args}))"
+        if name == "round_bf16":
+            return f"gpu.from_bf16(gpu.to_bf16({args}))"
         return f"gpu.{_NAMES.get(name, name)}({args})"
 
     def primitive(self, e: Prim) -> str:
@@ -201,19 +203,28 @@ class LanePrinter(Printer):
     def classify(self, name: str, x: str, kind: DType) -> str:
         return f"gpu.{name}({x})" if kind.is_floating else super().classify(name, x, kind)
 
+    def integer(self, name: str, xs: list[str], d: DType) -> str:
+        return self.call(name, xs) if name == "pow" else super().integer(name, xs, d)
+
     # ---- half precision in memory
     def load(self, param: int, index: Expr) -> str:
-        p = self.kernel.params[param]
-        if isinstance(p, Pointer) and p.dtype in HALF:
-            return f"np.float32(a{param}[{self.expr(index)}])"
-        return super().load(param, index)
+        kind = self._half(param)
+        if kind is None:
+            return super().load(param, index)
+        convert = "np.float32" if kind == "f16" else "gpu.from_bf16"
+        return f"{convert}(a{param}[{self.expr(index)}])"
 
     def store(self, param: int, index: Expr, value: Expr, pad: str) -> None:
-        p = self.kernel.params[param]
-        if isinstance(p, Pointer) and p.dtype in HALF:
-            self.lines.append(f"{pad}a{param}[{self.expr(index)}] = float16({self.expr(value)})")
-        else:
+        kind = self._half(param)
+        if kind is None:
             super().store(param, index, value, pad)
+            return
+        convert = "float16" if kind == "f16" else "gpu.to_bf16"
+        self.lines.append(f"{pad}a{param}[{self.expr(index)}] = {convert}({self.expr(value)})")
+
+    def _half(self, param: int) -> str | None:
+        p = self.kernel.params[param]
+        return p.dtype.short if isinstance(p, Pointer) and p.dtype in HALF else None
 
 
 def _mentions_value(e: Expr, var: str) -> bool:

@@ -58,6 +58,19 @@ def typed(build: Build, arity: int, result: Any = None) -> Any:
     return _function(arity, body, result)
 
 
+def bitcast(source: Any, target: Any) -> Any:
+    """An intrinsic that reads the bits of a ``source`` as a ``target`` of the same size."""
+
+    def body(dtype: Any) -> Any:
+        if dtype != source:
+            return None
+        return lambda context, builder, sig, args: builder.bitcast(
+            args[0], context.get_value_type(target)
+        )
+
+    return _function(1, body, target)
+
+
 def _libdevice(name: str, arity: int = 1) -> Any:
     """An intrinsic that calls ``__nv_<name>f`` for float32 and ``__nv_<name>`` for float64."""
 

@@ -78,6 +78,10 @@ def _all_above(x: Any) -> Any:
     return op("All", op("Greater", x, -2.0), (1,), keep_dims=False)
 
 
+def _sum_over_swapped_axes(x: Any) -> Any:
+    return op("Sum", op("Transpose", x, (2, 1, 0)), (0, 2), keep_dims=False)
+
+
 def _mean_of_squares(x: Any) -> Any:
     return op("Mean", x * x, (0,), keep_dims=False)
 
@@ -104,6 +108,9 @@ CASES = {
     "column_maximum": Case(((N, M),), _total([0], "Max")),
     "all_of_rows": Case(((N, M),), _all_above),
     "argmax": Case(((N, M),), lambda x: op("ArgMax", x, 1)),
+    "argmax_64": Case(((N, 64),), lambda x: op("ArgMax", x, 1), lanes=True),
+    "softmax_8192": Case(((N, 8192),), lambda x: op("Softmax", x), lanes=True),
+    "nest": Case(((N, M, K),), _sum_over_swapped_axes),
     "short_rows": Case(((N, 7),), lambda x: op("Sum", x * x, (1,), keep_dims=False)),
     "gather": Case(((N, M), (K,)), lambda x, i: op("GatherV2", x, i, 0), dtypes=(F32, I32)),
 }

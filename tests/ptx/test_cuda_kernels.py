@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from typing import Any
 
@@ -10,17 +11,21 @@ import pytest
 
 pytest.importorskip("numba_cuda", reason="the optional extra staticgraph[cuda] is not installed")
 
+from staticgraph.codegen.cuda import compile_cuda, cuda_kernel
+from staticgraph.ir import dtypes
 from staticgraph.ir.evaluate import evaluate
 from staticgraph.ir.program import Launch
 
-from .cases import CASES, F32, Case, N, compiled, function
+from .cases import CASES, F32, Case, N, compiled, function, op
+from .interpreter import RaceError, run_ptx
 from .kernels import check_budget
 from .launches import FailedCheckError, code_of, run_program
 
 SIZES = (0, 1, 3, 4, 5, 17, 1000)
 SHAPES = [*((n, m) for n in (0, 1, 7) for m in SIZES[1:]), (300, 3), (3, 0)]
 VECTORS = [k for k, c in CASES.items() if c.shapes[0] == (N,)]
-MATRICES = [k for k, c in CASES.items() if len(c.shapes[0]) == 2 and k != "gather"]
+APART = ("gather", "softmax_8192")
+MATRICES = [k for k, c in CASES.items() if len(c.shapes[0]) == 2 and k not in APART]
 
 
 def arguments(case: Case, n: int, m: int, k: int = 6) -> list[np.ndarray]:
@@ -87,8 +92,13 @@ def test_a_reduction_of_several_chunks_and_one_below_the_threshold() -> None:
 
 
 def test_rows_longer_than_a_block_of_a_sum() -> None:
-    for name in ("softmax", "layer_norm"):
+    for name in ("softmax", "layer_norm", "softmax_8192"):
         compare(name, arguments(CASES[name], 2, 4099))
+
+
+@pytest.mark.parametrize(("n", "m", "k"), [(0, 2, 3), (3, 0, 2), (3, 4, 1), (20, 3, 31)])
+def test_a_nest_of_loops_over_a_row(n: int, m: int, k: int) -> None:
+    compare("nest", arguments(CASES["nest"], n, m, k))
 
 
 def test_columns_of_several_blocks() -> None:
@@ -109,6 +119,9 @@ def test_the_first_of_equal_extremes_and_of_nans() -> None:
     x[5] = np.nan
     (out,) = compare("argmax", [x])
     np.testing.assert_array_equal(out, [0, 300, 20, 0, 0, 0])
+    x[1, [40, 33, 34]] = 2
+    (out,) = compare("argmax_64", [np.ascontiguousarray(x[:, :64])])
+    np.testing.assert_array_equal(out, [0, 33, 20, 0, 0, 0])
 
 
 def test_nan_goes_through_maxima() -> None:
@@ -146,3 +159,29 @@ def test_results_do_not_depend_on_the_number_of_blocks() -> None:
     args = arguments(CASES["layer_norm"], 7, 1000)
     one, other = (compare("layer_norm", args, blocks=b)[0] for b in (1, 7))
     np.testing.assert_array_equal(one, other)
+
+
+def test_without_its_guard_a_store_of_a_row_is_a_race() -> None:
+    (kernel,) = compiled(function(CASES["mean_of_squares_1000"])).kernels()
+    printed = cuda_kernel(kernel)
+    bare = printed.source.replace("if thread == 0:", "if True:")
+    assert bare != printed.source
+    code = compile_cuda(dataclasses.replace(printed, source=bare))
+    x, out = np.ones(1000, np.float32), np.zeros((), np.float32)
+    with pytest.raises(RaceError):
+        run_ptx(code.ptx, code.name, 1, printed.launch.block, [x, out, np.int64(1)])
+
+
+def test_half_precision_in_memory() -> None:
+    """bfloat16 and float16 round as the oracle's types do, NaN and ties included."""
+    bits = np.array([0, 0x3F808000, 0x3F818000, 0x7F7FFFFF, 0x7F800001, 0xFF800000], np.uint32)
+    x = np.concatenate([bits.view(np.float32), np.linspace(-9, 9, 40, dtype=np.float32)])
+    for half in (dtypes.float16, dtypes.bfloat16):
+        case = Case(((N,),), lambda v, d=half: op("Cast", op("Cast", v, DstT=d), DstT=F32))
+        two = Case(((N,),), lambda v, d=half: op("Cast", v, DstT=d))
+        back = Case(((N,),), lambda v: op("Cast", v, DstT=F32), dtypes=(half,))
+        f, g, h = function(case), function(two), function(back)
+        (want,) = evaluate(f, [x])[0]
+        np.testing.assert_array_equal(run_program(compiled(f), [x])[0], want)
+        (middle,) = run_program(compiled(g), [x])
+        np.testing.assert_array_equal(run_program(compiled(h), [middle])[0], want)
