@@ -62,8 +62,10 @@ def default_path() -> Path | None:
     elif sys.platform == "darwin":
         base = home / "Library" / "Caches"
     else:
-        base = Path(os.environ.get("XDG_CACHE_HOME") or home / ".cache")
-    return base / "staticgraph" if base.is_absolute() else None
+        base = Path(os.environ.get("XDG_CACHE_HOME", ""))
+        if not base.is_absolute():  # to be ignored, says the standard
+            base = home / ".cache"
+    return base / "staticgraph"
 
 
 class KernelCache:

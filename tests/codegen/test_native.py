@@ -99,7 +99,9 @@ def test_symbols_from_outside_are_refused() -> None:
     source = "def kernel(args, lo, hi):\n    x = np.zeros(hi)\n    return int(x[lo])\n"
     with pytest.raises(CompileError):
         native.compile_kernel(source, "native_outside")
-    text = "declare i64 @getpid()\ndefine i64 @entry() {\n  %x = call i64 @getpid()\n  ret i64 %x\n}"
+    text = (
+        "declare i64 @getpid()\ndefine i64 @entry() {\n  %x = call i64 @getpid()\n  ret i64 %x\n}"
+    )
     with pytest.raises(CompileError, match="needs symbols from outside: getpid"):
         native.compile_ir(text, "native_getpid")
 
