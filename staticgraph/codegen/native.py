@@ -324,9 +324,9 @@ def load_object(code: bytes, symbol: str) -> int:
         if symbol in _loaded:
             return _loaded[symbol]
         _initialize()
-        _check_loadable(code, symbol)
-        if _engine is None:
+        if _engine is None:  # first: making it opens the process's own symbols to look-ups
             _engine = llvm.create_mcjit_compiler(llvm.parse_assembly(""), target_machine())
+        _check_loadable(code, symbol)
         try:
             _engine.add_object_file(llvm.ObjectFileRef.from_data(code))
             _engine.finalize_object()
