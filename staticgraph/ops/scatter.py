@@ -1,6 +1,6 @@
 """Writing elements and slices at positions that tensors hold.
 
-All of them come down to one library call, ``Scatter``:
+All of them come down to ``Scatter``, and that to one library call:
 
     base     [B, M, R, S]      the result starts as a copy of it (in place where it dies)
     indices  [B, N]            int32 or int64
@@ -177,7 +177,11 @@ scatter = Op(
     lambda base, indices, updates, *, kind, skip_negative: scatter_into(
         "Scatter", base, indices, updates, kind, skip_negative
     ),
-    _scatter_grad, library="scatter", attrs={"kind": REQUIRED, "skip_negative": False},
+    _scatter_grad, decompose=lambda base, indices, updates, *, kind, skip_negative: scatter_blocks(
+        base, indices, updates, (*base.type.dims, indices.type.dims[1]),
+        kind=kind, skip_negative=skip_negative,
+    ),
+    attrs={"kind": REQUIRED, "skip_negative": False},
     operand_dtypes={"indices": None}, cheap=False,  # type: ignore[dict-item]
     samples=(
         *(_case(k) for k in KINDS), _case("add", "float32", skip=True), _case("update", skip=True),
@@ -192,7 +196,44 @@ scatter = Op(
         ErrorSample((floats(shape=(1, 1, 3, 2)), ints(0, 3, (1, 4)), floats(shape=(1, 1, 5, 2))),
                     {"kind": "add"}, "differ, 5 and 4"),
     ),
-    doc="The library call that every scatter becomes; the module's text is its definition.",
+    doc="What every scatter becomes; the module's text is its definition.",
+)  # fmt: skip
+
+
+def _np_blocks(
+    base: np.ndarray, indices: np.ndarray, updates: np.ndarray, *, sizes: Any, kind: str,
+    skip_negative: bool,
+) -> np.ndarray:  # fmt: skip
+    b, m, r, t, n = sizes
+    out = scatter_into(
+        "Scatter", base.reshape(b, m, r, t), indices.reshape(b, n), updates.reshape(b, m, n, t),
+        kind, skip_negative,
+    )  # fmt: skip
+    return out.reshape(base.shape)
+
+
+scatter_blocks = Op(
+    "ScatterBlocks", ("base", "indices", "updates", "@sizes"), into_dtypes,
+    lambda ctx, base, indices, updates, **_: base.dims, _np_blocks, None, library="scatter",
+    attrs={"kind": REQUIRED, "skip_negative": False}, operand_dtypes={"indices": None}, cheap=False,  # type: ignore[dict-item]
+    samples=(
+        *(Sample((ints(1, 9, (2, 3), dtype=d), ints(0, 2, (2, 2)), ints(-3, 3, (4, 3), 1, d)),
+                 {"kind": k, "sizes": (1, 1, 2, 3, 4)}, grad=False)
+          for k in KINDS for d in ("int32", "uint8")),
+        Sample((np.zeros((3, 2), bool), ints(-1, 3, (4,)), np.ones((4, 2), bool)),
+               {"kind": "update", "sizes": (1, 1, 3, 2, 4), "skip_negative": True}, grad=False),
+        Sample((floats(shape=(5, 3)), ints(0, 3, (4,)), floats(shape=(20,))),
+               {"kind": "add", "sizes": (1, 5, 3, 1, 4)}, grad=False),
+    ),
+    error_samples=(
+        ErrorSample((floats(), ints(), ints()), {"kind": "add", "sizes": (1, 1, 1, 1, 1)},
+                    "dtypes differ"),
+    ),
+    doc="""The library call: `Scatter` on arrays of any shapes with the elements of `sizes`.
+
+    `sizes` are B, M, R, S, N, and the result has the shape of `base`, so that no reshaping stands
+    between a variable and its new value.
+    """,
 )  # fmt: skip
 
 numbers_like = Op(

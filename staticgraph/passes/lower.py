@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+from staticgraph.ir.dtypes import DType
 from staticgraph.ir.function import ElementOf, Function, Node, SizeOf, Value
 from staticgraph.ir.kernel import subexpressions
 from staticgraph.ir.program import (
@@ -130,17 +132,39 @@ class _Lowering:
 
 
 def _native(node: Node) -> bool:
-    """True where the native library offers this op for these dtypes."""
+    """True where there is native code for this op with these dtypes."""
     if any(v.type.shape is None for v in (*node.inputs, *node.outputs)):
         return False
-    kind, dtype = node.op.library, node.outputs[0].dtype.name
-    match kind:
-        case "matmul":
-            return dtype in ("float32", "float64")
-        case "philox":
-            return (node.op.name, dtype) in PHILOX
-        case _:
-            return False
+    return NATIVE[node.op.library](node) if node.op.library in NATIVE else False
+
+
+def _matmul(node: Node) -> bool:
+    return node.outputs[0].dtype.name in ("float32", "float64")
+
+
+def _philox(node: Node) -> bool:
+    return (node.op.name, node.outputs[0].dtype.name) in PHILOX
+
+
+def _computes(dtype: DType) -> bool:
+    """True of types that library kernels compute in; half precision is left to numpy."""
+    return dtype.is_integer or dtype.name in ("float32", "float64")
+
+
+def _scatter(node: Node) -> bool:
+    dtype, index = node.output.dtype, node.inputs[1].dtype
+    if node.attrs["kind"] == "update":  # moves bits
+        return index.name in ("int32", "int64") and (dtype.is_numeric or dtype.is_bool)
+    return index.name in ("int32", "int64") and _computes(dtype)
+
+
+def _cumulative(node: Node) -> bool:
+    return isinstance(node.attrs["axis"], int) and _computes(node.output.dtype)
+
+
+NATIVE: Mapping[str, Callable[[Node], bool]] = {
+    "matmul": _matmul, "philox": _philox, "scatter": _scatter, "cumulative": _cumulative,
+}  # fmt: skip
 
 
 def _constants(node: Node, inputs: tuple[Buffer, ...]) -> bool:

@@ -4,7 +4,8 @@ Two questions, both answered before a run:
 
 - *Donation.*  The new value of a variable may be written over the old one if nobody reads the old
   one afterwards, the step that writes it reads it only at the element it writes, and nothing that
-  can fail comes later: a failed run leaves every variable as it was.
+  can fail comes later: a failed run leaves every variable as it was.  A scatter checks all its
+  indices before it writes, so its own failure comes in time.
 - *Liveness.*  A temporary occupies its place from the step that writes it to the last that reads
   it; places of temporaries that live at the same time never overlap.
 """
@@ -42,7 +43,9 @@ def donations(p: Program) -> dict[Buffer, Buffer]:
         if old is None or old in kept or new in taken or new.role != "temporary":
             continue
         i = written_by[new]
-        if i <= last_failure or last_read.get(old, -1) > i:
+        if i < last_failure or last_read.get(old, -1) > i:
+            continue
+        if i == last_failure and not fails_first(p.steps[i]):
             continue
         if new.dims != old.dims or new.dtype is not old.dtype:
             continue
@@ -57,16 +60,29 @@ def donations(p: Program) -> dict[Buffer, Buffer]:
 
 def can_fail(s: Step) -> bool:
     """True where a step may end the run."""
-    if isinstance(s, Host):
-        return True
-    return isinstance(s, Launch) and bool(s.checks)
+    match s:
+        case Host():
+            return True
+        case Library(kind):
+            return kind in FALLIBLE
+        case Launch():
+            return bool(s.checks)
+
+
+def fails_first(s: Step) -> bool:
+    """True where a step, if it fails, does so before it has written anything."""
+    return isinstance(s, Library) and s.kind in FALLIBLE
+
+
+FALLIBLE = frozenset({"scatter"})  # kinds of library calls that check the indices they are given
 
 
 def _elementwise(s: Step, old: Buffer, new: Buffer) -> bool:
     """True where a step reads `old` only at the element of `new` that it writes in the same breath."""
     match s:
         case Library(kind, inputs, _, attrs):
-            return kind == "matmul" and attrs["op"] == "GemmAdd" and inputs.count(old) == 1 and inputs[0] is old
+            updates_first = kind == "scatter" or attrs["op"] == "GemmAdd"
+            return updates_first and inputs.count(old) == 1 and inputs[0] is old
         case Launch(kernel, args, _):
             reading = [i for i, a in enumerate(args) if a is old]
             writing = [i for i, a in enumerate(args) if a is new]

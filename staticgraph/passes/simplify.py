@@ -149,6 +149,25 @@ def _matmul_of_transpose(node: Node, made: Made) -> Value | None:
     return node.op(*inputs, **attrs) if changed else None
 
 
+def _scatter_of_reshapes(node: Node, made: Made) -> Value | None:
+    inputs = [_reshaped(v, made) for v in node.inputs]
+    if inputs == list(node.inputs):
+        return None
+    out = node.op(*inputs, **node.attrs)
+    return lookup("Reshape")(out, node.output.type.dims)  # type: ignore[no-any-return]
+
+
+def _reshaped(v: Value, made: Made) -> Value:
+    """The value of which `v` is a reshaping, or `v` itself."""
+    node = made(v)
+    while node is not None and node.op.name in ("Reshape", "ExpandDims", "Squeeze"):
+        if node.inputs[0].type.shape is None:
+            break
+        v = node.inputs[0]
+        node = made(v)
+    return v
+
+
 def _cast(node: Node, made: Made) -> Value | None:
     return node.inputs[0] if node.inputs[0].dtype is node.output.dtype else None
 
@@ -166,6 +185,7 @@ RULES: tuple[Rule, ...] = (
     Rule("- - x", ("Neg",), _neg),
     Rule("small powers", ("Pow",), _pow),
     Rule("matmul of transpose", ("MatMul", "BatchMatMul", "BatchMatMulV2"), _matmul_of_transpose),
+    Rule("scatter of reshapes", ("ScatterBlocks",), _scatter_of_reshapes),
     Rule("cast to its own type", ("Cast",), _cast),
 )  # fmt: skip
 

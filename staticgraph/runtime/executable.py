@@ -26,17 +26,20 @@ from staticgraph.errors import (
     CompileFallbackWarning,
     OpError,
     OutOfBoundsError,
+    ResourceExhaustedError,
     StaticGraphError,
     UninitializedError,
 )
 from staticgraph.ir import dims as D
+from staticgraph.ir import philox
 from staticgraph.ir.dims import Symbol
 from staticgraph.ir.evaluate import check_guards, concrete_attrs, evaluate
 from staticgraph.ir.function import Function, Node
 from staticgraph.ir.op import RuleError
-from staticgraph.ir.program import Buffer, Host, Launch, Library, Origin, Program, SizeSource
+from staticgraph.ir.program import Buffer, Host, Launch, Library, Program, SizeSource, Step
 from staticgraph.runtime import binding
 from staticgraph.runtime.binding import Code
+from staticgraph.runtime.library import COUNTER_WORDS, draws
 from staticgraph.runtime.plan import Plan
 from staticgraph.runtime.store import Store, address, aligned_copy, aligned_empty
 
@@ -194,10 +197,8 @@ class Executable:
     def _failure(self, plan: Plan, status: int) -> OpError:
         row = plan.rows[int(plan.failed[0])]
         step = self.program.steps[row.step]
-        assert isinstance(step, Launch)
-        start = (int(plan.table[int(plan.failed[0])][1]) - address(plan.words)) // 8
-        n = len(step.kernel.params)
-        return out_of_bounds(step, status, int(plan.words[start + n]), int(plan.words[start + n + 1]))
+        end = (int(plan.table[int(plan.failed[0])][1]) - address(plan.words)) // 8 + len(row.words)
+        return step_failure(step, status, int(plan.words[end - 2]), int(plan.words[end - 1]))
 
     def _reference(self, feeds: Sequence[np.ndarray], store: Store) -> list[Any]:
         values = iter(feeds)
@@ -224,13 +225,25 @@ def read_size(o: SizeSource, array: np.ndarray) -> int:
     return int(np.ravel(array)[o.index]) if o.element else int(array.shape[o.index])
 
 
-def out_of_bounds(step: Launch, site: int, index: int, bound: int) -> OutOfBoundsError:
-    """The error of a failed index check."""
-    origin = step.checks[min(site, len(step.checks)) - 1] if step.checks else Origin("?", "", step.origins[0].loc)
+def step_failure(step: Step, status: int, index: int, bound: int) -> OpError:
+    """The error of a native step that returned `status`.
+
+    Args:
+      index, bound: the last two words of its argument block.
+    """
+    origin = step.origins[0]
+    operands = (f"operation {origin.name!r}",)
+    if status < 0:
+        return ResourceExhaustedError(
+            f"{origin.op}: the sizes are too large for the BLAS", loc=origin.loc, operands=operands
+        )
+    if isinstance(step, Launch) and step.checks:
+        origin = step.checks[min(status, len(step.checks)) - 1]
+        operands = (f"operation {origin.name!r}",)
+    op = "Scatter" if origin.op == "ScatterBlocks" else origin.op
     return OutOfBoundsError(
-        f"{origin.op}: index {index} is outside [0, {bound})", loc=origin.loc,
-        operands=(f"operation {origin.name!r}",),
-    )  # fmt: skip
+        f"{op}: index {index} is outside [0, {bound})", loc=origin.loc, operands=operands
+    )
 
 
 def host_rule(node: Node, inputs: Sequence[np.ndarray], attrs: Mapping[str, Any]) -> Any:
@@ -250,6 +263,13 @@ def host_rule(node: Node, inputs: Sequence[np.ndarray], attrs: Mapping[str, Any]
         ) from e.__cause__
 
 
+def _laid_out(a: np.ndarray) -> np.ndarray:
+    """An array as kernels read it: row-major, and with room where it is empty."""
+    if not a.size:
+        return aligned_empty(a.shape, a.dtype)
+    return a if a.flags.c_contiguous else np.ascontiguousarray(a)
+
+
 class _Stepwise:
     """One run with host steps: native segments are bound as sizes become known."""
 
@@ -261,7 +281,7 @@ class _Stepwise:
         for s, o in self.program.sizes.items():
             self.sized.setdefault(o.buffer, []).append((s, o))
         for q, a in zip(exe.feeds, feeds, strict=True):
-            self.put(q.buffer, np.ascontiguousarray(a).reshape(a.shape))
+            self.put(q.buffer, _laid_out(a))
         for q in exe.variables:
             self.put(q.buffer, store.arrays[q.name])
         for q in exe.counters:
@@ -304,31 +324,28 @@ class _Stepwise:
         out = host_rule(node, [self.arrays[b] for b in step.inputs], attrs)
         outs = tuple(out) if isinstance(out, tuple | list) else (out,) if step.outputs else ()
         for b, o in zip(step.outputs, outs, strict=True):
-            a = np.asarray(o, dtype=b.dtype.np)
-            self.put(b, a if a.ndim == 0 or a.flags.c_contiguous else np.ascontiguousarray(a))
+            self.put(b, _laid_out(np.asarray(o, dtype=b.dtype.np)))
         if any(b in self.sized for b in step.outputs):
             check_guards(self.program.guards, self.env)
 
     def native(self, i: int, step: Launch | Library) -> None:
         exe = self.exe
         assert exe.code is not None
-        made = binding.rows(step, i, exe.code, self.env, lambda b: address(self.array(b)))
+        made = binding.rows([step], exe.code, self.env, lambda b: address(self.array(b)))
         draw = isinstance(step, Library) and step.kind == "philox"
         for row in made:
             words = np.array(row.words, np.int64)
             if draw:
                 counter = int(self.arrays[step.reads[0]])
-                words[binding.COUNTER_WORDS : binding.COUNTER_WORDS + 2] = binding.philox.counter_words(counter)
+                words[COUNTER_WORDS : COUNTER_WORDS + 2] = philox.counter_words(counter)
             table = np.array([row.function, address(words), 0, row.extent], np.int64)
             failed = np.zeros(1, np.int64)
             status = exe.driver(address(table), 0, 1, address(failed))
             if status:
-                assert isinstance(step, Launch)
-                n = len(step.kernel.params)
-                raise out_of_bounds(step, status, int(words[n]), int(words[n + 1]))
+                raise step_failure(step, status, int(words[-2]), int(words[-1]))
         if draw and isinstance(step, Library):
             counter = int(self.arrays[step.inputs[0]])
-            self.put(step.outputs[1], np.array(counter + binding.draws(step, self.env), np.int64))
+            self.put(step.outputs[1], np.array(counter + draws(step, self.env), np.int64))
         exe.counts.steps += len(made)
         for b in step.writes:
             if b in self.sized:

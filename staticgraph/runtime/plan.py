@@ -15,11 +15,12 @@ from staticgraph.errors import ResourceExhaustedError
 from staticgraph.ir import dims as D
 from staticgraph.ir import philox
 from staticgraph.ir.dims import Symbol
-from staticgraph.ir.program import Buffer, Launch, Library, Program
+from staticgraph.ir.program import Buffer, Library, Program
 from staticgraph.passes.memory import donations, place
-from staticgraph.runtime import binding
-from staticgraph.runtime.binding import Code, Row
-from staticgraph.runtime.store import Store, address, aligned_empty
+from staticgraph.runtime.binding import Code, rows
+from staticgraph.runtime.library import COUNTER_WORDS, draws
+from staticgraph.runtime.row import Row
+from staticgraph.runtime.store import Store, address, aligned_empty, room
 
 DIRECT_FEED = 1 << 16  # bytes: larger feeds are read in place
 SLICE_WORK = 200_000_000  # bytes of traffic between looks at signals: some 20 ms
@@ -39,12 +40,12 @@ class Plan:
     ) -> None:  # fmt: skip
         self.program, self.env, self.generation = program, dict(env), store.generation
         self.views: dict[Buffer, np.ndarray] = {}
-        self.direct: dict[Buffer, list[int]] = {}
+        self.direct: dict[Buffer, list[tuple[int, int]]] = {}
         donated = donations(program)
         donated = {new: old for new, old in donated.items() if self._stays(old, program, store)}
         shapes = {b: self._shape(b) for b in program.buffers if b.dims is not None}
         placement = place(
-            program, lambda b: int(np.prod(shapes[b], dtype=np.int64)) * b.dtype.size,
+            program, lambda b: room(shapes[b]) * b.dtype.size,
             frozenset(donated),
         )  # fmt: skip
         self.arena_bytes = placement.size
@@ -111,11 +112,8 @@ class Plan:
         return out
 
     def _table(self, program: Program, code: Code) -> None:
-        made: list[Row] = []
-        for i, s in enumerate(program.steps):
-            assert isinstance(s, Launch | Library)
-            made += binding.rows(s, i, code, self.env, lambda b: address(self.views[b]))
-        self.rows = made
+        made = rows(program.steps, code, self.env, lambda b: address(self.views[b]))
+        self.rows: list[Row] = made
         sizes = [len(r.words) for r in made]
         self.words = np.zeros(max(1, sum(sizes)), np.int64)
         table = np.zeros((max(1, len(made)), 4), np.int64)
@@ -125,13 +123,13 @@ class Plan:
         for k, r in enumerate(made):
             self.words[at : at + len(r.words)] = r.words
             table[k] = (r.function, base + 8 * at, 0, r.extent)
-            for word, b in r.pointers:
+            for word, b, offset in r.pointers:
                 if b in feeds and b in self.direct:
-                    self.direct[b].append(at + word)
+                    self.direct[b].append((at + word, offset))
             step = program.steps[r.step]
             if isinstance(step, Library) and step.kind == "philox":
                 name = next(q.name for q in program.params if q.buffer is step.inputs[0])
-                self.counters.append((at + binding.COUNTER_WORDS, name, binding.draws(step, self.env)))
+                self.counters.append((at + COUNTER_WORDS, name, draws(step, self.env)))
             at += len(r.words)
         self.table = table
         self.failed = np.zeros(1, np.int64)
@@ -171,8 +169,8 @@ class Plan:
             np.copyto(self.views[b], value)
             value = self.views[b]
         where = address(value)
-        for w in words:
-            self.words[w] = where
+        for w, offset in words:
+            self.words[w] = where + offset
         return value
 
     def describe(self) -> str:

@@ -1,0 +1,203 @@
+"""Library calls: for every kind, the code it needs and the table rows it becomes.
+
+Anything that can fail stands in a row of its own before the rows that write: a scatter's indices
+are checked before its first store.
+"""
+
+from __future__ import annotations
+
+import math
+import struct
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from staticgraph.codegen import gemm, library_source, philox_source
+from staticgraph.ir import dims as D
+from staticgraph.ir import dtypes, philox
+from staticgraph.ir.dtypes import DType
+from staticgraph.ir.program import Buffer, Library
+from staticgraph.runtime.row import AddressOf, Row, Sizes, count, nbytes, whole
+
+Addresses = Mapping[str, int]  # of functions, by source text
+RANDOM_OPS = {
+    "PhiloxUniform": "RandomUniform", "PhiloxNormal": "RandomStandardNormal",
+    "PhiloxTruncatedNormal": "TruncatedNormal", "PhiloxUniformInt": "RandomUniformInt",
+}  # fmt: skip
+COUNTER_WORDS = 4  # position of the counter in a random kernel's argument block
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """One kind of library call.
+
+    Args:
+      sources: the texts of the kernels a call needs.
+      rows: the rows of a call, given its position among the steps and the kernels' addresses.
+    """
+
+    sources: Callable[[Library], tuple[str, ...]]
+    rows: Callable[[Library, int, Addresses, Sizes, AddressOf], list[Row]]
+
+
+def _copy(
+    source: Buffer, target: Buffer, index: int, code: Addresses, env: Sizes, at: AddressOf
+) -> list[Row]:
+    """The row that copies a buffer, unless the two are one place."""
+    if at(source) == at(target):
+        return []
+    words = (at(source), at(target))
+    function = code[library_source.copy(target.dtype)]
+    n, work = count(target.dims, env), 2 * nbytes(target, env)
+    return [Row(function, words, n, index, whole((0, source), (1, target)), work)]
+
+
+# ---------------------------------------------------------------- random draws
+def _random_source(step: Library) -> str:
+    return philox_source.SOURCES[RANDOM_OPS[step.attrs["op"]], step.outputs[0].dtype.name]
+
+
+def _random(step: Library, index: int, code: Addresses, env: Sizes, at: AddressOf) -> list[Row]:
+    attrs, out = step.attrs, step.outputs[0]
+    n = count(out.dims, env)
+    words = [at(out), n, philox.signed_word(attrs["seed"]), philox.signed_word(attrs["seed2"]), 0, 0]
+    if attrs["op"] == "PhiloxUniformInt":
+        lo, hi = (int(np.asarray(b.data)) for b in step.inputs[1:])
+        words += [philox.signed_word(lo), philox.signed_word(hi - lo)]
+    groups = philox_source.groups(n)
+    return [Row(code[_random_source(step)], tuple(words), groups, index, whole((0, out)), n * 16)]
+
+
+def draws(step: Library, env: Sizes) -> int:
+    """How many counter steps one run of a random draw uses."""
+    return philox.reserve(RANDOM_OPS[step.attrs["op"]], count(step.outputs[0].dims, env))
+
+
+# ---------------------------------------------------------------- scatter
+def _scatter_sources(step: Library) -> tuple[str, ...]:
+    dtype, index = step.outputs[0].dtype, step.inputs[1].dtype
+    return (
+        library_source.copy(dtype), library_source.index_check(index),
+        library_source.scatter(step.attrs["kind"], dtype, index),
+    )  # fmt: skip
+
+
+def _scatter(step: Library, index: int, code: Addresses, env: Sizes, at: AddressOf) -> list[Row]:
+    base, indices, updates = step.inputs
+    (out,) = step.outputs
+    b, m, r, s, n = (D.evaluate(d, env) for d in step.attrs["sizes"])
+    _, check, combine = (code[text] for text in _scatter_sources(step))
+    skip = int(step.attrs["skip_negative"])
+    blocks = library_source.blocks(s)
+    work = nbytes(indices, env)
+    return [
+        Row(check, (at(indices), r, skip, 0, 0), b * n, index, whole((0, indices)), work),
+        *_copy(base, out, index, code, env, at),
+        Row(
+            combine, (at(out), at(indices), at(updates), m, r, s, n, blocks), b * m * blocks, index,
+            whole((0, out), (1, indices), (2, updates)), work + 3 * nbytes(updates, env),
+        ),
+    ]  # fmt: skip
+
+
+# ---------------------------------------------------------------- cumulative operations
+def _cumulative_source(step: Library) -> str:
+    return library_source.cumulative(step.attrs["op"], step.outputs[0].dtype)
+
+
+def _cumulative(step: Library, index: int, code: Addresses, env: Sizes, at: AddressOf) -> list[Row]:
+    (x,), (out,) = step.inputs, step.outputs
+    sizes = [D.evaluate(d, env) for d in out.dims or ()]
+    axis = step.attrs["axis"] % len(sizes)
+    outer, n, inner = math.prod(sizes[:axis]), sizes[axis], math.prod(sizes[axis + 1 :])
+    blocks = library_source.blocks(inner)
+    flags = (int(step.attrs["reverse"]), int(step.attrs["exclusive"]))
+    words = (at(out), at(x), n, inner, blocks, *flags)
+    extent = outer * blocks if n else 0
+    places = whole((0, out), (1, x))
+    return [Row(code[_cumulative_source(step)], words, extent, index, places, 2 * nbytes(out, env))]
+
+
+# ---------------------------------------------------------------- matrix products
+def _bits(x: float) -> int:
+    return int(struct.unpack("<q", struct.pack("<d", x))[0])
+
+
+def _gemm(dtype: DType) -> tuple[int, int]:
+    kind: gemm.Kind = "f32" if dtype is dtypes.float32 else "f64"
+    return gemm.gemm_address(kind), gemm.blas_address(kind)
+
+
+def _matmul_sources(step: Library) -> tuple[str, ...]:
+    _gemm(step.outputs[0].dtype)  # a BLAS that is not there is found out now
+    return (library_source.copy(step.outputs[0].dtype),) if step.attrs["op"] == "GemmAdd" else ()
+
+
+def _matmul(step: Library, index: int, code: Addresses, env: Sizes, at: AddressOf) -> list[Row]:
+    attrs, out = step.attrs, step.outputs[0]
+    a, b = step.inputs[-2:]
+    function, blas = _gemm(out.dtype)
+    names = ("transpose_a", "transpose_b") if "transpose_a" in attrs else ("adj_x", "adj_y")
+    ta, tb = (bool(attrs[n]) for n in names)
+    shapes = [[D.evaluate(d, env) for d in t.dims or ()] for t in (a, b, out)]
+    m, n = shapes[2][-2:]
+    k = shapes[0][-2] if ta else shapes[0][-1]
+    made: list[Row] = []
+    alpha, beta = 1.0, 0.0
+    if attrs["op"] == "GemmAdd":
+        alpha, beta = float(attrs["alpha"]), 1.0
+        made += _copy(step.inputs[0], out, index, code, env, at)
+    size = out.dtype.size
+    for batches, offsets, strides in _batches(shapes):
+        oa, ob, oc = (o * size for o in offsets)
+        block = (
+            blas, at(a) + oa, at(b) + ob, at(out) + oc, m, n, k, int(ta), int(tb),
+            _bits(alpha), _bits(beta), batches, *strides,
+        )  # fmt: skip
+        work = batches * (2 * m * n * k // 16 + (m * n + m * k + k * n) * size)
+        places = ((1, a, oa), (2, b, ob), (3, out, oc))
+        made.append(Row(function, block, batches, index, places, work))
+    return made
+
+
+def _batches(shapes: list[list[int]]) -> list[tuple[int, tuple[int, ...], tuple[int, ...]]]:
+    """Split broadcast batches into runs with constant strides: (count, offsets, strides)."""
+    lead = shapes[2][:-2]
+    sizes = [s[-1] * s[-2] for s in shapes]
+    total = math.prod(lead)
+    steps = []
+    for s, size in zip(shapes, sizes, strict=True):
+        own = s[:-2]
+        n = math.prod(own)
+        if n == total:
+            steps.append(size)
+        elif n == 1:
+            steps.append(0)
+        else:
+            return _general_batches(shapes, sizes, lead)
+    return [(total, (0, 0, 0), tuple(steps))]
+
+
+def _general_batches(
+    shapes: list[list[int]], sizes: list[int], lead: list[int]
+) -> list[tuple[int, tuple[int, ...], tuple[int, ...]]]:
+    out = []
+    for index in np.ndindex(*lead):
+        offsets = []
+        for s, size in zip(shapes, sizes, strict=True):
+            own = s[:-2]
+            at = 0
+            for d, i in zip(own, index[len(lead) - len(own) :], strict=True):
+                at = at * d + (0 if d == 1 else i)
+            offsets.append(at * size)
+        out.append((1, tuple(offsets), (0, 0, 0)))
+    return out
+
+
+LIBRARY: Mapping[str, Kind] = {
+    "matmul": Kind(_matmul_sources, _matmul),
+    "philox": Kind(lambda step: (_random_source(step),), _random),
+    "scatter": Kind(_scatter_sources, _scatter),
+    "cumulative": Kind(lambda step: (_cumulative_source(step),), _cumulative),
+}
