@@ -6,6 +6,7 @@ changes in `commit` only, after everything that can fail has passed.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
 import numpy as np
@@ -49,13 +50,18 @@ class Store:
 
 
 def aligned_empty(shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
-    """An uninitialised row-major array at a 64-byte boundary."""
+    """An uninitialised row-major array at a 64-byte boundary, with `room` for its shape."""
     if dtype == object:
         return np.empty(shape, dtype)
-    n = int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
-    raw = np.empty(n + 64, np.uint8)
+    n = math.prod(shape) * dtype.itemsize
+    raw = np.empty(room(shape) * dtype.itemsize + 64, np.uint8)
     start = -raw.__array_interface__["data"][0] % 64
-    return raw[start : start + n].view(dtype).reshape(shape) if n else np.empty(shape, dtype)
+    return raw[start : start + n].view(dtype).reshape(shape)
+
+
+def room(shape: tuple[int, ...]) -> int:
+    """Elements to have room for: kernels clamp indices to 0 and load, even from empty arrays."""
+    return math.prod(max(d, 1) for d in shape)
 
 
 def aligned_copy(value: np.ndarray) -> np.ndarray:
