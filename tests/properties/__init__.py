@@ -1,0 +1,1 @@
+"""Random programs: every way to run one gives the same numbers."""

@@ -1,0 +1,253 @@
+"""A slow machine for programs: kernels run statement by statement on numpy scalars.
+
+It knows nothing of Numba, so that what fusion and scheduling did can be checked thousands of
+times without compiling.  It is stricter than the hardware: a load must be in range and of memory
+that was written, and no iteration of the parallel axis may read or write what another one wrote.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+from staticgraph.ir import dims as D
+from staticgraph.ir.evaluate import check_guards, concrete_attrs
+from staticgraph.ir.kernel import (
+    Accumulate,
+    AccumulateArg,
+    Init,
+    Kernel,
+    Let,
+    Loop,
+    Pointer,
+    Statement,
+    Store,
+    Temp,
+)
+from staticgraph.ir.op import lookup
+from staticgraph.ir.program import Buffer, Host, Launch, Library, Program
+from staticgraph.ir.scalar import Expr, Lit, Load, Prim
+from staticgraph.passes.schedule import neutral
+from staticgraph.runtime.store import room
+
+Numpy = Callable[..., Any]
+
+
+def _div(a: Any, b: Any) -> Any:
+    if isinstance(a, np.floating):
+        return a / b
+    return type(a)(0) if b == 0 else a // b
+
+
+def _trunc_div(a: Any, b: Any) -> Any:
+    if isinstance(a, np.floating):
+        return np.trunc(a / b)
+    return type(a)(0) if b == 0 else type(a)(abs(int(a)) // abs(int(b)) * (1 if (a < 0) == (b < 0) else -1))
+
+
+def _floor_div(a: Any, b: Any) -> Any:
+    return type(a)(0) if not isinstance(a, np.floating) and b == 0 else np.floor_divide(a, b)
+
+
+def _mod(a: Any, b: Any) -> Any:
+    return type(a)(0) if not isinstance(a, np.floating) and b == 0 else np.remainder(a, b)
+
+
+def _special(name: str) -> Numpy:
+    import scipy.special
+
+    return getattr(scipy.special, name)  # type: ignore[no-any-return]
+
+
+FUNCTIONS: dict[str, Numpy] = {
+    "add": np.add, "sub": np.subtract, "mul": np.multiply, "div": _div, "floordiv": _floor_div,
+    "mod": _mod, "truncdiv": _trunc_div, "truncmod": np.fmod, "maximum": np.maximum,
+    "minimum": np.minimum, "neg": np.negative, "abs": np.abs, "sign": np.sign, "floor": np.floor,
+    "ceil": np.ceil, "rint": np.rint, "trunc": np.trunc, "lt": np.less, "le": np.less_equal,
+    "gt": np.greater, "ge": np.greater_equal, "eq": np.equal, "ne": np.not_equal,
+    "and": np.logical_and, "or": np.logical_or, "xor": np.logical_xor, "not": np.logical_not,
+    "isnan": np.isnan, "isinf": np.isinf, "isfinite": np.isfinite, "sqrt": np.sqrt,
+    "rsqrt": lambda x: 1 / np.sqrt(x), "exp": np.exp, "expm1": np.expm1, "log": np.log,
+    "log1p": np.log1p, "tanh": np.tanh, "sin": np.sin, "cos": np.cos, "atan": np.arctan,
+    "sigmoid": lambda x: _special("expit")(x), "erf": lambda x: _special("erf")(x),
+    "softplus": lambda x: np.logaddexp(x, type(x)(0)), "pow": np.power,
+    "bitand": np.bitwise_and, "bitor": np.bitwise_or, "bitxor": np.bitwise_xor,
+}  # fmt: skip
+_REDUCE = {
+    "sum": "add", "prod": "mul", "max": "maximum", "min": "minimum", "all": "and", "any": "or",
+}  # fmt: skip
+
+
+class _Run:
+    """One kernel over its whole parallel axis."""
+
+    def __init__(self, kernel: Kernel, arrays: list[Any], written: list[Any]) -> None:
+        self.kernel, self.arrays, self.written = kernel, arrays, written
+        self.writer: dict[tuple[int, int], int] = {}
+        self.local: dict[str, Any] = {}
+        self.kinds: dict[str, Any] = {}
+        self.p = 0
+
+    def run(self, extent: int) -> None:
+        """Iterations in reverse: any order must do."""
+        sizes = {
+            f"s{i}": np.int64(a)
+            for i, (p, a) in enumerate(zip(self.kernel.params, self.arrays, strict=True))
+            if not isinstance(p, Pointer)
+        }
+        for self.p in reversed(range(extent)):
+            self.local = {**sizes, "p": np.int64(self.p)}
+            self.body(self.kernel.body)
+
+    def body(self, statements: tuple[Statement, ...]) -> None:
+        for s in statements:
+            match s:
+                case Let(name, value):
+                    self.local[name] = self.value(value)
+                case Loop(var, start, stop, inner):
+                    for i in range(int(self.value(start)), int(self.value(stop))):
+                        self.local[var] = np.int64(i)
+                        self.body(inner)
+                case Init(name, kind, dtype):
+                    self.kinds[name] = (kind, dtype)
+                    self.local[name] = (
+                        (None, np.int64(0)) if kind in ("argmax", "argmin") else dtype.np.type(neutral(kind, dtype).value)
+                    )
+                case Accumulate(name, kind, value):
+                    self.local[name] = FUNCTIONS[_REDUCE[kind]](self.local[name], self.value(value))
+                case AccumulateArg(name, kind, value, at):
+                    self.extreme(name, kind, self.value(value), self.value(at))
+                case Store(param, index, value):
+                    self.store(param, int(self.value(index)), self.value(value))
+
+    def extreme(self, name: str, kind: str, value: Any, at: Any) -> None:
+        best, _ = self.local[name]
+        if best is not None and np.isnan(best):
+            return
+        better = best is None or np.isnan(value) or (value > best if kind == "argmax" else value < best)
+        if better:
+            self.local[name] = (value, at)
+
+    def store(self, param: int, index: int, value: Any) -> None:
+        array = self.arrays[param]
+        assert 0 <= index < array.size, f"a{param}[{index}] of {array.size} is stored\n{self.kernel}"
+        p = self.kernel.params[param]
+        assert isinstance(p, Pointer) and p.written
+        assert self.writer.setdefault((param, index), self.p) == self.p, f"two iterations store a{param}[{index}]\n{self.kernel}"
+        assert np.asarray(value).dtype == array.dtype, f"{value!r} stored as {array.dtype}\n{self.kernel}"
+        array.flat[index] = value
+        self.written[param].flat[index] = True
+
+    def load(self, param: int, index: int) -> Any:
+        array = self.arrays[param]
+        if array.size == 0 and 0 <= index < room(array.shape):
+            return array.dtype.type(0)
+        assert 0 <= index < array.size, f"a{param}[{index}] of {array.size} is loaded\n{self.kernel}"
+        assert self.written[param].flat[index], f"a{param}[{index}] is loaded before it is stored\n{self.kernel}"
+        assert self.writer.get((param, index), self.p) == self.p, f"a{param}[{index}] was stored by another iteration\n{self.kernel}"
+        return array.flat[index]
+
+    def value(self, e: Expr) -> Any:
+        match e:
+            case Lit(value, dtype):
+                return dtype.np.type(value)
+            case Temp(name):
+                held = self.local[name]
+                return held[1] if isinstance(held, tuple) else held
+            case Load(param, (index,), _):
+                return self.load(param, int(self.value(index)))
+            case Prim("select", (c, a, b), _):
+                return self.value(a) if self.value(c) else self.value(b)
+            case Prim("cast", (x,), dtype):
+                value = self.value(x)
+                return dtype.np.type(bool(value)) if dtype.is_bool else dtype.np.type(value)
+            case Prim("check_index", (i, bound), _):
+                i, bound = self.value(i), self.value(bound)
+                assert 0 <= i < bound, f"index {i} of {bound}"
+                return i
+            case Prim(name, args, dtype):
+                return np.asarray(FUNCTIONS[name](*map(self.value, args))).astype(dtype.np)[()]
+            case _:
+                raise TypeError(f"{type(e).__name__} in a kernel")
+
+
+def run_program(program: Program, args: list[np.ndarray]) -> tuple[list[np.ndarray], dict[str, np.ndarray]]:
+    """The results and updates of a program, run on the slow machine.
+
+    Args:
+      args: one array per parameter.
+    """
+    arrays: dict[Buffer, np.ndarray] = {}
+    written: dict[Buffer, np.ndarray] = {}
+    env: dict[Any, int] = {}
+
+    def bind(b: Buffer) -> None:
+        for s, o in program.sizes.items():
+            if o.buffer is b:
+                env[s] = int(arrays[b].ravel()[o.index]) if o.element else arrays[b].shape[o.index]
+        check_guards(program.guards, env)
+
+    def put(b: Buffer, a: np.ndarray) -> None:
+        arrays[b] = np.array(a, b.dtype.np, order="C")
+        written[b] = np.ones(arrays[b].shape, bool)
+        bind(b)
+
+    def make(b: Buffer) -> None:
+        if b not in arrays:
+            shape = tuple(D.evaluate(d, env) for d in b.dims or ())
+            arrays[b] = np.zeros(shape, b.dtype.np)
+            written[b] = np.zeros(shape, bool)
+
+    for b in program.buffers:
+        if b.role == "constant":
+            put(b, np.asarray(b.data))
+    for q, a in zip(program.params, args, strict=True):
+        put(q.buffer, a)
+    with np.errstate(all="ignore"):
+        for step in program.steps:
+            if isinstance(step, Launch):
+                _launch(step, arrays, written, env, make)
+                for b in step.writes:
+                    bind(b)
+            else:
+                for b, a in zip(step.outputs, _outputs(step, arrays, env), strict=True):
+                    put(b, a)
+    for b in (*program.results, *program.updates.values()):
+        assert written[b].all(), f"{b} is not wholly written"
+    return [arrays[b] for b in program.results], {k: arrays[b] for k, b in program.updates.items()}
+
+
+def _launch(
+    step: Launch, arrays: dict[Buffer, np.ndarray], written: dict[Buffer, np.ndarray],
+    env: Mapping[Any, int], make: Callable[[Buffer], None],
+) -> None:  # fmt: skip
+    given: list[Any] = []
+    marks: list[Any] = []
+    for a in step.args:
+        if isinstance(a, Buffer):
+            make(a)
+            given.append(arrays[a])
+            marks.append(written[a])
+        else:
+            given.append(D.evaluate(a, env))
+            marks.append(None)
+    _Run(step.kernel, given, marks).run(D.evaluate(step.extent, env))
+
+
+def _outputs(
+    step: Library | Host, arrays: dict[Buffer, np.ndarray], env: Mapping[Any, int]
+) -> tuple[Any, ...]:
+    inputs = [arrays[b] for b in step.inputs]
+    if isinstance(step, Host):
+        op, attrs = step.node.op, concrete_attrs(step.node.attrs, env)
+    else:
+        attrs = concrete_attrs(step.attrs, env)
+        op = lookup(attrs.pop("op"))
+    assert op.numpy is not None
+    out = op.numpy(*inputs, **attrs)
+    return tuple(out) if isinstance(out, tuple | list) else (out,)
+
+
+__all__ = ["run_program"]
