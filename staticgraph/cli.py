@@ -118,19 +118,40 @@ def _depth(text: str) -> int | Literal["auto"] | None:
 
 def _draw_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("script", help="Python program that builds the graph")
-    parser.add_argument("-o", "--output", required=True, metavar="FILE",
-                        help=f"where to put the picture; the suffix is one of {', '.join(viz.FORMATS)}")
-    parser.add_argument("--depth", type=_depth, default="auto", metavar="N",
-                        help="fold name scopes nested deeper than N; 'all' folds nothing (default: auto)")
-    parser.add_argument("--scope", metavar="NAME", help="draw only this name scope and what it takes")
-    parser.add_argument("--fetch", action="append", metavar="NAME",
-                        help="draw only what this tensor or operation needs; may be repeated")
-    parser.add_argument("--after", action="store_true",
-                        help="draw the fused kernels beside the graph")
-    parser.add_argument("--no-shapes", action="store_true", help="leave dtypes and sizes off the edges")
-    parser.add_argument("--initializers", action="store_true", help="draw the variables' first assignments")
-    parser.add_argument("--rankdir", choices=("TB", "LR", "BT", "RL"), default="TB",
-                        help="direction in which the data flows")
+    parser.add_argument(
+        "-o",
+        "--output",
+        required=True,
+        metavar="FILE",
+        help=f"where to put the picture: {', '.join('.' + f for f in viz.FORMATS)}",
+    )
+    parser.add_argument(
+        "--depth",
+        type=_depth,
+        default="auto",
+        metavar="N",
+        help="fold name scopes nested deeper than N; 'auto' (default), 'all'",
+    )
+    parser.add_argument("--scope", metavar="NAME", help="draw only this scope and what it takes")
+    parser.add_argument(
+        "--fetch",
+        action="append",
+        metavar="NAME",
+        help="draw only what this tensor or operation needs; may be repeated",
+    )
+    parser.add_argument(
+        "--after", action="store_true", help="draw the fused kernels beside the graph"
+    )
+    parser.add_argument("--no-shapes", action="store_true", help="no dtypes and sizes on edges")
+    parser.add_argument(
+        "--initializers", action="store_true", help="draw the first assignments of variables too"
+    )
+    parser.add_argument(
+        "--rankdir",
+        choices=("TB", "LR", "BT", "RL"),
+        default="TB",
+        help="direction in which the data flows",
+    )
     parser.add_argument("--title", help="heading (default: the script's name)")
 
 
@@ -152,7 +173,8 @@ def _draw(args: argparse.Namespace) -> int:
     else:
         drawing = viz.draw(
             run.graph, output, fetches=args.fetch, scope=args.scope, depth=args.depth,
-            shapes=not args.no_shapes, rankdir=args.rankdir, title=title, initializers=args.initializers,
+            shapes=not args.no_shapes, rankdir=args.rankdir, title=title,
+            initializers=args.initializers,
         )  # fmt: skip
     nodes = len(drawing.picture.items)
     print(f"{args.output}: {count} operations, drawn as {nodes} nodes")
@@ -175,9 +197,7 @@ def _stages() -> viz.Stages:
     return partial(function_stages, stop_after="fuse")
 
 
-COMMANDS = (
-    Command("draw", "draw the graph that a script builds, as PNG, SVG or DOT", _draw_arguments, _draw),
-)
+COMMANDS = (Command("draw", "draw the graph that a script builds", _draw_arguments, _draw),)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -196,9 +216,9 @@ def _parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; returns the exit status."""
     given = list(sys.argv[1:] if argv is None else argv)
-    own, rest = (given[: given.index("--")], given[given.index("--") + 1 :]) if "--" in given else (given, [])
-    args = _parser().parse_args(own)
-    args.arguments = rest
+    cut = given.index("--") if "--" in given else len(given)
+    args = _parser().parse_args(given[:cut])
+    args.arguments = given[cut + 1 :]
     try:
         return int(args.run(args))
     except (CommandError, StaticGraphError, OSError) as e:

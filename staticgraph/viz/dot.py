@@ -10,7 +10,7 @@ import math
 from collections.abc import Sequence
 from typing import Any, Literal
 
-import graphviz
+import graphviz  # type: ignore[import-untyped]
 
 from staticgraph.viz.picture import Group, Item, Link, Picture
 from staticgraph.viz.style import (
@@ -32,7 +32,9 @@ TANGLED = 300  # edges, beyond which curves and labels cost minutes and nobody c
 RankDir = Literal["TB", "LR", "BT", "RL"]
 
 
-def dot_text(picture: Picture, *, shapes: bool = True, rankdir: str = "TB", legend: bool = True) -> str:
+def dot_text(
+    picture: Picture, *, shapes: bool = True, rankdir: str = "TB", legend: bool = True
+) -> str:
     """Write a picture in the DOT language.
 
     Args:
@@ -45,14 +47,15 @@ def dot_text(picture: Picture, *, shapes: bool = True, rankdir: str = "TB", lege
     g = graphviz.Digraph(
         "G",
         graph_attr={
-            "rankdir": rankdir, "fontname": FONT, "fontsize": "12", "fontcolor": INK, "bgcolor": "white",
-            "nodesep": "0.28", "ranksep": "0.42", "pad": "0.3", "compound": "true", "newrank": "true",
+            "rankdir": rankdir, "fontname": FONT, "fontsize": "12", "fontcolor": INK,
+            "bgcolor": "white", "nodesep": "0.28", "ranksep": "0.42", "pad": "0.3",
+            "newrank": "true",
             "splines": "line" if tangled else "spline", "labelloc": "t", "labeljust": "l",
             "label": _heading(picture, legend), "tooltip": " ", "outputorder": "edgesfirst",
         },
         node_attr={
-            "fontname": FONT, "fontsize": "11", "fontcolor": INK, "shape": "box", "margin": "0.13,0.06",
-            "height": "0.3", "width": "0.5", "penwidth": "1.2",
+            "fontname": FONT, "fontsize": "11", "fontcolor": INK, "shape": "box",
+            "margin": "0.13,0.06", "height": "0.3", "width": "0.5", "penwidth": "1.2",
         },
         edge_attr={
             "fontname": FONT, "fontsize": "8.5", "fontcolor": MUTED, "arrowsize": "0.65",
@@ -70,8 +73,8 @@ def dot_text(picture: Picture, *, shapes: bool = True, rankdir: str = "TB", lege
     _level(g, "", children, members)
     kinds = {item.id: item.kind for item in picture.items}
     for link in picture.links:
-        weight = _weight(kinds.get(link.source, "operation"), kinds.get(link.target, "operation"))
-        g.edge(link.source, link.target, **_edge(link, shapes), weight="0" if link.writes else weight)
+        weight = "0" if link.writes else _weight(kinds[link.source], kinds[link.target])
+        g.edge(link.source, link.target, **_edge(link, shapes), weight=weight)
     return str(g.source)
 
 
@@ -117,10 +120,11 @@ def _node(item: Item) -> dict[str, str]:
         fill = FOLDED_FILL if item.kind == "operation" else look.fill
     if item.faded:
         style += ",dashed"
-    return {
+    out = {
         "label": _lines(lines), "shape": shape, "style": style, "fillcolor": fill,
         "color": look.line, "tooltip": _plain(item.tooltip or item.title),
     }  # fmt: skip
+    return {**out, "id": f"open:{item.opens}"} if item.opens else out
 
 
 def _lines(lines: Sequence[str]) -> str:
@@ -137,8 +141,9 @@ def _cluster(group: Group) -> dict[str, str]:
         plain = group.kind == "operation"
         fill, line = (SCOPE_FILL, SCOPE_LINE) if plain else (look.tint, look.line)
     return {
-        "label": f"<{_text(shorten(group.label, 60), 10, INK, bold=True)}>", "labeljust": "l", "labelloc": "t",
-        "style": "filled,rounded", "fillcolor": fill, "color": line, "penwidth": "1", "margin": "10",
+        "label": f"<{_text(shorten(group.label, 60), 10, INK, bold=True)}>",
+        "labeljust": "l", "labelloc": "t", "style": "filled,rounded", "fillcolor": fill,
+        "color": line, "penwidth": "1", "margin": "10",
         "tooltip": _plain(group.tooltip or group.label),
     }  # fmt: skip
 
@@ -159,7 +164,8 @@ def _edge(link: Link, shapes: bool) -> dict[str, str]:
     if link.tooltip:
         out["tooltip"] = out["labeltooltip"] = _plain(link.tooltip)
     if link.size:
-        out["penwidth"] = f"{min(max(0.9 + 0.3 * math.log10(max(link.size, 1) / 1e3), 0.9), 2.6):.2g}"
+        width = 0.9 + 0.3 * math.log10(link.size / 1e3)
+        out["penwidth"] = f"{min(max(width, 0.9), 2.6):.2g}"
     return out
 
 
@@ -187,7 +193,10 @@ def _heading(picture: Picture, legend: bool) -> str:
         rows.append(f'<TR><TD ALIGN="LEFT">{_legend(picture)}</TD></TR>')
     if not rows:
         return ""
-    return f'<<TABLE BORDER="0" CELLBORDER="0" CELLSPACING="2" CELLPADDING="1">{"".join(rows)}</TABLE>>'
+    return f'<<{_BARE} CELLSPACING="2" CELLPADDING="1">{"".join(rows)}</TABLE>>'
+
+
+_BARE = 'TABLE BORDER="0" CELLBORDER="0"'
 
 
 def _legend(picture: Picture) -> str:
@@ -219,7 +228,7 @@ def _swatch(fill: str, line: str, word: str) -> str:
 def _rows(cells: Sequence[str], per_row: int) -> str:
     rows = [cells[k : k + per_row] for k in range(0, len(cells), per_row)]
     lines = "".join(f"<TR>{''.join(row)}</TR>" for row in rows)
-    return f'<TABLE BORDER="0" CELLBORDER="0" CELLSPACING="5" CELLPADDING="0">{lines}</TABLE>' if lines else " "
+    return f'<{_BARE} CELLSPACING="5" CELLPADDING="0">{lines}</TABLE>' if lines else " "
 
 
 __all__ = ["RankDir", "dot_text", "shorten"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cached_property
 from os import PathLike
 from pathlib import Path
@@ -11,10 +12,11 @@ from staticgraph.errors import GraphError
 from staticgraph.ir.graph import Graph, get_default_graph
 from staticgraph.viz.dot import dot_text
 from staticgraph.viz.graphs import picture_of_graph
+from staticgraph.viz.html import page
 from staticgraph.viz.layout import render, with_titles, write_atomically
 from staticgraph.viz.picture import Picture
 
-FORMATS: Final = ("png", "svg", "dot")
+FORMATS: Final = ("png", "svg", "dot", "html")
 _DIRECTIONS: Final = ("TB", "LR", "BT", "RL")
 
 
@@ -24,10 +26,13 @@ class Drawing:
     Attributes: `dot` (the text), `picture` (the nodes, edges and groups in it).
     """
 
-    def __init__(self, picture: Picture, *, shapes: bool = True, rankdir: str = "TB") -> None:
+    def __init__(
+        self, picture: Picture, *, shapes: bool = True, rankdir: str = "TB",
+        inside: Callable[[str], Drawing] | None = None,
+    ) -> None:  # fmt: skip
         if rankdir not in _DIRECTIONS:
             raise GraphError(f"rankdir must be one of {', '.join(_DIRECTIONS)}, got {rankdir!r}")
-        self.picture = picture
+        self.picture, self._inside = picture, inside
         self.dot: str = dot_text(picture, shapes=shapes, rankdir=rankdir)
 
     @cached_property
@@ -46,6 +51,21 @@ class Drawing:
         """The picture as the bytes of a PNG file."""
         return self._png
 
+    def html(self) -> str:
+        """A page in which a click on a folded scope shows what is in it."""
+
+        def inner(scope: str) -> tuple[str, list[str]]:
+            assert self._inside is not None
+            drawing = self._inside(scope)
+            return drawing.svg(), drawing.folded
+
+        return page(self.picture.title, self.svg(), self.folded if self._inside else (), inner)
+
+    @property
+    def folded(self) -> list[str]:
+        """The name scopes that are folded into one node each."""
+        return [i.opens for i in self.picture.items if i.opens]
+
     def save(self, path: str | PathLike[str], format: str | None = None) -> Path:
         """Write the picture; `format` is the suffix of `path` where it is not given.
 
@@ -54,8 +74,11 @@ class Drawing:
         """
         target = Path(path)
         kind = format_of(target, format)
-        data = {"png": self.png, "svg": lambda: self.svg().encode(), "dot": lambda: self.dot.encode()}[kind]()
-        write_atomically(target, data)
+        if kind == "png":
+            write_atomically(target, self.png())
+        else:
+            text = self.dot if kind == "dot" else self.svg() if kind == "svg" else self.html()
+            write_atomically(target, text.encode())
         return target
 
     def _repr_svg_(self) -> str:
@@ -85,12 +108,12 @@ def format_of(path: Path, format: str | None = None) -> str:
 
 def draw_picture(
     picture: Picture, path: str | PathLike[str] | None = None, *, format: str | None = None,
-    shapes: bool = True, rankdir: str = "TB",
+    shapes: bool = True, rankdir: str = "TB", inside: Callable[[str], Drawing] | None = None,
 ) -> Drawing:  # fmt: skip
     """Make a `Drawing` of a picture and save it where a path is given."""
     if path is not None:
         format_of(Path(path), format)  # refuse before any work
-    drawing = Drawing(picture, shapes=shapes, rankdir=rankdir)
+    drawing = Drawing(picture, shapes=shapes, rankdir=rankdir, inside=inside)
     if path is not None:
         drawing.save(path, format)
     return drawing
@@ -98,19 +121,21 @@ def draw_picture(
 
 def draw(
     graph: Graph | None = None, path: str | PathLike[str] | None = None, *, fetches: Any = None,
-    scope: str | None = None, depth: int | Literal["auto"] | None = "auto", format: str | None = None,
-    shapes: bool = True, rankdir: str = "TB", title: str | None = None, initializers: bool = False,
+    scope: str | None = None, depth: int | Literal["auto"] | None = "auto",
+    format: str | None = None, shapes: bool = True, rankdir: str = "TB",
+    title: str | None = None, initializers: bool = False,
 ) -> Drawing:  # fmt: skip
     """Draw a graph; nothing is run.
 
     Args:
       graph: the graph, by default the default graph.
-      path: where to save the picture; the suffix chooses png, svg or dot.
+      path: where to save the picture; the suffix chooses png, svg, dot or html (a page
+        in which folded scopes open on a click).
       fetches: tensors, operations or names: only what they need is drawn.
       scope: only this name scope and what it takes from outside.
       depth: name scopes nested deeper are folded into one node; "auto" folds until about sixty
         nodes remain; None folds nothing.
-      format: png, svg or dot, where the suffix does not say it.
+      format: one of `FORMATS`, where the suffix does not say it.
       shapes: label edges with dtype and sizes.
       rankdir: direction of flow: TB, LR, BT or RL.
       initializers: draw the first assignments of variables, which are folded away otherwise.
@@ -123,7 +148,14 @@ def draw(
     picture = picture_of_graph(
         graph, fetches=fetches, scope=scope, depth=depth, initializers=initializers, title=title
     )
-    return draw_picture(picture, path, format=format, shapes=shapes, rankdir=rankdir)
+
+    def inside(name: str) -> Drawing:
+        inner = picture_of_graph(
+            graph, fetches=fetches, scope=name, initializers=initializers, title=name
+        )
+        return Drawing(inner, shapes=shapes, rankdir=rankdir)
+
+    return draw_picture(picture, path, format=format, shapes=shapes, rankdir=rankdir, inside=inside)
 
 
 def to_dot(graph: Graph | None = None, **options: Any) -> str:

@@ -49,7 +49,9 @@ class Scope:
 
     def kind(self) -> Kind:
         """The kind of most operations inside, for the colour."""
-        counts = Counter(a.kind for a in self.atoms() if a.kind in ("operation", "gradient", "update"))
+        counts = Counter(
+            a.kind for a in self.atoms() if a.kind in ("operation", "gradient", "update")
+        )
         if not counts:
             return "operation"
         kind, n = counts.most_common(1)[0]
@@ -116,7 +118,9 @@ def _relative_names(root: Scope) -> None:
                 stack.append(child)
             else:
                 name = child.name
-                child.relative = name[len(prefix) :] if name.startswith(prefix) else name.rsplit("/", 1)[-1]
+                child.relative = (
+                    name[len(prefix) :] if name.startswith(prefix) else name.rsplit("/", 1)[-1]
+                )
 
 
 def open_scopes(

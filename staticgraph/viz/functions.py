@@ -98,12 +98,19 @@ def picture_of_fused(function: Function, fused: FusedLike, title: str | None = N
         view.groups.append(Group(key, label, "", "kernel", tip, step.form))
         most = ", ".join(f"{n} {t}" for t, n in types.most_common(3))
         kernels[key] = Item(
-            key, "kernel", name, f"{step.form} · {size}", (f"{sum(types.values())} operations", most), tip, path=name
+            key,
+            "kernel",
+            name,
+            f"{step.form} · {size}",
+            (f"{sum(types.values())} operations", most),
+            tip,
+            path=name,
         )
         for node in inside:
             view.place(node, key, faded=node not in members, kernel=True)
     many = "" if len(kernels) == 1 else "s"
-    note = f"{len(function.nodes)} operations in {len(kernels)} kernel{many}, {calls} other step{'s' * (calls != 1)}"
+    steps = f"{len(kernels)} kernel{many}, {calls} other step{'s' * (calls != 1)}"
+    note = f"{len(function.nodes)} operations in {steps}"
     picture = view.finish(title, note)
     if total > DETAILED:
         picture = collapsed(picture, {i.id: kernels[i.group] for i in picture.items if i.group})
@@ -180,12 +187,14 @@ class _Functional:
         if node.op.name == "Const":
             details.append(text)
         kind = self._kind(node, kernel)
-        name = node.name.rsplit("/", 1)[-1] if kind != "gradient" else "/".join(node.name.split("/")[-2:])
+        name = "/".join(node.name.split("/")[-2 if kind == "gradient" else -1 :])
         if name.lower() == node.op.name.lower():
             name = ""
         key = self._add(
-            Item(f"n{len(self.items)}", kind, node.op.name, name, tuple(details[:5]), _tooltip(node), group,
-                 faded=faded, path=node.name)
+            Item(
+                f"n{len(self.items)}", kind, node.op.name, name, tuple(details[:5]),
+                _tooltip(node), group, faded=faded, path=node.name,
+            )
         )  # fmt: skip
         for v in node.inputs:
             self.readings.append((v, key, group, None))
@@ -218,12 +227,14 @@ class _Functional:
         """Add results and written state, and close the picture."""
         for i, v in enumerate(self.f.results):
             label = f"result {i}" if len(self.f.results) > 1 else "result"
-            key = self._add(Item(f"r{i}", "result", label, v.hint, (), f"{label}: {v.type.public()}"))
+            tip = f"{label}: {v.type.public()}"
+            key = self._add(Item(f"r{i}", "result", label, v.hint, (), tip))
             self.readings.append((v, key, "", None))
         for i, (name, v) in enumerate(self.f.updates.items()):
             shown = name.removeprefix("counter:")
             what = "next counter" if name.startswith("counter:") else "new value"
-            key = self._add(Item(f"u{i}", "update", shown, what, (), f"{what} of {shown}: {v.type.public()}"))
+            tip = f"{what} of {shown}: {v.type.public()}"
+            key = self._add(Item(f"u{i}", "update", shown, what, (), tip))
             self.readings.append((v, key, "", "update"))
         found = map(self._link, self.readings)  # only now is every value's place known
         links = tuple(dict.fromkeys(e for e in found if e is not None))

@@ -27,9 +27,9 @@ from staticgraph.viz.picture import (
     Picture,
     array_text,
     attribute_text,
+    in_words,
     type_bytes,
     type_text,
-    in_words,
 )
 from staticgraph.viz.style import EdgeKind, Kind
 
@@ -45,8 +45,9 @@ _AUTOMATIC = re.compile(r"^(Const|zeros|ones)(_\d+)?$")
 
 
 def picture_of_graph(
-    graph: Graph, *, fetches: Any = None, scope: str | None = None, depth: int | Literal["auto"] | None = "auto",
-    initializers: bool = False, title: str | None = None, limit: int = LIMIT,
+    graph: Graph, *, fetches: Any = None, scope: str | None = None,
+    depth: int | Literal["auto"] | None = "auto", initializers: bool = False,
+    title: str | None = None, limit: int = LIMIT,
 ) -> Picture:  # fmt: skip
     """Decide what of a graph is drawn.
 
@@ -64,9 +65,9 @@ def picture_of_graph(
     ops = graph.get_operations() if fetches is None else _needed(wanted)
     view = _View(ops, set(wanted) if fetches is not None else set(), initializers)
     atoms = view.atoms()
-    if scope:
-        atoms = _inside(graph, atoms, view, scope.strip("/"))
-    return _draw(graph, atoms, view, depth, limit, title, scope, len(ops))
+    scope = scope.strip("/") if scope else None
+    root = _inside(graph, atoms, view, scope, limit) if scope else scope_tree(atoms)
+    return _draw(root, view, depth, limit, title, scope, len(ops))
 
 
 def _operations(graph: Graph, fetches: Any) -> list[Operation]:
@@ -127,7 +128,9 @@ def _is_first_assignment(op: Operation) -> bool:
 class _View:
     """What of a list of operations is visible, and as what."""
 
-    def __init__(self, ops: Sequence[Operation], fetched: set[Operation], initializers: bool) -> None:
+    def __init__(
+        self, ops: Sequence[Operation], fetched: set[Operation], initializers: bool
+    ) -> None:
         self.ops, self.fetched = ops, fetched
         self.users: dict[Operation, list[Operation]] = {op: [] for op in ops}
         for op in ops:
@@ -173,10 +176,10 @@ class _View:
             kind = kinds[op] = _kind(op)
             if kind == "gradient" or any(t.op in follows for t in op.inputs):
                 follows.add(op)
-        for op in reversed(self.ops):  # scaling a gradient on its way to a write is part of the write
-            if kinds[op] == "operation" and op in follows and self.users[op]:
-                if all(kinds[u] == "update" for u in self.users[op]):
-                    kinds[op] = "update"
+        for op in reversed(self.ops):  # what scales a gradient on its way to a write is part of it
+            users = self.users[op] if op in follows and kinds[op] == "operation" else ()
+            if users and all(kinds[u] == "update" for u in users):
+                kinds[op] = "update"
         return kinds
 
     def shown(self, op: Operation) -> Operation | None:
@@ -236,24 +239,36 @@ def operand_names(op: Operation) -> list[str]:
     return names
 
 
-def _inside(graph: Graph, atoms: list[Atom], view: _View, scope: str) -> list[Atom]:
-    inner = {a.op for a in atoms if a.name == scope or a.name.startswith(f"{scope}/")}
+def _inside(graph: Graph, atoms: list[Atom], view: _View, scope: str, limit: int) -> Scope:
+    """The scope as a tree of its own, preceded by what it takes from outside."""
+    inner = [a for a in atoms if a.name == scope or a.name.startswith(f"{scope}/")]
     if not inner:
-        tops = dict.fromkeys(op.name.split("/", 1)[0] for op in graph.get_operations() if "/" in op.name)
+        tops = dict.fromkeys(
+            op.name.split("/", 1)[0] for op in graph.get_operations() if "/" in op.name
+        )
         raise NameNotFoundError(
             f"the graph holds no operations in a scope named {scope!r}",
             hint="there are " + ", ".join(map(repr, list(tops)[:8])) if tops else None,
         )
-    near = {view.shown(t.op) for op in inner for t in op.inputs}
-    return [a for a in atoms if a.op in inner or a.op in near]
+    near = {view.shown(t.op) for a in inner for t in a.op.inputs} - {a.op for a in inner}
+    outside = [a for a in atoms if a.op in near]
+    root = scope_tree(inner)
+    while len(root.children) == 1 and isinstance(root.children[0], Scope):
+        root = root.children[0]
+    around = scope_tree(outside).children
+    if len(outside) <= limit // 3:
+        around = list(outside)
+        for atom in outside:
+            atom.relative = atom.name
+    return Scope(root.path, scope, [*around, *root.children], len(inner) + len(outside))
 
 
 # ---------------------------------------------------------------- drawing
 def _draw(
-    graph: Graph, atoms: list[Atom], view: _View, depth: int | Literal["auto"] | None, limit: int,
+    root: Scope, view: _View, depth: int | Literal["auto"] | None, limit: int,
     title: str | None, scope: str | None, total: int,
 ) -> Picture:  # fmt: skip
-    root = scope_tree(atoms)
+    shown_ops = root.size
     opened, note = open_scopes(root, depth, limit, DRAWN_AT_MOST)
     stands: dict[Operation, str] = {}
     items: list[Item] = []
@@ -267,24 +282,34 @@ def _draw(
             stands[node.op] = item.id
         elif node in opened:
             key = f"g{len(groups)}"
-            groups.append(Group(key, node.label, group, node.kind(), f"{node.path}: {node.size} operations"))
+            groups.append(
+                Group(key, node.label, group, node.kind(), f"{node.path}: {node.size} operations")
+            )
             stack += [(c, key) for c in reversed(node.children)]
         else:
             item = _folded(node, group, len(items))
             items.append(item)
             stands.update((a.op, item.id) for a in node.atoms())
     items, links = in_words(items, _links(view, stands))
-    hidden = total - len(atoms)
-    what = f"{total} operations" if scope is None else f"{len(atoms)} operations in and next to {scope!r}"
+    hidden = total - shown_ops
+    what = (
+        f"{total} operations"
+        if scope is None
+        else f"{shown_ops} operations in and next to {scope!r}"
+    )
     shown = f"{what}, {len(items)} nodes"
     folded = sum(1 for i in items if i.folded)
     if folded:
         shown += f" ({folded} folded)"
     if hidden and scope is None:
         shown += f"; {hidden} constants, reads and initialisers are part of other nodes"
-    del graph
     return Picture(
-        tuple(items), tuple(links), tuple(groups), title or "", "\n".join(filter(None, (shown, note))), total
+        tuple(items),
+        tuple(links),
+        tuple(groups),
+        title or "",
+        "\n".join(filter(None, (shown, note))),
+        total,
     )
 
 
@@ -299,7 +324,9 @@ def _item(atom: Atom, view: _View, group: str, k: int) -> Item:
         base = ""
     elif base.lower() == op.type.lower():
         base = ""
-    return Item(f"n{k}", atom.kind, title, base, view.details(op), _tooltip(op, view), group, path=op.name)
+    return Item(
+        f"n{k}", atom.kind, title, base, view.details(op), _tooltip(op, view), group, path=op.name
+    )
 
 
 def _tooltip(op: Operation, view: _View) -> str:
@@ -330,8 +357,16 @@ def _folded(node: Scope, group: str, k: int) -> Item:
         f"{n} × {t}" for t, n in counts.most_common(12)
     )
     return Item(
-        f"n{k}", node.kind(), node.label, f"{node.size} operations", tuple(details), tooltip, group, node.size,
+        f"n{k}",
+        node.kind(),
+        node.label,
+        f"{node.size} operations",
+        tuple(details),
+        tooltip,
+        group,
+        node.size,
         path=node.path or node.label,
+        opens=node.path,
     )
 
 
@@ -347,30 +382,29 @@ def _links(view: _View, stands: dict[Operation, str]) -> list[Link]:
             source = None if origin is None else stands.get(origin)
             if source is None or source == target:
                 continue
-            kind: EdgeKind = "data"
-            if i == 0 and writes(op):
-                kind = "update"
-            elif view.kinds[t.op] in ("gradient", "update") and view.kinds[t.op] != "variable":
-                kind = "gradient"
+            kind = _edge_kind(view, t.op, written=i == 0 and writes(op))
             carried.setdefault((source, target, kind), {})[t] = None
         for c in op.control_inputs:
             origin = view.shown(c)
             source = None if origin is None else stands.get(origin)
             if source is not None and source != target:
                 controls[source, target] = None
-    links = []
-    for (source, target, kind), tensors in carried.items():
-        first = next(iter(tensors))
-        label = type_text(first.type) if len(tensors) == 1 else f"{len(tensors)} tensors"
-        tooltip = "\n".join(f"{t.name} {t.type.public()}" for t in list(tensors)[:12])
-        if len(tensors) > 12:
-            tooltip += f"\n… {len(tensors) - 12} more"
-        size = sum(type_bytes(t.type) for t in tensors)
-        links.append(Link(source, target, label, kind, tooltip, size, kind == "update"))
+    links = [_link(*ends, list(tensors)) for ends, tensors in carried.items()]
     joined = {(e.source, e.target) for e in links}
-    links += [
-        Link(a, b, "", "control", "runs before")
-        for a, b in controls
-        if (a, b) not in joined
-    ]
+    links += [Link(a, b, "", "control", "runs before") for a, b in controls if (a, b) not in joined]
     return links
+
+
+def _edge_kind(view: _View, source: Operation, written: bool) -> EdgeKind:
+    if written:
+        return "update"
+    return "gradient" if view.kinds[source] in ("gradient", "update") else "data"
+
+
+def _link(source: str, target: str, kind: EdgeKind, tensors: Sequence[Tensor]) -> Link:
+    label = type_text(tensors[0].type) if len(tensors) == 1 else f"{len(tensors)} tensors"
+    lines = [f"{t.name} {t.type.public()}" for t in tensors[:12]]
+    if len(tensors) > 12:
+        lines.append(f"… {len(tensors) - 12} more")
+    size = sum(type_bytes(t.type) for t in tensors)
+    return Link(source, target, label, kind, "\n".join(lines), size, kind == "update")

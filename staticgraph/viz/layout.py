@@ -51,8 +51,12 @@ def render(dot: str, format: str) -> bytes:
             hint='fold more scopes with depth="auto" or a smaller depth, or draw one scope',
         ) from None
     if done.returncode or not done.stdout:
-        lines = [x for x in done.stderr.decode("utf-8", "replace").splitlines() if "ontconfig" not in x]
-        raise RunError(f"graphviz could not draw the picture: {'; '.join(lines[-3:]) or 'no output'}")
+        lines = [
+            x for x in done.stderr.decode("utf-8", "replace").splitlines() if "ontconfig" not in x
+        ]
+        raise RunError(
+            f"graphviz could not draw the picture: {'; '.join(lines[-3:]) or 'no output'}"
+        )
     return done.stdout
 
 

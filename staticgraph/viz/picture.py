@@ -26,6 +26,7 @@ class Item:
       faded: it is computed again elsewhere (inlined into several kernels).
       stubs: edges told in words, with the kind of the node at the other end.
       path: the full name, by which stubs elsewhere call it.
+      opens: the scope folded in it, which has a picture of its own.
     """
 
     id: str
@@ -39,6 +40,7 @@ class Item:
     faded: bool = False
     stubs: tuple[tuple[str, Kind], ...] = ()
     path: str = ""
+    opens: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +140,7 @@ def collapsed(picture: Picture, into: Mapping[str, Item]) -> Picture:
 
 
 def in_runs(picture: Picture, at_most: int) -> Picture:
-    """Cut a picture without groups into runs of consecutive items, so that at most so many remain."""
+    """Cut a picture without groups into runs of consecutive items; at most so many remain."""
     if len(picture.items) <= at_most:
         return picture
     length = -(-len(picture.items) // at_most)
@@ -164,50 +166,54 @@ def in_words(items: Sequence[Item], links: Sequence[Link]) -> tuple[list[Item], 
     """Tell in words, at the nodes, the edges that would only make a tangle.
 
     These are the edges of nodes that everything is connected to (folded gradients, optimizers),
-    and in busy pictures those by which far operations pass values to gradients and writes.  The last node that feeds a hub keeps
-    its edge, so that the hub stands next to it.
+    and in busy pictures those by which far operations pass values to gradients and writes.
     """
     where = {item.id: k for k, item in enumerate(items)}
+    told = _hub_edges(where, links)
+    if len(links) - len(told) > BUSY:
+        for e in links:
+            source, target = items[where[e.source]], items[where[e.target]]
+            back = target.kind in _BACKWARD and source.kind not in _BACKWARD
+            far = where[e.target] - where[e.source] > LONG
+            if e not in told and back and far and (e.kind == "data" or e.writes):
+                told[e] = ((e.target, "writes" if e.writes else "←"),)
+                if e.writes:
+                    told[e] += ((e.source, "⇠"),)
+    stubs: dict[str, dict[tuple[str, Kind], None]] = {}
+    for e, marks in told.items():
+        for at, mark in marks:
+            other = items[where[e.source if at == e.target else e.target]]
+            stubs.setdefault(at, {})[f"{mark} {other.path or other.title}", other.kind] = None
+    out = [replace(i, stubs=_at_most(list(stubs[i.id]))) if i.id in stubs else i for i in items]
+    return out, [e for e in links if e not in told]
+
+
+_BACKWARD = ("gradient", "update")
+
+
+def _hub_edges(
+    where: Mapping[str, int], links: Sequence[Link]
+) -> dict[Link, tuple[tuple[str, str], ...]]:
+    """The edges of hubs, each with the node it is told at and the sign that goes before the words.
+
+    The last node that feeds a hub keeps its edge, so that the hub stands next to it.
+    """
     at: dict[tuple[str, bool, EdgeKind], list[Link]] = {}
     for e in links:
         at.setdefault((e.target, True, e.kind), []).append(e)
         at.setdefault((e.source, False, e.kind), []).append(e)
-    gone: set[Link] = set()
-    stubs: dict[str, dict[tuple[str, Kind], None]] = {}
-
-    def tell(at_node: str, mark: str, other: str) -> None:
-        item = items[where[other]]
-        stubs.setdefault(at_node, {})[f"{mark} {item.path or item.title}", item.kind] = None
-
-    for (hub, incoming, kind), edges in sorted(at.items(), key=lambda kv: -len(kv[1])):
-        edges = [e for e in edges if e not in gone]
-        if len(edges) <= HUB:
+    told: dict[Link, tuple[tuple[str, str], ...]] = {}
+    for (_, incoming, kind), edges in sorted(at.items(), key=lambda kv: -len(kv[1])):
+        left = [e for e in edges if e not in told]
+        if len(left) <= HUB:
             continue
-        ends = sorted(edges, key=lambda e: where[e.source if incoming else e.target])
-        kept = ends[-1] if incoming else ends[0]
-        for e in edges:
-            if e is not kept or kind == "update":
-                gone.add(e)
-                if incoming:
-                    tell(e.source, "⇠" if e.writes else "→", hub)
-                else:
-                    tell(e.target, "←", hub)
-    left = [e for e in links if e not in gone]
-    if len(left) > BUSY:
+        left.sort(key=lambda e: where[e.source if incoming else e.target])
+        if kind != "update":
+            left.pop(-1 if incoming else 0)
         for e in left:
-            forward = items[where[e.source]].kind not in ("gradient", "update")
-            backward = items[where[e.target]].kind in ("gradient", "update")
-            if forward and backward and (e.kind == "data" or e.writes) and where[e.target] - where[e.source] > LONG:
-                gone.add(e)
-                if e.writes:
-                    tell(e.source, "⇠", e.target)
-                    tell(e.target, "writes", e.source)
-                else:
-                    tell(e.target, "←", e.source)
-    out = [
-        replace(i, stubs=_at_most(list(stubs[i.id]))) if i.id in stubs else i for i in items
-    ]
-    return out, [e for e in links if e not in gone]
+            sign = "⇠" if e.writes else "→"
+            told[e] = ((e.source, sign),) if incoming else ((e.target, "←"),)
+    return told
 
 
 def _at_most(stubs: list[tuple[str, Kind]], n: int = 4) -> tuple[tuple[str, Kind], ...]:
@@ -224,7 +230,9 @@ def type_text(type_: TensorType) -> str:
     sizes = "×".join(_size(d) for d in type_.shape)
     if not type_.shape:
         return type_.dtype.short
-    return f"{type_.dtype.short} {sizes}" if len(type_.shape) > 1 else f"{type_.dtype.short} [{sizes}]"
+    if len(type_.shape) == 1:
+        sizes = f"[{sizes}]"
+    return f"{type_.dtype.short} {sizes}"
 
 
 def _size(d: Any) -> str:
@@ -236,7 +244,7 @@ def type_bytes(type_: TensorType) -> int:
     n = 1
     for d in type_.shape or ():
         n *= d if isinstance(d, int) else 1
-    return n * max(np.dtype(type_.dtype.np).itemsize if type_.dtype.np is not object else 8, 1)
+    return n * np.dtype(type_.dtype.np).itemsize
 
 
 def array_text(array: np.ndarray, limit: int = 26) -> str:
@@ -271,9 +279,9 @@ def _number(value: Any) -> str:
     if isinstance(value, (int, np.integer)):
         return str(int(value))
     if isinstance(value, (float, np.floating)):
-        return np.format_float_positional(value, trim="0") if 1e-4 <= abs(value) < 1e6 or value == 0 else (
-            np.format_float_scientific(value, trim="-", exp_digits=1)
-        )
+        if value == 0 or 1e-4 <= abs(float(value)) < 1e6:
+            return np.format_float_positional(value, trim="0")
+        return np.format_float_scientific(value, trim="-", exp_digits=1)
     return str(value)
 
 

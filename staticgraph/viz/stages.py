@@ -15,7 +15,7 @@ from staticgraph.viz.picture import Picture, beside
 
 
 class CompilationLike(Protocol):
-    """What the compiler makes of fetches: the optimised function, and its kernels if it got there."""
+    """What the compiler makes of fetches: the optimised function, and its kernels if any."""
 
     @property
     def function(self) -> Function: ...
@@ -46,7 +46,7 @@ def draw_fused(
 
 
 def compiled_picture(compiled: CompilationLike, title: str | None = None) -> Picture:
-    """The picture of what a `Stages` callable gave: kernels, or the function where there are none."""
+    """The picture of what a `Stages` callable gave: kernels, or else the function."""
     if compiled.fused is None:
         return picture_of_function(compiled.function, title)
     return picture_of_fused(compiled.function, compiled.fused, title)
@@ -68,4 +68,11 @@ def before_after(
     return draw_picture(picture, path, format=format, shapes=shapes, rankdir=rankdir)
 
 
-__all__ = ["CompilationLike", "Stages", "before_after", "compiled_picture", "draw_function", "draw_fused"]
+__all__ = [
+    "CompilationLike",
+    "Stages",
+    "before_after",
+    "compiled_picture",
+    "draw_function",
+    "draw_fused",
+]

@@ -50,7 +50,11 @@ def items(drawing, title):
 
 def ends_of(drawing, kind):
     by_id = {i.id: i for i in drawing.picture.items}
-    return {(by_id[e.source].title, by_id[e.target].title) for e in drawing.picture.links if e.kind == kind}
+    return {
+        (by_id[e.source].title, by_id[e.target].title)
+        for e in drawing.picture.links
+        if e.kind == kind
+    }
 
 
 # ---------------------------------------------------------------- what is shown
@@ -59,7 +63,11 @@ def test_a_variable_is_one_node_without_its_read_and_first_assignment(graph):
     drawing = viz.draw()
     (w1,) = items(drawing, "w1")
     assert w1.kind == "variable" and w1.name == "f32 20×8"
-    assert not items(drawing, "Identity") and not items(drawing, "NoOp") and not items(drawing, "RandomStandardNormal")
+    assert (
+        not items(drawing, "Identity")
+        and not items(drawing, "NoOp")
+        and not items(drawing, "RandomStandardNormal")
+    )
     assert "starts as" in w1.tooltip
     assert items(viz.draw(initializers=True), "RandomStandardNormal")
 
@@ -69,7 +77,9 @@ def test_constants_are_lines_in_the_nodes_that_take_them(graph):
     rate = tf.constant(0.5, name="rate")
     tf.multiply(x, rate)
     tf.add(x, 1.0)
-    tf.matmul(tf.reshape(x, [1, 3]), tf.constant([[float(i)] * 100 for i in range(3)], name="table"))
+    tf.matmul(
+        tf.reshape(x, [1, 3]), tf.constant([[float(i)] * 100 for i in range(3)], name="table")
+    )
     drawing = viz.draw()
     assert items(drawing, "Mul")[0].details == ("rate = 0.5",)
     assert items(drawing, "Add")[0].details == ("y = 1.0",)
@@ -93,7 +103,11 @@ def test_gradients_updates_and_edges_have_their_colours(graph):
     drawing = viz.draw()
     gradient = [i for i in drawing.picture.items if i.kind == "gradient"]
     assert gradient and all("gradients/" in i.path for i in gradient)
-    assert {i.title for i in drawing.picture.items if i.kind == "update"} == {"Assign", "Sub", "Mul"}
+    assert {i.title for i in drawing.picture.items if i.kind == "update"} == {
+        "Assign",
+        "Sub",
+        "Mul",
+    }
     assert ends_of(drawing, "update") == {("w1", "Assign"), ("w2", "Assign")}
     for kind in ("placeholder", "variable", "operation", "gradient", "update"):
         assert NODES[kind].fill in drawing.dot and NODES[kind].word in drawing.dot
@@ -103,7 +117,9 @@ def test_gradients_updates_and_edges_have_their_colours(graph):
 def test_edges_tell_dtype_and_sizes_unless_asked_not_to(graph):
     two_layers()
     assert "f32 ?×20" in re.sub(r"label=<.*", "", viz.to_dot())
-    labels = [line for line in viz.to_dot(shapes=False).splitlines() if "->" in line and " label=" in line]
+    labels = [
+        line for line in viz.to_dot(shapes=False).splitlines() if "->" in line and " label=" in line
+    ]
     assert not labels
 
 
@@ -147,7 +163,13 @@ def test_texts_are_escaped(graph):
 
 @pytest.mark.parametrize(
     ("value", "text"),
-    [(0.1, "0.1"), (1e-6, "1e-6"), ([1, 2], "[1, 2]"), (True, "True"), ([[0.0] * 20] * 30, "30×20 × 0.0")],
+    [
+        (0.1, "0.1"),
+        (1e-6, "1e-6"),
+        ([1, 2], "[1, 2]"),
+        (True, "True"),
+        ([[0.0] * 20] * 30, "30×20 × 0.0"),
+    ],
 )
 def test_constants_are_shortened(value, text):
     import numpy as np
@@ -162,7 +184,12 @@ def test_depth_folds_scopes(graph):
         with tf.name_scope(f"layer_{i}"), tf.name_scope("norm"):
             x = tf.exp(tf.tanh(x))
     folded = viz.draw(depth=0)
-    assert [i.title for i in folded.picture.items] == ["x", "layer_0/norm", "layer_1/norm", "layer_2/norm"]
+    assert [i.title for i in folded.picture.items] == [
+        "x",
+        "layer_0/norm",
+        "layer_1/norm",
+        "layer_2/norm",
+    ]
     assert folded.picture.items[1].name == "2 operations" and "shape=folder" in folded.dot
     assert len(viz.draw(depth=None).picture.items) == 7
 
@@ -173,7 +200,9 @@ def test_alike_scopes_are_opened_together(graph):
         with tf.name_scope(f"layer_{i}"):
             for _ in range(5):
                 x = tf.tanh(x)
-    assert {i.title for i in viz.draw().picture.items if i.folded} == {f"layer_{i}" for i in range(15)}
+    assert {i.title for i in viz.draw().picture.items if i.folded} == {
+        f"layer_{i}" for i in range(15)
+    }
 
 
 def test_ten_thousand_operations_are_drawn_in_seconds(graph):
@@ -240,7 +269,10 @@ def test_formats(graph, tmp_path):
     assert drawing.save(tmp_path / "g.dot").read_text() == drawing.dot
     assert drawing.save(tmp_path / "picture", format="svg").exists()
     assert drawing._repr_png_() == drawing.png() and drawing._repr_svg_() == drawing.svg()
-    assert repr(drawing) == f"<Drawing of {len(graph.get_operations())} operations: " + repr(drawing).split(": ")[1]
+    assert (
+        repr(drawing)
+        == f"<Drawing of {len(graph.get_operations())} operations: " + repr(drawing).split(": ")[1]
+    )
     assert sorted(p.name for p in tmp_path.iterdir()) == ["g.dot", "g.png", "g.svg", "picture"]
 
 
@@ -251,8 +283,30 @@ def test_svg_tells_on_hovering(graph):
     assert "<title>n0</title>" not in svg
 
 
+def test_a_page_opens_folded_scopes_on_a_click(graph, tmp_path):
+    x = tf.placeholder(tf.float32, (3,), name="x")
+    for i in range(2):
+        with tf.name_scope(f"layer_{i}"), tf.name_scope("norm"):
+            x = tf.exp(tf.tanh(x))
+        with tf.name_scope(f"layer_{i}/"):
+            x = tf.sin(x)
+    viz.draw(path=tmp_path / "g.html", depth=0)
+    text = (tmp_path / "g.html").read_text()
+    assert re.findall('<section id="([^"]*)"', text) == ["top", "layer_0", "layer_1"]
+    assert text.count('class="node opens"') == 2 and "<script src" not in text
+
+
+def test_a_big_scope_is_drawn_opened(graph):
+    x = tf.placeholder(tf.float32, (3,), name="x")
+    with tf.name_scope("big"):
+        for _ in range(500):
+            x = tf.tanh(x)
+    titles = [i.title for i in viz.draw(scope="big").picture.items]
+    assert titles[0].startswith("x") and 20 < len(titles) <= 60
+
+
 def test_bad_arguments_are_refused_before_any_work(graph, tmp_path):
-    with pytest.raises(GraphError, match=r"the suffix of 'g.bmp' is none of png, svg, dot"):
+    with pytest.raises(GraphError, match=r"the suffix of 'g.bmp' is none of png, svg, dot, html"):
         viz.draw(path=tmp_path / "g.bmp")
     with pytest.raises(GraphError, match="rankdir must be one of TB, LR, BT, RL, got 'UP'"):
         viz.draw(rankdir="UP")
@@ -302,7 +356,9 @@ def test_the_command_draws_the_graph_of_a_script(tmp_path):
 
 
 def test_the_command_takes_options(tmp_path):
-    done = draw_command(tmp_path, "-o", "g.dot", "--fetch", "y", "--no-shapes", "--rankdir", "LR", "--depth", "1")
+    done = draw_command(
+        tmp_path, "-o", "g.dot", "--fetch", "y", "--no-shapes", "--rankdir", "LR", "--depth", "1"
+    )
     assert done.returncode == 0, done.stderr
     dot = (tmp_path / "g.dot").read_text()
     assert "rankdir=LR" in dot and "<B>Sum</B>" in dot and "<B>Exp</B>" not in dot
@@ -313,7 +369,7 @@ def test_the_command_takes_options(tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("-o", "g.bmp"), "the suffix of 'g.bmp' is none of png, svg, dot"),
+        (("-o", "g.bmp"), "the suffix of 'g.bmp' is none of png, svg, dot, html"),
         (("-o", "nowhere/g.png"), "there is no directory 'nowhere'"),
         (("-o", "g.png", "--fetch", "q"), "no operation named 'q'"),
         (("-o", "g.png", "--scope", "q"), "no operations in a scope named 'q'"),
