@@ -10,8 +10,6 @@ import math
 from collections.abc import Sequence
 from typing import Any, Literal
 
-import graphviz  # type: ignore[import-untyped]
-
 from staticgraph.viz.picture import Group, Item, Link, Picture
 from staticgraph.viz.style import (
     EDGES,
@@ -42,6 +40,8 @@ def dot_text(
       rankdir: direction in which the data flows: TB, LR, BT or RL.
       legend: explain the colours that occur.
     """
+    import graphviz  # type: ignore[import-untyped]  # only pictures need it
+
     tangled = len(picture.links) > TANGLED
     shapes = shapes and not tangled
     g = graphviz.Digraph(
