@@ -111,7 +111,8 @@ class OpReader(ValueReader):
         b = self.dim()
         message = str(self.string()) if self.next.kind == "string" else "{a} and {b} differ"
         op = self.take("word", "the name of an op").text if self.accept("for") else ""
-        return GuardSite(Guard("==" if relation == "==" else "<=", a, b, message), op, self.loc(start))
+        guard = Guard("==" if relation == "==" else "<=", a, b, message)
+        return GuardSite(guard, op, self.loc(start))
 
     def name(self) -> str:
         if self.next.kind == "string":

@@ -6,13 +6,32 @@
             | Host(node, inputs, outputs)           a numpy rule between native segments
 
 A buffer is a row-major array of one value.  Every buffer is written by exactly one step (or is a
-parameter or a constant) before any step reads it.
+parameter or a constant) before any step reads it.  The text form, read back by `ir.parse_program`:
+
+    program run {
+      feed %x: f32[n0]
+      const %c = dense<f32[]: 2.0>
+      temp %y: f32[n0]
+      sizes n0 = size(%x, 0)
+      launch k0(%x, mut %y) over n0
+      return %y
+    }
+
+    k0 = kernel flat(a0: f32*, a1: mut f32*) parallel p {
+      x1: f32 = a0[p]
+      v2: f32 = mul(x1, 2.0:f32)
+      a1[p] = v2
+    }
+
+Origins and source lines are no part of it.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from itertools import zip_longest
 from typing import Any, Literal
 
 import numpy as np
@@ -20,8 +39,10 @@ import numpy as np
 from staticgraph.ir.dims import Dim, Symbol
 from staticgraph.ir.dtypes import DType
 from staticgraph.ir.function import GuardSite, Node
-from staticgraph.ir.kernel import Kernel
+from staticgraph.ir.kernel import Kernel, Param, Pointer
 from staticgraph.ir.loc import Loc
+from staticgraph.ir.text import Names, attribute_text, attributes_text, guard_text, type_text, word
+from staticgraph.ir.types import ConstantArray, TensorType
 
 Role = Literal["param", "constant", "temporary"]
 
@@ -164,39 +185,88 @@ class Program:
         return print_program(self)
 
 
-def print_program(p: Program) -> str:
-    """The text form: parameters, one line per step, results; kernels follow once each."""
-    names = {k: f"k{i}" for i, k in enumerate(p.kernels())}
-    lines = [f"program {p.name} {{"]
-    lines += [f"  param {q.kind} {q.buffer} {q.name!r}" for q in p.params]
-    lines += [
-        f"  size {s} = {'element' if o.element else 'size'}(b{o.buffer.number}, {o.index})"
-        for s, o in p.sizes.items()
-    ]
-    lines += [f"  guard {g.guard}" for g in p.guards]
-    lines += [f"  const {b}" for b in p.buffers if b.role == "constant"]
-    lines += [f"  temp {b}" for b in p.buffers if b.role == "temporary"]
-    for s in p.steps:
-        match s:
-            case Launch(kernel, args, extent):
-                shown = ", ".join(f"b{a.number}" if isinstance(a, Buffer) else str(a) for a in args)
-                lines.append(f"  launch {names[kernel]}({shown}) over {extent}")
-            case Library(kind, inputs, outputs, attrs):
-                lines.append(_call(f"library {kind}", inputs, outputs, attrs))
-            case Host(node, inputs, outputs):
-                lines.append(_call(f"host {node.op.name}", inputs, outputs, {}))
-    lines.append("  return " + ", ".join(f"b{b.number}" for b in p.results))
-    lines += [f"  state {name!r} <- b{b.number}" for name, b in p.updates.items()]
-    lines.append("}")
-    for k, name in names.items():
-        lines += ["", f"{name} = {k}"]
-    return "\n".join(lines)
+def print_program(p: Program, locs: bool = False) -> str:
+    """The text of a program: buffers, sizes, guards, one line per step; then its kernels.
+
+    Args:
+      locs: add to each step, as a comment, the operations it computes and the user's lines.
+    """
+    return str(ProgramText(p, locs))
 
 
-def _call(
-    what: str, inputs: tuple[Buffer, ...], outputs: tuple[Buffer, ...], attrs: Mapping[str, Any]
-) -> str:
-    shown = ", ".join(f"b{b.number}" for b in inputs)
-    made = ", ".join(f"b{b.number}" for b in outputs)
-    extra = ", ".join(f"{k}={v}" for k, v in sorted(attrs.items()))
-    return f"  {made} = {what}({shown})" + (f" {{{extra}}}" if extra else "")
+class ProgramText:
+    """The lines of a program's text, by part; the verifier shows some of them."""
+
+    def __init__(self, p: Program, locs: bool = False) -> None:
+        self.program = p
+        names = Names()
+        self.names = {b: "%" + names.unique(_hint(b), "b") for b in p.buffers}
+        self.kernels = {k: f"k{i}" for i, k in enumerate(p.kernels())}
+        params = {q.buffer: q for q in p.params}
+        self.head = [f"program {word(p.name)} {{"]
+        self.buffers = ["  " + self._buffer(b, params.get(b)) for b in p.buffers]
+        self.sizes = [
+            f"  sizes {s} = {'element' if o.element else 'size'}({self.use(o.buffer)}, {o.index})"
+            for s, o in p.sizes.items()
+        ]
+        self.guards = [f"  {guard_text(g)}" for g in p.guards]
+        self.steps = [f"  {self.step(s)}" + (_origins(s) if locs else "") for s in p.steps]
+        results = " " + ", ".join(map(self.use, p.results)) if p.results else ""
+        state = ", ".join(f"{word(k)} <- {self.use(b)}" for k, b in p.updates.items())
+        self.tail = [f"  return{results}" + (f"; state {state}" if state else ""), "}"]
+
+    def __str__(self) -> str:
+        lines = [*self.head, *self.buffers, *self.sizes, *self.guards, *self.steps, *self.tail]
+        for k, name in self.kernels.items():
+            lines += ["", f"{name} = {k}"]
+        return "\n".join(lines)
+
+    def use(self, b: Buffer) -> str:
+        """The name of a buffer; one that is not the program's shows as such."""
+        return self.names.get(b) or f"%b{b.number}.undefined"
+
+    def _buffer(self, b: Buffer, q: ProgramParam | None) -> str:
+        name = self.use(b)
+        if q is not None:
+            label = "" if q.name == name[1:] else " " + json.dumps(q.name)
+            return f"{q.kind} {name}: {_type(b)}{label}"
+        if b.role == "constant" and b.data is not None:
+            return f"const {name} = {attribute_text(ConstantArray(b.data))}"
+        return f"temp {name}: {_type(b)}"
+
+    def step(self, s: Step) -> str:
+        """One step, on one line."""
+        if isinstance(s, Launch):
+            pairs = zip_longest(s.args, s.kernel.params)
+            args = ", ".join(self._argument(a, q) for a, q in pairs if a is not None)
+            return f"launch {self.kernels[s.kernel]}({args}) over {s.extent}"
+        made = ", ".join(map(self.use, s.outputs))
+        taken = " " + ", ".join(map(self.use, s.inputs)) if s.inputs else ""
+        if isinstance(s, Host):
+            what = f"host {s.node.op.name}{taken}{attributes_text(s.node.op, s.node.attrs, '  ')}"
+        else:
+            extra = ", ".join(f"{k}={attribute_text(v)}" for k, v in s.attrs.items())
+            what = f"library {s.kind}{taken}" + (f" {{{extra}}}" if extra else "")
+        return f"{made} = {what}" if made else what
+
+    def _argument(self, a: Buffer | Dim, q: Param | None) -> str:
+        if not isinstance(a, Buffer):
+            return str(a)
+        return ("mut " if isinstance(q, Pointer) and q.written else "") + self.use(a)
+
+
+def _hint(b: Buffer) -> str:
+    """Parameters keep their name; of the others the last part tells them apart well enough."""
+    return b.name if b.role == "param" else b.name.rsplit("/", 1)[-1]
+
+
+def _type(b: Buffer) -> str:
+    return type_text(TensorType(b.dtype, b.dims))
+
+
+def _origins(s: Step) -> str:
+    lines: dict[str, list[str]] = {}
+    for o in s.origins:
+        lines.setdefault(o.loc.short() if o.loc.line else "", []).append(o.op)
+    shown = "; ".join(f"{', '.join(ops)}{' at ' + at if at else ''}" for at, ops in lines.items())
+    return f"  # {shown}" if shown else ""

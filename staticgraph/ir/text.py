@@ -292,6 +292,6 @@ def _tensor(t: Tensor) -> str:
 
 __all__ = [
     "FunctionText", "Names", "attribute_text", "attributes_text", "dtype_text",
-    "element_text", "float_text", "guard_text", "operation_text", "print_function", "print_graph", "type_text",
-    "word",
+    "element_text", "float_text", "guard_text", "operation_text", "print_function", "print_graph",
+    "type_text", "word",
 ]  # fmt: skip

@@ -1,4 +1,4 @@
-"""Verifiers: what must hold of a graph and of a function; those of kernels are in `verify_kernel`.
+"""Verifiers: what must hold of a graph and of a function; `verify` checks IR of any level.
 
 A `VerificationError` is a defect of the package, so its text shows the IR around the fault:
 
@@ -22,13 +22,15 @@ from staticgraph.ir.kernel import Kernel
 from staticgraph.ir.known import nested
 from staticgraph.ir.loc import Loc
 from staticgraph.ir.op import Guard, Infer, Op, RuleError, infer
+from staticgraph.ir.program import Program
 from staticgraph.ir.tensor import Operation, Tensor
 from staticgraph.ir.text import FunctionText, operation_text, type_text
 from staticgraph.ir.types import TensorType
 from staticgraph.ir.verify_kernel import fault, verify_kernel
+from staticgraph.ir.verify_program import verify_program
 
 
-def verify(ir: Graph | Function | Kernel) -> None:
+def verify(ir: Graph | Function | Program | Kernel) -> None:
     """Verify IR of any level; a new level gets its line here.
 
     Raises:
@@ -39,6 +41,8 @@ def verify(ir: Graph | Function | Kernel) -> None:
             verify_graph(ir)
         case Function():
             verify_function(ir)
+        case Program():
+            verify_program(ir)
         case Kernel():
             verify_kernel(ir)
         case _:
@@ -364,4 +368,5 @@ def _agree(a: TensorType, b: TensorType) -> bool:
 
 __all__ = [
     "Equalities", "VerificationError", "verify", "verify_function", "verify_graph", "verify_kernel",
+    "verify_program",
 ]  # fmt: skip

@@ -7,10 +7,13 @@ import pytest
 import staticgraph.ops  # noqa: F401
 from staticgraph.errors import ParseError
 from staticgraph.ir.compare import difference
+from staticgraph.ir.compare_program import program_difference
 from staticgraph.ir.function import Function
 from staticgraph.ir.op import Op, Sample, registered
 from staticgraph.ir.parse import parse_function, parse_kernel
-from staticgraph.ir.verify import verify_function, verify_kernel
+from staticgraph.ir.parse_program import parse_program
+from staticgraph.ir.program import Program
+from staticgraph.ir.verify import verify_function, verify_program
 from staticgraph.passes.autodiff import vjp
 from staticgraph.passes.cleanup import Decompose, Fold, Prune, Share
 from staticgraph.passes.lower import Lower
@@ -51,7 +54,7 @@ def test_functions_of_one_op_verify_and_round_trip(op: Op, sample: Sample) -> No
 
 
 @pytest.mark.parametrize(("op", "sample"), CASES)
-def test_kernels_of_one_op_verify_and_round_trip(op: Op, sample: Sample) -> None:
+def test_programs_of_one_op_verify_and_round_trip(op: Op, sample: Sample) -> None:
     for f in functions(op, sample):
         if any(v.type.shape is None for n in f.nodes for v in n.outputs):
             continue  # a symbolic size decides the rank: such a function is specialised first
@@ -60,8 +63,20 @@ def test_kernels_of_one_op_verify_and_round_trip(op: Op, sample: Sample) -> None
             for p in CLEANUP if optimize else CLEANUP[:1]:
                 g = p(g)
                 verify_function(g)
-            for k in Lower(optimize)(g).kernels():
-                verify_kernel(k)
-                again = parse_kernel(str(k))
-                assert again == k
-                assert str(again) == str(k)
+            check_program(Lower(optimize)(g))
+
+
+def check_program(program: Program) -> None:
+    """A program and its kernels verify, and their text means the same."""
+    verify_program(program)
+    text = str(program)
+    if "<python " in text:
+        with pytest.raises(ParseError, match="Python object has no text form"):
+            parse_program(text)
+        return
+    again = parse_program(text)
+    assert str(again) == text
+    assert program_difference(program, again) is None
+    verify_program(again)
+    for k in program.kernels():
+        assert parse_kernel(str(k)) == k
