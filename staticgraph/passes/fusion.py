@@ -119,6 +119,11 @@ class Fused:
     values: tuple[Value, ...]
     inlined: frozenset[Value]
 
+    def __str__(self) -> str:
+        from staticgraph.passes.fused_text import print_fused  # which imports this module
+
+        return print_fused(self)
+
 
 @dataclass(slots=True)
 class _Lowered:
