@@ -98,12 +98,11 @@ def _target_key(settings: tuple[str, ...]) -> str:
 
 
 def _numba_version() -> str:
-    """Numba's version, without importing Numba."""
-    if "numba" in sys.modules:
-        return str(sys.modules["numba"].__version__)
+    """Numba's version, without importing Numba (another thread may just be doing that)."""
     spec = importlib.util.find_spec("numba")
     for folder in (spec.submodule_search_locations or []) if spec is not None else []:
-        for path in glob.glob(glob.escape(os.path.dirname(folder)) + "/numba-*.dist-info"):
+        pattern = os.path.join(glob.escape(os.path.dirname(folder)), "numba-*.dist-info")
+        for path in sorted(glob.glob(pattern)):
             return os.path.basename(path)[len("numba-") : -len(".dist-info")]
     from importlib.metadata import version  # takes 15 ms, so it comes last
 
