@@ -7,6 +7,7 @@ from staticgraph.ops import (
     cast,
     comparison,
     constant,
+    conv,
     cumulative,
     decomposition,
     diagonal,
@@ -37,12 +38,13 @@ from staticgraph.ops import (
     special,
     state,
     transcendental,
+    windows,
 )  # fmt: skip
 
 __all__ = [
-    "activation", "arithmetic", "bias", "cast", "comparison", "constant", "cumulative", "decomposition",
+    "activation", "arithmetic", "bias", "cast", "comparison", "constant", "conv", "cumulative", "decomposition",
     "diagonal", "effects", "fill", "gather", "identity", "index", "join", "like", "linalg",
     "logical", "losses", "masking", "matmul", "padding", "random", "reduce", "scatter",
     "scatter_points", "segment", "select", "shape", "slicing", "softmax", "sorting", "space",
-    "special", "state", "transcendental",
+    "special", "state", "transcendental", "windows",
 ]  # fmt: skip

@@ -1,0 +1,345 @@
+"""Windows that slide over axes: their sizes, their padding, and the two ops that copy them.
+
+Convolution and pooling share one geometry: an axis of `size` elements is read by `out` windows;
+window o holds the elements ``o * stride + k * dilation - before`` for k in ``[0, kernel)``, of
+which those outside the axis count as padding.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import reduce
+from itertools import product as pairs
+from typing import Any
+
+import numpy as np
+
+from staticgraph.ir import dims as D
+from staticgraph.ir import dtypes
+from staticgraph.ir.dims import Dim
+from staticgraph.ir.dtypes import DType
+from staticgraph.ir.op import Infer, Op, RuleError, Sample
+from staticgraph.ir.scalar import Expr, Operand, Reduce, ReduceKind, cast, lift, prim, size_expr
+from staticgraph.ir.types import TensorType
+from staticgraph.ops.rules import NUMERIC, floats, same
+from staticgraph.ops.shape import ZERO, sizes
+from staticgraph.ops.slicing import guarded, shifted
+
+UNROLL = 32  # windows of at most this many known elements are written out, so that channels vectorise
+
+
+@dataclass(frozen=True, slots=True)
+class Axis:
+    """How windows lie on one axis; see the module's text."""
+
+    size: Dim
+    kernel: Dim
+    stride: int
+    dilation: int
+    out: Dim
+    before: Dim
+    after: Dim
+
+    @property
+    def plain(self) -> bool:
+        """True where every window is one element, and every element a window."""
+        return self.kernel == 1 and self.stride == 1 and not self.padded
+
+    @property
+    def padded(self) -> bool:
+        """True where windows may reach over the ends."""
+        return self.before != 0 or self.after != 0
+
+    def at(self, o: Expr, k: Expr) -> Expr:
+        """The element at place k of window o."""
+        o = o if self.stride == 1 else o * self.stride
+        k = k if self.dilation == 1 else k * self.dilation
+        return shifted(k if o == ZERO else o + k, -self.before)
+
+    def inside(self, i: Expr) -> list[Expr]:
+        """What must hold of an element's place to be on the axis."""
+        below = [] if self.before == 0 else [i >= 0]
+        return below if self.after == 0 else [*below, i < size_expr(self.size)]
+
+
+def spatial_axes(data_format: str) -> tuple[int, ...]:
+    """Positions of the axes between batch and channels.
+
+    >>> spatial_axes("NHWC"), spatial_axes("NCDHW")
+    ((1, 2), (2, 3, 4))
+    """
+    n = len(data_format) - 2
+    return tuple(range(1, n + 1) if data_format.endswith("C") else range(2, n + 2))
+
+
+def checked(
+    x: TensorType, what: str, data_format: str, allowed: tuple[str, ...], **lists: Sequence[int]
+) -> tuple[int, ...]:
+    """Check a data format, a rank, and lists with one number per axis; returns the spatial axes."""
+    if data_format not in allowed:
+        raise RuleError(f"data_format is {' or '.join(map(repr, allowed))}, not {data_format!r}")
+    rank = len(data_format)
+    for name, values in lists.items():
+        if len(values) != rank:
+            raise RuleError(f"{name} takes {rank} numbers, one per axis of {data_format}, got {len(values)}")
+        if any(v < 1 for v in values):
+            raise RuleError(f"{name} must be positive, got {list(values)}")
+    if x.shape is not None and len(x.shape) != rank:
+        raise RuleError(f"{what} must have rank {rank}, it has rank {len(x.shape)}")
+    return spatial_axes(data_format)
+
+
+def only_spatial(axes: tuple[int, ...], **lists: Sequence[int]) -> None:
+    """Refuse numbers other than 1 for batch and channels."""
+    for name, values in lists.items():
+        if any(v != 1 for i, v in enumerate(values) if i not in axes):
+            raise RuleError(f"{name} must be 1 for batch and channels, got {list(values)}")
+
+
+def axis_windows(
+    ctx: Infer, size: Dim, kernel: Dim, stride: int, dilation: int,
+    padding: str, explicit: tuple[int, int] = (0, 0), what: str = "window",
+) -> Axis:  # fmt: skip
+    """Lay windows on an axis: VALID without padding, SAME with as many windows as strides.
+
+    SAME pads the end by one more than the beginning where the sum is odd.
+    """
+    reach = (kernel - 1) * dilation + 1
+    before: Dim
+    after: Dim
+    match padding:
+        case "SAME":
+            out = D.floordiv(size + (stride - 1), stride)
+            total = D.maximum((out - 1) * stride + reach - size, 0)
+            before = D.floordiv(total, 2)
+            after = total - before
+        case "VALID" | "EXPLICIT":
+            before, after = explicit if padding == "EXPLICIT" else (0, 0)
+            padded = size + before + after
+            ctx.at_most(
+                reach - stride, padded, f"a {what} of {reach} does not fit {{b}}" if isinstance(reach, int)
+                else f"the {what} does not fit {{b}}",
+            )  # fmt: skip
+            out = D.floordiv(padded - reach, stride) + 1
+        case _:
+            raise RuleError(f"padding is 'SAME', 'VALID' or 'EXPLICIT', not {padding!r}")
+    return Axis(size, kernel, stride, dilation, out, before, after)
+
+
+def known_windows(*args: Any, **kwargs: Any) -> Axis:
+    """`axis_windows` of arguments that were checked before."""
+    return axis_windows(Infer(lambda hint: 0), *args, **kwargs)
+
+
+def combined(
+    kind: ReduceKind, extents: tuple[Dim, ...], body: Callable[[tuple[Expr, ...]], Expr], dtype: DType
+) -> Expr | Reduce:
+    """A reduction over a window, written out where it is small and its size is known."""
+    n = D.product(extents)
+    if not isinstance(n, int) or not 1 <= n <= UNROLL:
+        return Reduce(kind, extents, body, dtype)
+    name = {"sum": "add", "max": "maximum"}[kind]
+    places = pairs(*(range(int(d)) for d in extents))  # type: ignore[arg-type]
+    wide = dtypes.float32 if dtype.size == 2 and dtype.is_floating else dtype
+    terms = [cast(body(tuple(lift(k, dtypes.int64) for k in p)), wide) for p in places]
+    return cast(reduce(lambda a, b: prim(name, a, b), terms), dtype)
+
+
+# ---------------------------------------------------------------- on arrays
+def np_padded(x: np.ndarray, axes: Sequence[Axis], value: Any = 0) -> np.ndarray:
+    """The array [N, *S, C] with its padding, and so much more that every window is whole."""
+    out_shape = [x.shape[0]]
+    for a in axes:
+        reach = (a.out - 1) * a.stride + (a.kernel - 1) * a.dilation + 1
+        out_shape.append(int(max(a.before + a.size + a.after, reach)))  # type: ignore[call-overload]
+    out = np.full((*out_shape, x.shape[-1]), value, x.dtype)
+    out[(slice(None), *(slice(int(a.before), int(a.before + a.size)) for a in axes))] = x
+    return out
+
+
+def np_places(axes: Sequence[Axis]) -> list[tuple[tuple[int, ...], tuple[slice, ...]]]:
+    """Each place k of a window, and the slices of the padded array that all windows have there."""
+    out = []
+    for k in np.ndindex(*(int(a.kernel) for a in axes)):
+        cut = tuple(
+            slice(i * a.dilation, i * a.dilation + a.stride * int(a.out), a.stride)
+            for i, a in zip(k, axes, strict=True)
+        )
+        out.append((k, (slice(None), *cut)))
+    return out
+
+
+def np_inner(padded: np.ndarray, axes: Sequence[Axis]) -> np.ndarray:
+    """The array without its padding."""
+    return padded[(slice(None), *(slice(int(a.before), int(a.before + a.size)) for a in axes))]
+
+
+# ---------------------------------------------------------------- windows as a tensor
+def _geometry(counts: Any, kernel: Any, strides: Any, dilations: Any) -> list[Axis]:
+    parts = [sizes(v, w) for v, w in
+             ((counts, "counts"), (kernel, "kernel"), (strides, "strides"), (dilations, "dilations"))]
+    return [Axis(0, k, s, r, o, 0, 0) for o, k, s, r in zip(*parts, strict=True)]  # type: ignore[arg-type]
+
+
+def _windows_shape(
+    ctx: Infer, x: TensorType, *, counts: Any, kernel: Any, strides: Any, dilations: Any,
+    kernel_first: bool,
+) -> tuple[Dim, ...]:  # fmt: skip
+    axes = _geometry(counts, kernel, strides, dilations)
+    outer = (x.dims[0], *(a.out for a in axes))
+    inner = tuple(a.kernel for a in axes)
+    return (*inner, *outer) if kernel_first else (*outer, *inner)
+
+
+def _np_windows(
+    x: np.ndarray, *, counts: Any, kernel: Any, strides: Any, dilations: Any, kernel_first: bool
+) -> np.ndarray:
+    n = len(counts)
+    grids: list[np.ndarray] = []
+    for i, (o, k, s, r) in enumerate(zip(counts, kernel, strides, dilations, strict=True)):
+        place = np.arange(o)[:, None] * s + np.arange(k) * r
+        grids.append(place.reshape([o if j == i else k if j == n + i else 1 for j in range(2 * n)]))
+    out = x[(slice(None), *grids)] if n else x
+    return np.moveaxis(out, range(n + 1), range(-n - 1, 0)) if kernel_first else out
+
+
+def _split(ix: tuple[Expr, ...], n: int, kernel_first: bool) -> tuple[Expr, Sequence[Expr], Sequence[Expr]]:
+    if kernel_first:
+        return ix[n], ix[n + 1 :], ix[:n]
+    return ix[0], ix[1 : n + 1], ix[n + 1 :]
+
+
+def _times(e: Expr, by: Dim) -> Expr:
+    return e if by == 1 or e == ZERO else prim("mul", e, size_expr(by))
+
+
+def _plus(a: Expr, b: Expr) -> Expr:
+    return b if a == ZERO else a if b == ZERO else a + b
+
+
+def _windows_lower(
+    ix: tuple[Expr, ...], x: Operand, *, counts: Any, kernel: Any, strides: Any, dilations: Any,
+    kernel_first: bool,
+) -> Expr:  # fmt: skip
+    n, o, k = _split(ix, len(counts), kernel_first)
+    return x[(n, *(_plus(_times(a, s), _times(b, r)) for a, b, s, r in zip(o, k, strides, dilations, strict=True)))]
+
+
+_GEOMETRY = ("@counts", "@kernel", "@strides", "@dilations")
+
+
+def _case(shape: tuple[int, ...], kernel: tuple[int, ...], strides: tuple[int, ...],
+          dilations: tuple[int, ...], kernel_first: bool, dtype: str = "float64") -> Sample:  # fmt: skip
+    counts = tuple(
+        (d - (k - 1) * r - 1) // s + 1 if d else 0
+        for d, k, s, r in zip(shape[1:], kernel, strides, dilations, strict=True)
+    )
+    return Sample(
+        (floats(shape=shape, dtype=dtype),),
+        {"counts": counts, "kernel": kernel, "strides": strides, "dilations": dilations,
+         "kernel_first": kernel_first},
+    )  # fmt: skip
+
+
+_CASES = (
+    _case((2, 5, 6), (3, 2), (1, 2), (1, 1), False), _case((2, 5, 6), (3, 2), (1, 2), (1, 1), True),
+    _case((1, 7, 3), (3, 3), (2, 1), (2, 1), False), _case((2, 9), (2,), (3,), (4,), True, "float32"),
+    _case((0, 4, 4), (2, 2), (1, 1), (1, 1), False, "float32"),
+    _case((2, 6, 17), (6, 1), (1, 1), (1, 1), False, "float32"),
+)  # fmt: skip
+
+windows: Op = Op(
+    "Windows", ("x", *_GEOMETRY), same(NUMERIC), _windows_shape, _np_windows,
+    lambda g, y, x, **attrs: (overlap_like(g, x, **attrs),),
+    lower=_windows_lower, attrs={"kernel_first": False}, cheap=False, samples=_CASES,
+    doc="Every window of [N, *S] as [N, *counts, *kernel], or with the kernel's axes first.",
+)  # fmt: skip
+
+
+def _overlap_shape(ctx: Infer, g: TensorType, *, sizes: Any, **_: Any) -> tuple[Dim, ...]:
+    return tuple(sizes)
+
+
+def _np_overlap(
+    g: np.ndarray, *, sizes: Any, counts: Any, kernel: Any, strides: Any, dilations: Any,
+    kernel_first: bool,
+) -> np.ndarray:  # fmt: skip
+    total = math.prod(sizes)
+    places = np.arange(total).reshape(sizes)
+    where = _np_windows(places, counts=counts, kernel=kernel, strides=strides, dilations=dilations,
+                        kernel_first=kernel_first)  # fmt: skip
+    wide = np.float32 if g.dtype.itemsize == 2 else g.dtype
+    out = np.zeros(total, wide)
+    np.add.at(out, where.ravel(), g.ravel().astype(wide))
+    return out.reshape(sizes).astype(g.dtype)
+
+
+def window_at(i: Expr, k: Expr, stride: Dim, dilation: Dim, out: Dim) -> tuple[list[Expr], Expr]:
+    """Which window has element i at place k: conditions that there is one, and its number."""
+    t = i if k == ZERO else i - _times(k, dilation)
+    conditions = [] if k == ZERO else [t >= 0]
+    if stride != 1:
+        conditions.append(prim("mod", t, size_expr(stride)).eq(0))
+        t = prim("floordiv", t, size_expr(stride))
+    conditions.append(t < size_expr(out))
+    return conditions, guarded(conditions, t, ZERO)
+
+
+def _overlap_lower(
+    ix: tuple[Expr, ...], g: Operand, *, sizes: Any, counts: Any, kernel: Any, strides: Any,
+    dilations: Any, kernel_first: bool,
+) -> Expr | Reduce:  # fmt: skip
+    zero = lift(0, g.dtype)
+    if any(d == 0 for d in g.shape):
+        return zero
+    # One window over a whole axis: the element's place in it is known.
+    whole = [o == 1 and s == 1 and r == 1 and k == d for o, s, r, k, d in
+             zip(counts, strides, dilations, kernel, sizes[1:], strict=True)]  # fmt: skip
+
+    def body(r: tuple[Expr, ...]) -> Expr:
+        conditions: list[Expr] = []
+        o: list[Expr] = []
+        k: list[Expr] = []
+        free = iter(r)
+        for i, w, c, st, di in zip(ix[1:], whole, counts, strides, dilations, strict=True):
+            if w:
+                o.append(ZERO)
+                k.append(i)
+                continue
+            k.append(next(free))
+            own, t = window_at(i, k[-1], st, di, c)
+            conditions += own
+            o.append(t)
+        element = g[(*k, ix[0], *o) if kernel_first else (ix[0], *o, *k)]
+        return guarded(conditions, element, zero)
+
+    extents = tuple(k for k, w in zip(kernel, whole, strict=True) if not w)
+    return combined("sum", extents, body, g.dtype) if extents else body(())
+
+
+overlap: Op = Op(
+    "Overlap", ("g", "@sizes", *_GEOMETRY), same(NUMERIC), _overlap_shape, _np_overlap,
+    lambda d, y, g, *, sizes, **attrs: (windows(d, **attrs),),
+    lower=_overlap_lower, attrs={"kernel_first": False}, cheap=False,
+    samples=tuple(
+        Sample((np.asarray(_np_windows(c.args[0], **c.attrs), c.args[0].dtype),),
+               {"sizes": c.args[0].shape, **c.attrs})
+        for c in _CASES
+    ),
+    doc="Put windows back where `Windows` took them from and add what overlaps.",
+)  # fmt: skip
+
+overlap_like: Op = Op(
+    "OverlapLike", ("g", "like", *_GEOMETRY), lambda g, x, **_: g, lambda ctx, g, like, **_: like.dims,
+    lambda g, like, **attrs: _np_overlap(g, sizes=like.shape, **attrs),
+    lambda d, y, g, like, **attrs: (windows(d, **attrs), None),
+    decompose=lambda g, like, **attrs: overlap(g, like.type.dims, **attrs),
+    attrs={"kernel_first": False}, cheap=False, operand_dtypes={"like": None},
+    samples=tuple(
+        Sample((np.asarray(_np_windows(c.args[0], **c.attrs), c.args[0].dtype), c.args[0]), c.attrs)
+        for c in _CASES[:1]
+    ),
+    doc="As `Overlap`, with the sizes of another tensor.",
+)  # fmt: skip
