@@ -24,7 +24,8 @@ from staticgraph.ir.program import (
 from staticgraph.ir.scalar import Load, Prim
 from staticgraph.ir.types import TensorType
 from staticgraph.passes.fusion import Fused, Region, fuse
-from staticgraph.passes.schedule import Scheduled, schedule
+from staticgraph.passes.kernel_writer import Scheduled
+from staticgraph.passes.schedule import schedule
 
 
 @dataclass(frozen=True)

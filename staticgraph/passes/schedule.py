@@ -8,63 +8,41 @@ terms before its partial result is added to the next level, whatever the number 
 
 from __future__ import annotations
 
-from collections import Counter
-from dataclasses import dataclass
-
 from staticgraph.ir import dtypes
-from staticgraph.ir.dims import Dim, floordiv, minimum, product
+from staticgraph.ir.dims import Dim, floordiv, product
 from staticgraph.ir.dtypes import DType
 from staticgraph.ir.function import Value
 from staticgraph.ir.kernel import (
     Accumulate,
     AccumulateArg,
-    Form,
     Init,
-    Kernel,
     Let,
     Loop,
-    Param,
-    Pointer,
-    SizeParam,
     Statement,
     Store,
     Temp,
-    subexpressions,
 )
-from staticgraph.ir.scalar import Expr, Index, Lit, Load, Prim, ReduceKind, Size, cast, prim
+from staticgraph.ir.scalar import Expr, Index, Lit, Load, ReduceKind, cast, prim
 from staticgraph.ir.types import TensorType
-from staticgraph.passes.fusion import Member, Region, measure
+from staticgraph.passes.fusion import Member, Region
 from staticgraph.passes.indexing import (
     I64,
     add,
-    collapse,
-    from_terms,
-    linear_terms,
     mul,
-    strides,
     substitute,
 )
+from staticgraph.passes.kernel_writer import KernelWriter, Scheduled
 
 BLOCK = 4096  # terms of a float sum per partial result
 CHUNK = 8192  # elements per chunk of a reduction to a scalar
 CHUNKED = 1 << 17  # reductions to a scalar of at least this many elements are chunked
 COLUMNS = 512  # columns per step of the parallel axis in a column kernel
 ROWS = 128  # rows per partial result in a column kernel
-RECOMPUTE = 16  # a value needed again in a later pass is recomputed up to this cost
 
 _COMBINE = {
     "sum": "add", "prod": "mul", "max": "maximum", "min": "minimum", "all": "and", "any": "or",
 }  # fmt: skip
 _HALF = (dtypes.float16, dtypes.bfloat16)
-
-
-@dataclass(frozen=True, slots=True)
-class Scheduled:
-    """A kernel with its arguments: values for pointers, sizes for size parameters."""
-
-    kernel: Kernel
-    args: tuple[Value | Dim, ...]
-    extent: Dim
 
 
 def schedule(region: Region, values: tuple[Value, ...], stored: frozenset[Value]) -> list[Scheduled]:
@@ -108,247 +86,23 @@ def _as_row(region: Region) -> Region:
     return Region(region.order, "row", tuple(region.dims[i] for i in order), n - k, members, region.cost)
 
 
-class _Writer:
-    def __init__(self, region: Region, values: tuple[Value, ...], stored: frozenset[Value]) -> None:
-        self.region, self.values = region, values
-        self.stored = set(stored)
-        self.members = {m.value: m for m in region.members}
-        self.params: list[Param] = []
-        self.args: list[Value | Dim] = []
-        self.pointers: dict[Value, int] = {}
-        self.size_params: dict[Dim, int] = {}
-        self.names = 0
-        self.outer_list: list[Statement] = []
-        self.inner_list: list[Statement] | None = None
-        self.outer_memo: dict[Expr, Expr] = {}
-        self.inner_memo: dict[Expr, Expr] = {}
-        self.registers: dict[Value, Expr] = {}
-        self.inner_registers: dict[Value, Expr] = {}
-        self.inner_names: frozenset[str] = frozenset()
-        self.outer_flat: Expr = Temp("p", I64)
-        self.inner_flat: Expr = Temp("r", I64)
-        self.outer_axes: tuple[list[str], tuple[Dim, ...]] = ([], ())
-        self.inner_axes: tuple[list[str], tuple[Dim, ...]] = ([], ())
-        self.nested = False
-        self.uses = Counter[Expr]()
-        for m in region.members:
-            seen: set[Expr] = set()
-            stack = [m.body]
-            while stack:
-                e = stack.pop()
-                self.uses[e] += 1
-                if e not in seen:
-                    seen.add(e)
-                    stack += e.args if isinstance(e, Prim) else e.index if isinstance(e, Load) else ()
-        self._spill()
+class _Writer(KernelWriter):
+    """The loop nests of the forms."""
 
-    def _spill(self) -> None:
-        """Values needed in a later pass that are dear to recompute get a buffer."""
-        for m in self.region.members:
-            for e in subexpressions(m.body):
-                if isinstance(e, Load):
-                    made = self.members.get(self.values[e.operand])
-                    if (made is not None and made.scope == "full" and made.reduce is None
-                            and m.level > made.level and measure(made.body)[1] > RECOMPUTE):
-                        self.stored.add(made.value)
-
-    # ---- parameters and names
-    def pointer(self, v: Value, written: bool = False) -> int:
-        k = self.pointers.get(v)
-        if k is None:
-            k = self.pointers[v] = len(self.params)
-            self.params.append(Pointer(v.dtype, written))
-            self.args.append(v)
-        elif written:
-            self.params[k] = Pointer(v.dtype, True)
-        return k
-
-    def size(self, d: Dim) -> Expr:
-        if isinstance(d, int):
-            return Lit(d, I64)
-        k = self.size_params.get(d)
-        if k is None:
-            k = self.size_params[d] = len(self.params)
-            self.params.append(SizeParam(len(self.size_params)))
-            self.args.append(d)
-        return Temp(f"s{k}", I64)
-
-    def name(self, letter: str) -> str:
-        self.names += 1
-        return f"{letter}{self.names}"
-
-    # ---- what the loads allow
-    def _accesses(self) -> list[tuple[tuple[Expr, ...], tuple[Dim, ...]]]:
-        out = []
-        for m in self.region.members:
-            for e in subexpressions(m.body):
-                if isinstance(e, Load):
-                    out.append((e.index, self.values[e.operand].dims))
-        return out
-
-    def _collapses(self, names: list[str], dims: tuple[Dim, ...]) -> bool:
-        if len(names) < 2:
-            return True
-        wanted = {Index(n) for n in names}
-        for index, shape in self._accesses():
-            terms, _ = linear_terms(index, shape)
-            plain = collapse(terms, names, dims, self.inner_flat)
-            if plain is None:
-                return False
-            if any(x in wanted for e in plain if not isinstance(e, Index) for x in subexpressions(e)):
-                return False
-        return not any(
-            x in wanted for m in self.region.members for x in _outside_loads(m.body)
-        )
-
-    def needs_decomposition(self) -> bool:
-        """True where some load is not at the flat index of the whole space."""
-        dims = self.region.dims
-        return not self._collapses([f"d{k}" for k in range(len(dims))], dims)
-
-    def needs_nest(self, names: tuple[Expr, ...], dims: tuple[Dim, ...]) -> bool:
-        """True where some load does not collapse over these variables."""
-        return not self._collapses([n.name for n in names if isinstance(n, Index)], dims)
-
-    # ---- expressions
-    def emit(self, e: Expr) -> Expr:
-        """Translate an expression, placing definitions in the outermost scope that can hold them."""
-        found = self.inner_memo.get(e) or self.outer_memo.get(e)
-        if found is not None:
-            return found
-        out: Expr
-        match e:
-            case Lit():
-                return e
-            case Size(dim):
-                return self.size(dim)
-            case Index(name):
-                return self._variable(name)
-            case Temp():
-                return e
-            case Load(operand, index, dtype):
-                v = self.values[operand]
-                held = self.inner_registers.get(v) or self.registers.get(v)
-                if held is not None:
-                    return held
-                made = self.members.get(v)
-                if made is not None and v not in self.stored and v not in self.pointers:
-                    return self.emit(made.body)  # an earlier pass computed it; recomputing is cheaper
-                address = self.address(index, v.dims)
-                out = Load(self.pointer(v), (address,), dtype)
-                return self._define("x", e, out)
-            case Prim(name, args, dtype):
-                out = Prim(name, tuple(self.emit(a) for a in args), dtype)
-                if self.uses[e] > 1 or name == "check_index" or _depth(out) > 5:
-                    return self._define("t", e, out)
-                return out
-            case _:
-                raise TypeError(type(e).__name__)
-
-    def _define(self, letter: str, e: Expr, out: Expr) -> Expr:
-        temp = Temp(self.name(letter), out.dtype)
-        if self.inner_list is not None and self._is_inner(out):
-            self.inner_list.append(Let(temp.name, out))
-            self.inner_memo[e] = temp
-            self.inner_names |= {temp.name}
-        else:
-            self.outer_list.append(Let(temp.name, out))
-            self.outer_memo[e] = temp
-        return temp
-
-    def _is_inner(self, e: Expr) -> bool:
-        return any(
-            (isinstance(x, Temp) and x.name in self.inner_names)
-            or (isinstance(x, Load) and self._written_here(x.operand))
-            for x in subexpressions(e)
-        )
-
-    def _written_here(self, param: int) -> bool:
-        p = self.params[param]
-        return isinstance(p, Pointer) and p.written
-
-    def _variable(self, name: str) -> Expr:
-        """A loop variable of the domain: itself, or split out of a flat index."""
-        for (names, dims), flat, inner in (
-            (self.outer_axes, self.outer_flat, False), (self.inner_axes, self.inner_flat, True),
-        ):  # fmt: skip
-            if name not in names:
-                continue
-            if len(names) == 1:
-                return flat
-            if inner and self.nested:
-                return Temp(name, I64)
-            k = names.index(name)
-            e: Expr = flat
-            step = strides(dims)[k]
-            if step != 1:
-                e = Prim("floordiv", (e, self.size(step)), I64)
-            if k > 0:
-                e = Prim("mod", (e, self.size(dims[k])), I64)
-            return self._define("i", Index(name), e)
-        raise KeyError(name)
-
-    def address(self, index: tuple[Expr, ...], dims: tuple[Dim, ...]) -> Expr:
-        """The flat address of an element, with groups of axes collapsed where strides allow."""
-        terms, constant = linear_terms(index, dims)
-        for (names, sizes), flat, skip in (
-            (self.outer_axes, self.outer_flat, False), (self.inner_axes, self.inner_flat, self.nested),
-        ):  # fmt: skip
-            if names and not skip:
-                terms = collapse(terms, names, sizes, flat) or terms
-        out: dict[Expr, Dim] = {}
-        for e, c in terms.items():
-            k = self.emit(e)
-            out[k] = out.get(k, 0) + c
-        return self._sized(from_terms(out, constant))
-
-    def _sized(self, e: Expr) -> Expr:
-        if isinstance(e, Size):
-            return self.size(e.dim)
-        if isinstance(e, Prim):
-            return Prim(e.name, tuple(self._sized(a) for a in e.args), e.dtype)
-        return e
-
-    # ---- members
-    def _put(self, m: Member, value: Expr, registers: dict[Value, Expr], target: list[Statement]) -> None:
-        """Keep a member's value in a register and store it where somebody needs it."""
-        value = cast(value, m.value.dtype)
-        if not isinstance(value, Temp | Lit):
-            temp = Temp(self.name("v"), value.dtype)
-            target.append(Let(temp.name, value))
-            if target is self.inner_list:
-                self.inner_names |= {temp.name}
-            value = temp
-        registers[m.value] = value
-        if m.value in self.stored:
-            target.append(self._store(m, value))
-
-    def _store(self, m: Member, value: Expr) -> Store:
-        dims = m.value.dims
-        names = iter(m.axes)
-        index = tuple(Lit(0, I64) if d == 1 else next(names) for d in dims)
-        return Store(self.pointer(m.value, True), self.address(index, dims), value)
-
-    def _kernel(self, form: Form, extent: Dim) -> Scheduled:
-        return Scheduled(
-            Kernel(form, tuple(self.params), tuple(self.outer_list)), tuple(self.args), extent
-        )
-
-    # ---- forms
     def flat(self) -> list[Scheduled]:
         """One element per step of the parallel axis."""
         dims = self.region.dims
         self.outer_axes = ([f"d{k}" for k in range(len(dims))], dims)
         for m in self.region.members:
-            self._put(m, self.emit(m.body), self.registers, self.outer_list)
-        return [self._kernel("flat", product(dims))]
+            self.put(m, self.emit(m.body), self.registers, self.outer_list)
+        return [self.kernel("flat", product(dims))]
 
     def _axes(self) -> None:
         region = self.region
         names = [f"d{k}" for k in range(len(region.dims))]
         self.outer_axes = (names[: region.split], region.dims[: region.split])
         self.inner_axes = (names[region.split :], region.dims[region.split :])
-        self.nested = not self._collapses(*self.inner_axes)
+        self.nested = not self.collapses(*self.inner_axes)
 
     def row(self) -> list[Scheduled]:
         """Passes over the elements of a row."""
@@ -367,8 +121,8 @@ class _Writer:
                 self._pass(full, names, dims, length)
             for m in now:
                 if m.scope == "outer":
-                    self._put(m, self.emit(m.body), self.registers, self.outer_list)
-        return [self._kernel("row", product(self.region.dims[: self.region.split]))]
+                    self.put(m, self.emit(m.body), self.registers, self.outer_list)
+        return [self.kernel("row", product(self.region.dims[: self.region.split]))]
 
     def _pass(self, full: list[Member], names: list[str], dims: tuple[Dim, ...], length: Dim) -> None:
         reductions = [m for m in full if m.reduce is not None]
@@ -376,14 +130,14 @@ class _Writer:
         sums = [m for m in reductions if m.reduce == "sum" and m.body.dtype.is_floating]
         blocked = bool(sums) and not self.nested and not (isinstance(length, int) and length <= BLOCK)
         partial = {m.value: Temp(self.name("b"), accumulators[m.value].dtype) for m in sums} if blocked else {}
-        self._open_inner([*names, "r"])
+        self.open_inner([*names, "r"])
         for m in full:
             if m.reduce is None:
                 assert self.inner_list is not None
-                self._put(m, self.emit(m.body), self.inner_registers, self.inner_list)
+                self.put(m, self.emit(m.body), self.inner_registers, self.inner_list)
             else:
                 self._step(m, partial.get(m.value, accumulators[m.value]), names)
-        body = self._close_inner()
+        body = self.close_inner()
         if not names:
             self.outer_list += body
         elif self.nested:
@@ -401,17 +155,7 @@ class _Writer:
         else:
             self.outer_list.append(Loop("r", Lit(0, I64), self.size(length), tuple(body)))
         for m in reductions:
-            self._put(m, accumulators[m.value], self.registers, self.outer_list)
-
-    def _open_inner(self, names: list[str]) -> None:
-        self.inner_list, self.inner_memo, self.inner_registers = [], {}, {}
-        self.inner_names = frozenset(names)
-
-    def _close_inner(self) -> list[Statement]:
-        assert self.inner_list is not None
-        body, self.inner_list = self.inner_list, None
-        self.inner_memo, self.inner_registers, self.inner_names = {}, {}, frozenset()
-        return body
+            self.put(m, accumulators[m.value], self.registers, self.outer_list)
 
     def _accumulator(self, m: Member) -> Temp:
         assert m.reduce is not None
@@ -426,7 +170,7 @@ class _Writer:
         assert self.inner_list is not None and m.reduce is not None
         value = self.emit(m.body)
         if m.reduce in ("argmax", "argmin"):
-            at = self._variable(names[-1]) if names else Lit(0, I64)
+            at = self.variable(names[-1]) if names else Lit(0, I64)
             self.inner_list.append(AccumulateArg(acc.name, m.reduce, value, at))
         else:
             self.inner_list.append(Accumulate(acc.name, m.reduce, cast(value, acc.dtype)))
@@ -442,20 +186,20 @@ class _Writer:
             for m in reductions
         }
         self.outer_axes = ([], ())
-        self._open_inner([*self.inner_axes[0], "r"])
+        self.open_inner([*self.inner_axes[0], "r"])
         for m in self.region.members:
             if m.scope == "outer":
                 continue
             assert self.inner_list is not None
             if m.reduce is None:
-                self._put(m, self.emit(m.body), self.inner_registers, self.inner_list)
+                self.put(m, self.emit(m.body), self.inner_registers, self.inner_list)
             else:
                 self._step(m, accumulators[m.value], self.inner_axes[0])
-        self.outer_list.append(Loop("r", start, stop, tuple(self._close_inner())))
+        self.outer_list.append(Loop("r", start, stop, tuple(self.close_inner())))
         for m in reductions:
             where = self.pointer(partials[m.value], True)
             self.outer_list.append(Store(where, Temp("p", I64), accumulators[m.value]))
-        first = self._kernel("full", chunks)
+        first = self.kernel("full", chunks)
         return [first, self._combine(chunks, reductions, partials)]
 
     def _combine(
@@ -472,11 +216,11 @@ class _Writer:
             body.append(Accumulate(acc.name, m.reduce, load))
         second.outer_list.append(Loop("r", Lit(0, I64), second.size(chunks), tuple(body)))
         for m in reductions:
-            second._put(m, accumulators[m.value], second.registers, second.outer_list)
+            second.put(m, accumulators[m.value], second.registers, second.outer_list)
         for m in self.region.members:
             if m.scope == "outer":
-                second._put(m, second.emit(m.body), second.registers, second.outer_list)
-        return second._kernel("row", 1)
+                second.put(m, second.emit(m.body), second.registers, second.outer_list)
+        return second.kernel("row", 1)
 
     def column(self) -> list[Scheduled]:
         """Blocks of columns; rows outside, the columns of the block inside."""
@@ -526,30 +270,30 @@ class _Writer:
         self.outer_list = body  # what the last loop does not change is defined before it
         if outer:
             self.outer_memo = {}
-            self._open_inner([*self.inner_axes[0], "j"])
+            self.open_inner([*self.inner_axes[0], "j"])
             assert self.inner_list is not None
             for m in outer:
-                self._put(m, self.emit(m.body), self.inner_registers, self.inner_list)
-            body.append(Loop("j", j0, j1, tuple(self._close_inner())))
-        return [self._kernel("column", floordiv(m_ + (COLUMNS - 1), COLUMNS))]
+                self.put(m, self.emit(m.body), self.inner_registers, self.inner_list)
+            body.append(Loop("j", j0, j1, tuple(self.close_inner())))
+        return [self.kernel("column", floordiv(m_ + (COLUMNS - 1), COLUMNS))]
 
     def _row_of_columns(
         self, region: Region, targets: dict[Value, int], j: Temp, j0: Temp, j1: Temp
     ) -> tuple[Statement, ...]:
         self.outer_list = []
-        self._open_inner([*self.inner_axes[0], "j"])
+        self.open_inner([*self.inner_axes[0], "j"])
         for m in region.members:
             if m.scope == "outer":
                 continue
             assert self.inner_list is not None
             if m.reduce is None:
-                self._put(m, self.emit(m.body), self.inner_registers, self.inner_list)
+                self.put(m, self.emit(m.body), self.inner_registers, self.inner_list)
             else:
                 where = targets[m.value]
                 value = cast(self.emit(m.body), m.value.dtype)
                 old = _at(where, j, m.value.dtype)
                 self.inner_list.append(Store(where, j, prim(_COMBINE[m.reduce], old, value)))
-        inner = Loop("j", j0, j1, tuple(self._close_inner()))
+        inner = Loop("j", j0, j1, tuple(self.close_inner()))
         row = (*self.outer_list, inner)
         self.outer_list = []
         return row
@@ -578,19 +322,4 @@ def neutral(kind: ReduceKind, dtype: DType) -> Lit:
             return Lit(float("inf") if dtype.is_floating else dtype.max, dtype)
 
 
-def _outside_loads(e: Expr) -> list[Expr]:
-    """Subexpressions that are not part of a load's index."""
-    out, stack = [], [e]
-    while stack:
-        x = stack.pop()
-        out.append(x)
-        if isinstance(x, Prim):
-            stack += x.args
-    return out
-
-
-def _depth(e: Expr) -> int:
-    return 1 + max((_depth(a) for a in e.args), default=0) if isinstance(e, Prim) else 0
-
-
-__all__ = ["Scheduled", "minimum", "neutral", "schedule"]
+__all__ = ["neutral", "schedule"]
