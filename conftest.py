@@ -29,6 +29,7 @@ if importlib.util.find_spec("_numba_cuda_redirector") is None:
 def pytest_configure(config: pytest.Config) -> None:
     """Choose the kernel cache before anything imports the package."""
     os.environ.setdefault("MPLBACKEND", "Agg")
+    os.environ.setdefault("STATICGRAPH_VERIFY", "1")  # IR is checked after every compiler pass
     if "PYTEST_XDIST_WORKER" in os.environ:
         return  # the workers inherit the folder of the process that started them
     cache = getattr(config, "cache", None)
