@@ -12,7 +12,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from staticgraph.errors import VerificationError
+from staticgraph.errors import StaticGraphError, VerificationError
 from staticgraph.ir.compare import attribute_key
 from staticgraph.ir.dims import Poly, Symbol, symbols_of
 from staticgraph.ir.function import Builder, Function, GuardSite, Node, Value
@@ -107,8 +107,11 @@ class Fold:
         arrays = [constants.get(env.get(v, v)) for v in node.inputs]
         if any(a is None for a in arrays):
             return None
-        with np.errstate(all="ignore"):
-            return np.asarray(op.numpy(*arrays, **node.attrs), dtype=node.output.dtype.np)
+        try:
+            with np.errstate(all="ignore"):
+                return np.asarray(op.numpy(*arrays, **node.attrs), dtype=node.output.dtype.np)
+        except (StaticGraphError, RuleError):
+            return None  # what is wrong with these values the run will say, with the user's line
 
 
 def _mentions_sizes(node: Node) -> bool:
