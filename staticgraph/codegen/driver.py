@@ -62,5 +62,10 @@ def driver() -> Callable[[int, int, int, int], int]:
 
 def bound(table: int, first: int, last: int, failed: int) -> Callable[[], int]:
     """Return the walk over fixed steps, which is quicker to call: nothing is converted."""
-    walk = ctypes.CFUNCTYPE(ctypes.c_int64)(ir_address(SOURCE))
-    return partial(walk, *map(ctypes.c_int64, (table, first, last, failed)))
+    return partial(_walk(), *map(ctypes.c_int64, (table, first, last, failed)))
+
+
+@cache
+def _walk() -> Callable[..., int]:
+    """The walk as a function of four instances of ``c_int64``."""
+    return ctypes.CFUNCTYPE(ctypes.c_int64)(ir_address(SOURCE))

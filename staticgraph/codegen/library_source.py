@@ -96,7 +96,8 @@ def index_check(dtype: DType) -> str:
 def scatter(kind: str, dtype: DType, index_dtype: DType) -> str:
     """The kernel that combines rows with updates; the parallel axis is (b, m, block of s).
 
-    Storing moves bits, so it takes any type.  Indices have been checked: negative ones are skipped, others are in range.
+    Storing moves bits, so it takes any type.  Indices have been checked: negative ones are skipped,
+    others are in range.
     """
     pointer = _bits(dtype) if kind == "update" else _pointer(dtype)
     return _SCATTER.format(

@@ -62,7 +62,8 @@ class _Lowering:
 
     def run(self) -> Program:
         params = tuple(
-            ProgramParam(p.kind, p.name, self.buffer(p.value, "param"), p.loc) for p in self.f.params
+            ProgramParam(p.kind, p.name, self.buffer(p.value, "param"), p.loc)
+            for p in self.f.params
         )
         stored = self._stored()
         for item in self.fused.items:
@@ -136,7 +137,8 @@ def _native(node: Node) -> bool:
     """True where there is native code for this op with these dtypes."""
     if any(v.type.shape is None for v in (*node.inputs, *node.outputs)):
         return False
-    return NATIVE[node.op.library](node) if node.op.library in NATIVE else False
+    offers = NATIVE.get(node.op.library or "")
+    return offers is not None and offers(node)
 
 
 def _matmul(node: Node) -> bool:

@@ -26,35 +26,30 @@ def donations(p: Program) -> dict[Buffer, Buffer]:
     """New value to old value, for updates that may happen in place."""
     last_read: dict[Buffer, int] = {}
     written_by: dict[Buffer, int] = {}
-    last_failure = -1
     for i, s in enumerate(p.steps):
-        for b in s.reads:
-            last_read[b] = max(last_read.get(b, -1), i) if b not in s.writes else last_read.get(b, -1)
+        last_read.update((b, i) for b in s.reads if b not in s.writes)
         for b in s.writes:
             written_by.setdefault(b, i)
-        if can_fail(s):
-            last_failure = i
-    kept = set(p.results) | {o.buffer for o in p.sizes.values() if o.element}
+    last_failure = max((i for i, s in enumerate(p.steps) if can_fail(s)), default=-1)
+    # Read after the last step: fetched, looked at for a size, or another variable's new value.
+    kept = {*p.results, *p.updates.values(), *(o.buffer for o in p.sizes.values() if o.element)}
     variables = {q.name: q.buffer for q in p.params if q.kind == "variable"}
-    taken: set[Buffer] = set()
+
+    def may_replace(old: Buffer, new: Buffer) -> bool:
+        if old in kept or new.dims != old.dims or new.dtype is not old.dtype:
+            return False
+        i, read = written_by[new], last_read.get(old, -1)
+        step = p.steps[i]
+        in_time = i > last_failure or (i == last_failure and fails_first(step))
+        return in_time and (read < i or (read == i and _elementwise(step, old, new)))
+
     out: dict[Buffer, Buffer] = {}
     for name, new in p.updates.items():
         old = variables.get(name)
-        if old is None or old in kept or new in taken or new.role != "temporary":
+        if old is None or new in out or new.role != "temporary":
             continue
-        i = written_by[new]
-        if i < last_failure or last_read.get(old, -1) > i:
-            continue
-        if i == last_failure and not fails_first(p.steps[i]):
-            continue
-        if new.dims != old.dims or new.dtype is not old.dtype:
-            continue
-        if last_read.get(old, -1) == i and not _elementwise(p.steps[i], old, new):
-            continue
-        if old in p.updates.values():  # another variable takes the old value at the end
-            continue
-        taken.add(new)
-        out[new] = old
+        if may_replace(old, new):
+            out[new] = old
     return out
 
 
@@ -78,7 +73,7 @@ FALLIBLE = frozenset({"scatter"})  # kinds of library calls that check the indic
 
 
 def _elementwise(s: Step, old: Buffer, new: Buffer) -> bool:
-    """True where a step reads `old` only at the element of `new` that it writes in the same breath."""
+    """True where a step reads `old` only at the element of `new` that it writes just then."""
     match s:
         case Library(kind, inputs, _, attrs):
             updates_first = kind == "scatter" or attrs["op"] == "GemmAdd"
@@ -133,7 +128,7 @@ def place(p: Program, bytes_of: Callable[[Buffer], int], skip: frozenset[Buffer]
 
 
 def fit(requests: Sequence[tuple[Buffer, int, int, int]]) -> Placement:
-    """Place (buffer, first step, last step, bytes): larger ones first, each at the lowest free offset."""
+    """Place (buffer, first step, last step, bytes): larger ones first, each as low as it can be."""
     order = sorted(requests, key=lambda r: (-r[3], r[1], r[0].number))
     placed: list[tuple[int, int, int, int]] = []  # offset, end, first, last; sorted by offset
     offsets: dict[Buffer, int] = {}

@@ -26,7 +26,8 @@ class Code:
         for s in program.steps:
             if isinstance(s, Library):
                 texts |= dict.fromkeys(LIBRARY[s.kind].sources(s))
-        self.addresses = dict(zip(texts, kernel_addresses(list(texts)), strict=True)) if texts else {}
+        found = kernel_addresses(list(texts)) if texts else []
+        self.addresses = dict(zip(texts, found, strict=True))
         self.kernels = {k: self.addresses[s] for k, s in self.sources.items()}
 
 

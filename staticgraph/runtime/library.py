@@ -61,7 +61,8 @@ def _random_source(step: Library) -> str:
 def _random(step: Library, index: int, code: Addresses, env: Sizes, at: AddressOf) -> list[Row]:
     attrs, out = step.attrs, step.outputs[0]
     n = count(out.dims, env)
-    words = [at(out), n, philox.signed_word(attrs["seed"]), philox.signed_word(attrs["seed2"]), 0, 0]
+    seeds = (philox.signed_word(attrs[k]) for k in ("seed", "seed2"))
+    words = [at(out), n, *seeds, 0, 0]
     if attrs["op"] == "PhiloxUniformInt":
         lo, hi = (int(np.asarray(b.data)) for b in step.inputs[1:])
         words += [philox.signed_word(lo), philox.signed_word(hi - lo)]
@@ -182,7 +183,7 @@ def _batches(shapes: list[list[int]]) -> list[tuple[int, tuple[int, ...], tuple[
 def _general_batches(
     shapes: list[list[int]], sizes: list[int], lead: list[int]
 ) -> list[tuple[int, tuple[int, ...], tuple[int, ...]]]:
-    out = []
+    out: list[tuple[int, tuple[int, ...], tuple[int, ...]]] = []
     for index in np.ndindex(*lead):
         offsets = []
         for s, size in zip(shapes, sizes, strict=True):

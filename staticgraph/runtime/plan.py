@@ -6,16 +6,16 @@ and suitably laid out, read where they are.  Building a plan compiles nothing.
 
 from __future__ import annotations
 
-import ctypes
 from collections.abc import Mapping
 
 import numpy as np
 
-from staticgraph.errors import ResourceExhaustedError
+from staticgraph.codegen.driver import bound
+from staticgraph.errors import OpError, OutOfBoundsError, ResourceExhaustedError
 from staticgraph.ir import dims as D
 from staticgraph.ir import philox
 from staticgraph.ir.dims import Symbol
-from staticgraph.ir.program import Buffer, Library, Program
+from staticgraph.ir.program import Buffer, Launch, Library, Program, Step
 from staticgraph.passes.memory import donations, place
 from staticgraph.runtime.binding import Code, rows
 from staticgraph.runtime.library import COUNTER_WORDS, draws
@@ -46,7 +46,7 @@ class Plan:
         shapes = {b: self._shape(b) for b in program.buffers if b.dims is not None}
         placement = place(
             program, lambda b: room(shapes[b]) * b.dtype.size,
-            frozenset(donated),
+            frozenset(donated) | {q.buffer for q in program.params},
         )  # fmt: skip
         self.arena_bytes = placement.size
         try:
@@ -133,9 +133,10 @@ class Plan:
             at += len(r.words)
         self.table = table
         self.failed = np.zeros(1, np.int64)
-        self.table_address = ctypes.c_void_p(address(table)).value or 0
-        self.failed_address = address(self.failed)
-        self.slices = self._slices(program)
+        self.slices = self._slices(program) if made else []
+        self.walks = [
+            bound(address(table), first, last, address(self.failed)) for first, last in self.slices
+        ]
 
     def _slices(self, program: Program) -> list[tuple[int, int]]:
         """Cut the table where signals may be looked at: never after the first update in place."""
@@ -153,6 +154,24 @@ class Plan:
         if start < limit or not out:
             out.append((start, limit))
         return out
+
+    def walk(self) -> None:
+        """Run the table.
+
+        Raises:
+          OpError: a step failed; names the operation and the user's line.
+        """
+        for walk in self.walks:
+            status = walk()
+            if status:
+                raise self._failure(status)
+
+    def _failure(self, status: int) -> OpError:
+        k = int(self.failed[0])
+        row = self.rows[k]
+        end = (int(self.table[k][1]) - address(self.words)) // 8 + len(row.words)
+        step = self.program.steps[row.step]
+        return step_failure(step, status, int(self.words[end - 2]), int(self.words[end - 1]))
 
     def set_counters(self, counters: Mapping[str, int]) -> None:
         """Write the random streams' positions into the argument blocks."""
@@ -179,3 +198,23 @@ class Plan:
         return (f"{len(self.rows)} steps, {sizes}, {self.arena_bytes:,} bytes of temporaries, "
                 f"{self.peak_bytes:,} planned in all")  # fmt: skip
 
+
+def step_failure(step: Step, status: int, index: int, bound: int) -> OpError:
+    """The error of a native step that returned `status`.
+
+    Args:
+      index, bound: the last two words of its argument block.
+    """
+    origin = step.origins[0]
+    operands = (f"operation {origin.name!r}",)
+    if status < 0:
+        return ResourceExhaustedError(
+            f"{origin.op}: the sizes are too large for the BLAS", loc=origin.loc, operands=operands
+        )
+    if isinstance(step, Launch) and step.checks:
+        origin = step.checks[min(status, len(step.checks)) - 1]
+        operands = (f"operation {origin.name!r}",)
+    op = "Scatter" if origin.op == "ScatterBlocks" else origin.op
+    return OutOfBoundsError(
+        f"{op}: index {index} is outside [0, {bound})", loc=origin.loc, operands=operands
+    )

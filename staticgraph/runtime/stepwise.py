@@ -1,0 +1,267 @@
+"""`Stepwise`: programs with host steps, run as native segments with numpy rules between them.
+
+A segment is a run of native steps whose sizes are all known before its first step; it is a small
+program of its own, bound to plans as a whole program is: one native call, one arena, kept for the
+sizes that come again.  A segment ends
+
+- before a host step,
+- after a step that makes a value which sizes are read of,
+- before a step that reads the new position of a random stream drawn from in the segment.
+
+State is committed after the last step, so a run that fails changes nothing.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from staticgraph.errors import OpError, StaticGraphError
+from staticgraph.ir import dims as D
+from staticgraph.ir.dims import Poly, Symbol
+from staticgraph.ir.evaluate import check_guards, concrete_attrs
+from staticgraph.ir.function import Node
+from staticgraph.ir.op import RuleError
+from staticgraph.ir.program import (
+    Buffer,
+    Host,
+    Launch,
+    Library,
+    Program,
+    ProgramParam,
+    SizeSource,
+    Step,
+)
+from staticgraph.runtime.binding import Code
+from staticgraph.runtime.library import draws
+from staticgraph.runtime.plan import Plan
+from staticgraph.runtime.store import Store
+
+MAX_PLANS = 8  # plans kept per segment, least recently used dropped
+MAX_CHECKED = 256  # combinations of sizes remembered to meet the guards
+
+
+class Segment:
+    """Native steps that run in one call.
+
+    Args:
+      program: what they are part of.
+      steps: the steps.
+      needed: buffers that somebody outside reads.
+    """
+
+    def __init__(self, program: Program, steps: Sequence[Step], needed: set[Buffer]) -> None:
+        self.draws = [s for s in steps if isinstance(s, Library) and s.kind == "philox"]
+        positions = {s.outputs[1] for s in self.draws}
+        streams = {s.inputs[0] for s in self.draws}
+        variables = {q.buffer: q for q in program.params if q.kind == "variable"}
+        written = dict.fromkeys(b for s in steps for b in s.writes)
+        used = dict.fromkeys(b for s in steps for b in (*s.reads, *s.writes))
+        self.inputs = [
+            b for b in used
+            if b not in written and b not in variables and b not in streams and b.role != "constant"
+        ]  # fmt: skip
+        self.outputs = [b for b in written if b in needed and b not in positions]
+        loc = program.params[0].loc if program.params else steps[0].origins[0].loc
+        params = (
+            *(ProgramParam("feed", str(b), b, loc) for b in self.inputs),
+            *(variables[b] for b in used if b in variables),
+            *(ProgramParam("counter", stream(b), b, loc) for b in streams),
+        )
+        self.program = Program(program.name, tuple(used), tuple(steps), params, tuple(self.outputs))
+        self.symbols = sorted(set(_symbols(steps, used)), key=str)
+        self.plans: OrderedDict[tuple[int, ...], Plan] = OrderedDict()
+
+    def plan(
+        self, code: Code, env: Mapping[Symbol, int], store: Store,
+        constants: Mapping[Buffer, np.ndarray],
+    ) -> tuple[Plan, bool]:  # fmt: skip
+        """The plan for the sizes at hand, and whether it had to be made."""
+        key = tuple([env[s] for s in self.symbols])
+        plan = self.plans.get(key)
+        if plan is not None and plan.generation == store.generation:
+            self.plans.move_to_end(key)
+            return plan, False
+        plan = self.plans[key] = Plan(self.program, code, env, store, constants)
+        if len(self.plans) > MAX_PLANS:
+            self.plans.popitem(last=False)
+        return plan, True
+
+
+def stream(b: Buffer) -> str:
+    """The name under which a plan knows the random stream whose position is in `b`."""
+    return f"b{b.number}"
+
+
+def _symbols(steps: Sequence[Step], buffers: Mapping[Buffer, None]) -> Iterator[Symbol]:
+    """Every symbol that binding these steps asks for."""
+    stack: list[Any] = [b.dims for b in buffers]
+    for s in steps:
+        if isinstance(s, Launch):
+            stack += [s.extent, *(a for a in s.args if not isinstance(a, Buffer))]
+        elif isinstance(s, Library):
+            stack += s.attrs.values()
+    while stack:
+        x = stack.pop()
+        if isinstance(x, tuple):
+            stack += x
+        elif isinstance(x, Poly):
+            yield from D.symbols_of(x)
+
+
+def segments(program: Program) -> list[Segment | Host]:
+    """Cut a program's steps into segments and host steps; see the module's text."""
+    sized = {o.buffer for o in program.sizes.values()}
+    runs: list[list[Step] | Host] = []
+    current: list[Step] = []
+    late: set[Buffer] = set()  # values that are there only when the current segment has ended
+    for s in program.steps:
+        if isinstance(s, Host) or not late.isdisjoint(s.reads):
+            current, late = [], set()
+        if isinstance(s, Host):
+            runs.append(s)
+            continue
+        if not current:
+            runs.append(current)
+        current.append(s)
+        if isinstance(s, Library) and s.kind == "philox":
+            late.add(s.outputs[1])
+        if not sized.isdisjoint(s.writes):
+            current, late = [], set()
+    needed = sized | set(program.results) | set(program.updates.values())
+    out: list[Segment | Host] = []
+    for run in reversed(runs):
+        if isinstance(run, Host):
+            out.append(run)
+            needed |= set(run.reads)
+        else:
+            out.append(Segment(program, run, needed))
+            needed = needed | {b for s in run for b in s.reads}
+    return out[::-1]
+
+
+class Stepwise:
+    """Runs a program segment by segment.
+
+    Attributes:
+      plans, calls, steps: made, native calls, and rows walked, so far.
+    """
+
+    def __init__(self, program: Program, code: Code, constants: Mapping[Buffer, np.ndarray]) -> None:
+        self.program, self.code, self.constants = program, code, constants
+        self.items = segments(program)
+        self.sized: dict[Buffer, list[tuple[Symbol, SizeSource]]] = {}
+        for s, o in program.sizes.items():
+            self.sized.setdefault(o.buffer, []).append((s, o))
+        self.plans = self.calls = self.steps = 0
+        self._checked: set[tuple[int, ...]] = set()
+
+    def run(self, feeds: Sequence[np.ndarray], store: Store) -> list[Any]:
+        """Run once; see `Executable.run`."""
+        arrays: dict[Buffer, Any] = dict(self.constants)
+        env: dict[Symbol, int] = {}
+        rest = iter(feeds)
+        for q in self.program.params:
+            if q.kind == "feed":
+                self._put(arrays, env, q.buffer, next(rest))
+            elif q.kind == "variable":
+                self._put(arrays, env, q.buffer, store.arrays[q.name])
+            else:
+                position = np.array(store.counters.get(q.name, 0), np.int64)
+                self._put(arrays, env, q.buffer, position)
+        self._check(env)
+        for item in self.items:
+            if isinstance(item, Host):
+                self._host(item, arrays, env)
+            else:
+                self._native(item, arrays, env, store)
+        results = [arrays[b] for b in self.program.results]
+        results = [a[()] if a.ndim == 0 else a.copy() for a in results]
+        self._commit(arrays, store)
+        return results
+
+    def _commit(self, arrays: Mapping[Buffer, Any], store: Store) -> None:
+        # Copies first: one variable's new value may be another's old one.
+        values = {n: np.array(arrays[b]) for n, b in self.program.updates.items()}
+        for name, value in values.items():
+            if name.startswith("counter:"):
+                store.counters[name[8:]] = int(value)
+            else:
+                store.put(name, value)
+
+    def _put(
+        self, arrays: dict[Buffer, Any], env: dict[Symbol, int], b: Buffer, array: np.ndarray
+    ) -> bool:
+        """Record a value; true where sizes are read of it."""
+        arrays[b] = array
+        sources = self.sized.get(b, ())
+        for s, o in sources:
+            env[s] = read_size(o, array)
+        return bool(sources)
+
+    def _check(self, env: Mapping[Symbol, int]) -> None:
+        """Check the guards on what is known, once for every combination of sizes."""
+        key = tuple(env.values())
+        if key in self._checked:
+            return
+        check_guards(self.program.guards, env)
+        if len(self._checked) >= MAX_CHECKED:
+            self._checked.clear()
+        self._checked.add(key)
+
+    def _host(self, step: Host, arrays: dict[Buffer, Any], env: dict[Symbol, int]) -> None:
+        attrs = concrete_attrs(step.node.attrs, env)
+        out = host_rule(step.node, [arrays[b] for b in step.inputs], attrs)
+        outs = tuple(out) if isinstance(out, tuple | list) else (out,) if step.outputs else ()
+        found = False
+        for b, o in zip(step.outputs, outs, strict=True):
+            found |= self._put(arrays, env, b, np.asarray(o, dtype=b.dtype.np))
+        if found:
+            self._check(env)
+
+    def _native(
+        self, segment: Segment, arrays: dict[Buffer, Any], env: dict[Symbol, int], store: Store
+    ) -> None:
+        plan, made = segment.plan(self.code, env, store, self.constants)
+        keep = [plan.feed(b, arrays[b]) for b in segment.inputs]
+        if segment.draws:
+            positions = {s.inputs[0]: int(arrays[s.inputs[0]]) for s in segment.draws}
+            plan.set_counters({stream(b): n for b, n in positions.items()})
+            for s in segment.draws:
+                moved = positions[s.inputs[0]] + draws(s, env)
+                arrays[s.outputs[1]] = np.array(moved, np.int64)
+        plan.walk()
+        del keep
+        self.plans += made
+        self.calls += len(plan.walks)
+        self.steps += len(plan.rows)
+        found = False
+        for b, view in zip(segment.outputs, plan.results, strict=True):
+            found |= self._put(arrays, env, b, view)
+        if found:
+            self._check(env)
+
+
+def read_size(o: SizeSource, array: np.ndarray) -> int:
+    """The value of a symbol from the array it is read of."""
+    return int(np.ravel(array)[o.index]) if o.element else int(array.shape[o.index])
+
+
+def host_rule(node: Node, inputs: Sequence[np.ndarray], attrs: Mapping[str, Any]) -> Any:
+    """Run an op's numpy rule; a refusal becomes an error with the user's line."""
+    assert node.op.numpy is not None, node.op.name
+    try:
+        with np.errstate(all="ignore"):
+            return node.op.numpy(*inputs, **attrs)
+    except RuleError as e:
+        raise OpError(f"{node.op.name}: {e.message}", loc=node.loc, hint=e.hint) from None
+    except StaticGraphError as e:
+        if e.loc is not None:
+            raise
+        message = e.message if node.op.name in e.message else f"{node.op.name}: {e.message}"
+        raise type(e)(
+            message, loc=node.loc, operands=(f"operation {node.name!r}", *e.operands), hint=e.hint
+        ) from e.__cause__
