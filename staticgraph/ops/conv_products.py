@@ -1,33 +1,39 @@
 """The three products of a convolution, on arrays and as matrix products over windows.
 
 Channels come last in here; a layout with channels first is transposed on the way in and out, and
-those transposes are read through by the padding and stored by the pass that follows.
+those transposes fuse with what comes before or after.
 
     forward   windows [N*O, K*C] @ filter [K*C, F]
     filter    windows^T @ out_backprop [N*O, F]
-    input     out_backprop @ filter^T = windows, put back and added where they overlap
+    input     out_backprop @ filter^T = windows, put back and added where they overlap; with strides
+              of 1 the first product instead, with the filter reversed
 
-A window of a 1x1 filter is a row of the input, and nothing is copied.  Where a row of a window is
-short, the windows are stored transposed, so that copies run along the image.
+The matrix of windows never exists as a whole: blocks of it are copied to a small place and
+multiplied from there.  A window of a 1x1 filter is a row of the input, and nothing is copied.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
+from staticgraph.ir import dims as D
 from staticgraph.ir import dtypes
 from staticgraph.ir.dims import Dim, product
-from staticgraph.ir.op import lookup
+from staticgraph.ir.dtypes import DType
+from staticgraph.ir.op import REQUIRED, Infer, Op, Sample, lookup
+from staticgraph.ir.types import TensorType
 from staticgraph.ops.matmul import NATIVE, gemm
-from staticgraph.ops.padding import pad, reverse
+from staticgraph.ops.padding import reverse
+from staticgraph.ops.rules import floats, same
 from staticgraph.ops.shape import reshape, transpose
-from staticgraph.ops.slicing import slice_
-from staticgraph.ops.windows import Axis, np_inner, np_padded, np_places, overlap, windows
+from staticgraph.ops.windows import Axis, np_inner, np_padded, np_places
 
-SHORT = 16  # elements: shorter rows of windows are stored transposed
+SHORT = 16  # elements: where rows of a window are shorter, windows are copied to columns
+BLOCK = 1 << 20  # bytes of windows that are copied at once: they stay in the cache
 
 
 # ---------------------------------------------------------------- on arrays
@@ -98,49 +104,122 @@ def narrowed(x: Any, dtype: Any) -> Any:
     return x if x.dtype is dtype else lookup("Cast")(x, DstT=dtype)
 
 
-# ---------------------------------------------------------------- windows as a matrix
-def padded(x: Any, axes: Sequence[Axis]) -> Any:
-    """The input [N, *S, C] with its padding stored, so that windows are plain copies."""
-    if not any(a.padded for a in axes):
-        return x
-    return pad(x, ((0, 0), *((a.before, a.after) for a in axes), (0, 0)))
+# ---------------------------------------------------------------- library calls
+def _block(axes: Sequence[Axis], lines: Dim, c: Dim, size: int) -> tuple[Dim, Dim]:
+    """Lines of windows that are copied at once, and the elements they take."""
+    line = axes[-1].out * product((*(a.kernel for a in axes), c))
+    fit = D.floordiv(BLOCK // size, D.maximum(line, 1))
+    block = D.maximum(D.minimum(fit, lines), 1)
+    return block, block * line
 
 
-def _matrix(x: Any, axes: Sequence[Axis]) -> tuple[Any, bool]:
-    """The windows [N*O, K*C] as a matrix, and whether it is stored transposed."""
-    dims = x.type.dims
-    c = dims[-1]
-    rows = product((dims[0], *(a.out for a in axes)))
-    columns = product((*(a.kernel for a in axes), c))
-    if all(a.plain for a in axes):
-        return reshape(x, (rows, columns)), False
-    x = padded(x, axes)
-    dims = x.type.dims
-    counts = [a.out for a in axes]
-    kernel = [a.kernel for a in axes]
-    strides: list[Dim] = [a.stride for a in axes]
-    dilations: list[Dim] = [a.dilation for a in axes]
-    last = axes[-1]
-    if last.dilation == 1:  # neighbours in a row and their channels are one run of memory
-        x = reshape(x, (*dims[:-2], dims[-2] * c))
-        kernel[-1], strides[-1] = last.kernel * c, last.stride * c
-    else:
-        counts, kernel = [*counts, 1], [*kernel, c]
-        strides, dilations = [*strides, 1], [*dilations, 1]
-    run = kernel[-1]
-    turned = last.dilation == 1 and strides[-1] == 1 and isinstance(run, int) and run < SHORT
-    out = windows(x, tuple(counts), tuple(kernel), tuple(strides), tuple(dilations), kernel_first=turned)
-    return reshape(out, (columns, rows) if turned else (rows, columns)), turned
+def _calls(axes: Sequence[Axis], n: Dim, c: Dim, dtype: DType, by_input: bool = False) -> dict[str, Any]:
+    """The attributes of a library call."""
+    lines = product((n, *(a.out for a in axes[:-1])))
+    block, scratch = _block(axes, lines, c, dtype.size)
+    run = axes[-1].kernel * c
+    return {
+        "counts": tuple(a.out for a in axes), "before": tuple(a.before for a in axes),
+        "strides": tuple(a.stride for a in axes), "dilations": tuple(a.dilation for a in axes),
+        "block": block, "scratch": scratch,
+        "turned": not by_input and isinstance(run, int) and run < SHORT,
+    }  # fmt: skip
 
 
+def _laid(
+    inner: Sequence[int], kernel: Sequence[int], *, counts: Any, before: Any, strides: Any,
+    dilations: Any, **_: Any,
+) -> list[Axis]:  # fmt: skip
+    rows = zip(inner, kernel, strides, dilations, counts, before, strict=True)
+    return [Axis(d, k, s, r, o, p, 0) for d, k, s, r, o, p in rows]
+
+
+def _library(name: str, operands: tuple[str, ...], shape: Any, numpy: Any, samples: Any, doc: str) -> Op:
+    """The record of a call that the compiler alone makes; its derivatives are taken before."""
+    return Op(
+        name, operands, same(NATIVE), shape, numpy, None, library="conv", cheap=False,
+        attrs=dict.fromkeys(("counts", "before", "strides", "dilations", "block", "scratch"), REQUIRED)
+        | {"turned": False},
+        samples=samples, doc=doc,
+    )  # fmt: skip
+
+
+def _samples() -> dict[str, list[Sample]]:
+    """One sample of each product for each of a few shapes."""
+    out: dict[str, list[Sample]] = {"forward": [], "filter": [], "input": []}
+    cases = (
+        ((2, 5, 4, 2), (3, 2), 3, (1, 1), (1, 1), (1, 0), (5, 4), "float64", 3),
+        ((1, 7, 6, 1), (2, 3), 2, (2, 1), (1, 2), (0, 2), (3, 4), "float32", 2),
+        ((2, 2, 3, 4, 1), (2, 2, 2), 2, (1, 2, 1), (1, 1, 1), (1, 1, 0), (2, 2, 3), "float32", 1),
+        ((0, 3, 3, 2), (2, 2), 2, (1, 1), (1, 1), (0, 0), (2, 2), "float32", 4),
+        ((1, 4, 5, 17), (1, 2), 1, (1, 2), (1, 2), (0, 1), (4, 2), "float64", 9),
+    )
+    for xs, kernel, f, strides, dilations, before, counts, dtype, block in cases:
+        c = xs[-1]
+        attrs = {
+            "counts": counts, "before": before, "strides": strides, "dilations": dilations,
+            "block": block, "scratch": block * counts[-1] * math.prod(kernel) * c,
+        }  # fmt: skip
+        x = floats(shape=xs, dtype=dtype)
+        w = floats(shape=(*kernel, c, f), dtype=dtype, seed=1)
+        dy = floats(shape=(xs[0], *counts, f), dtype=dtype, seed=2)
+        for turned in (False, True):
+            out["forward"].append(Sample((x, w), {**attrs, "turned": turned}, grad=False))
+            out["filter"].append(
+                Sample((x, dy), {**attrs, "turned": turned, "sizes": w.shape}, grad=False)
+            )
+        out["input"].append(Sample((w, dy), {**attrs, "sizes": xs}, grad=False))
+    return out
+
+
+_SAMPLES = _samples()
+
+
+def _np_conv_forward(x: np.ndarray, w: np.ndarray, **attrs: Any) -> np.ndarray:
+    return np_forward(x, w, _laid(x.shape[1:-1], w.shape[:-2], **attrs), False)
+
+
+def _np_conv_filter(x: np.ndarray, dy: np.ndarray, *, sizes: Any, **attrs: Any) -> np.ndarray:
+    return np_filter(x, dy, sizes, _laid(x.shape[1:-1], sizes[:-2], **attrs), False)
+
+
+def _np_conv_input(w: np.ndarray, dy: np.ndarray, *, sizes: Any, **attrs: Any) -> np.ndarray:
+    return np_input(w, dy, sizes, _laid(sizes[1:-1], w.shape[:-2], **attrs), False)
+
+
+def _forward_dims(ctx: Infer, x: TensorType, w: TensorType, *, counts: Any, **_: Any) -> Any:
+    return (x.dims[0], *counts, w.dims[-1])
+
+
+def _sizes(ctx: Infer, *_: TensorType, sizes: Any, **__: Any) -> Any:
+    return tuple(sizes)
+
+
+conv_forward = _library(
+    "ConvForward", ("x", "w"), _forward_dims, _np_conv_forward, tuple(_SAMPLES["forward"]),
+    "A convolution, channels last: blocks of windows times the filter.",
+)  # fmt: skip
+conv_by_filter = _library(
+    "ConvByFilter", ("x", "dy", "@sizes"), _sizes, _np_conv_filter, tuple(_SAMPLES["filter"]),
+    "The cotangent of a filter: blocks of windows, transposed, times the output's.",
+)  # fmt: skip
+conv_by_input = _library(
+    "ConvByInput", ("w", "dy", "@sizes"), _sizes, _np_conv_input, tuple(_SAMPLES["input"]),
+    "The cotangent of an input: windows put back and added where they overlap.",
+)  # fmt: skip
+
+
+# ---------------------------------------------------------------- products
 def forward(x: Any, w: Any, axes: Sequence[Axis], first: bool) -> Any:
     """The convolution of `x` with `w`."""
     dtype = x.dtype
     x, w = widened(to_last(x, first), w)
-    n, f = x.type.dims[0], w.type.dims[-1]
-    a, turned = _matrix(x, axes)
-    b = reshape(w, (product(w.type.dims[:-1]), f))
-    out = reshape(gemm(a, b, transpose_a=turned), (n, *(s.out for s in axes), f))
+    xs, ws = x.type.dims, w.type.dims
+    if all(a.plain for a in axes):
+        flat = gemm(reshape(x, (product(xs[:-1]), xs[-1])), reshape(w, ws[-2:]))
+        out = reshape(flat, (*xs[:-1], ws[-1]))
+    else:
+        out = conv_forward(x, w, **_calls(axes, xs[0], xs[-1], x.dtype))
     return to_first(narrowed(out, dtype), first)
 
 
@@ -148,10 +227,14 @@ def by_filter(x: Any, dy: Any, filter_sizes: tuple[Dim, ...], axes: Sequence[Axi
     """The cotangent of the filter."""
     dtype = x.dtype
     x, dy = widened(to_last(x, first), to_last(dy, first))
-    a, turned = _matrix(x, axes)
-    ds = dy.type.dims
-    out = gemm(a, reshape(dy, (product(ds[:-1]), ds[-1])), transpose_a=not turned)
-    return narrowed(reshape(out, filter_sizes), dtype)
+    xs, ds = x.type.dims, dy.type.dims
+    if all(a.plain for a in axes):
+        left = reshape(x, (product(xs[:-1]), xs[-1]))
+        flat = gemm(left, reshape(dy, (product(ds[:-1]), ds[-1])), transpose_a=True)
+        return narrowed(reshape(flat, filter_sizes), dtype)
+    return narrowed(
+        conv_by_filter(x, dy, filter_sizes, **_calls(axes, xs[0], xs[-1], x.dtype)), dtype
+    )
 
 
 def by_input(
@@ -163,36 +246,18 @@ def by_input(
     ds, ws = dy.type.dims, w.type.dims
     c, f = ws[-2:]
     n = len(axes)
-    if _as_convolution(axes, c, f):
-        flipped = transpose(reverse(w, tuple(range(n))), (*range(n), n + 1, n))
-        back = [_turned(a) for a in axes]
-        return to_first(narrowed(forward(dy, flipped, back, False), dtype), first)
-    rows, columns = product(ds[:-1]), product(ws[:-1])
-    p = gemm(reshape(dy, (rows, f)), reshape(w, (columns, f)), transpose_b=True)
     sizes = (ds[0], *(a.size for a in axes), c)
     if all(a.plain for a in axes):
-        return to_first(narrowed(reshape(p, sizes), dtype), first)
-    reached = tuple(
-        a.before + a.size + a.after for a in axes
-    )
-    p = reshape(p, (ds[0], *ds[1:-1], 1, *ws[:-1]))
-    out = overlap(
-        p, (ds[0], *reached, c), (*(a.out for a in axes), 1), (*(a.kernel for a in axes), c),
-        (*(a.stride for a in axes), 1), (*(a.dilation for a in axes), 1),
-    )  # fmt: skip
-    if any(a.padded for a in axes):
-        out = slice_(out, (0, *(a.before for a in axes), 0), sizes)
+        flat = gemm(reshape(dy, (product(ds[:-1]), f)), reshape(w, (c, f)), transpose_b=True)
+        out = reshape(flat, sizes)
+    elif all(a.stride == 1 for a in axes):
+        # Each element gathers from the windows it is in: a convolution with the filter reversed.
+        flipped = transpose(reverse(w, tuple(range(n))), (*range(n), n + 1, n))
+        back = [_turned(a) for a in axes]
+        out = conv_forward(dy, flipped, **_calls(back, ds[0], f, dy.dtype))
+    else:
+        out = conv_by_input(w, dy, sizes, **_calls(axes, ds[0], c, dy.dtype, by_input=True))
     return to_first(narrowed(out, dtype), first)
-
-
-def _as_convolution(axes: Sequence[Axis], c: Dim, f: Dim) -> bool:
-    """True where convolving with the reversed filter costs less than adding overlaps."""
-    if any(a.stride != 1 or not isinstance(a.kernel, int) or not isinstance(a.before, int) for a in axes):
-        return False
-    if all(a.plain for a in axes):
-        return False
-    reach = [(a.kernel - 1) * a.dilation for a in axes]
-    return all(isinstance(a.before, int) and a.before <= r for a, r in zip(axes, reach, strict=True))
 
 
 def _turned(a: Axis) -> Axis:

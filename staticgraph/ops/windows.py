@@ -1,4 +1,4 @@
-"""Windows that slide over axes: their sizes, their padding, and the two ops that copy them.
+"""Windows that slide over axes: their sizes, their padding, on arrays and in index lambdas.
 
 Convolution and pooling share one geometry: an axis of `size` elements is read by `out` windows;
 window o holds the elements ``o * stride + k * dilation - before`` for k in ``[0, kernel)``, of
@@ -7,7 +7,6 @@ which those outside the axis count as padding.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import reduce
@@ -20,11 +19,10 @@ from staticgraph.ir import dims as D
 from staticgraph.ir import dtypes
 from staticgraph.ir.dims import Dim
 from staticgraph.ir.dtypes import DType
-from staticgraph.ir.op import Infer, Op, RuleError, Sample
-from staticgraph.ir.scalar import Expr, Operand, Reduce, ReduceKind, cast, lift, prim, size_expr
+from staticgraph.ir.op import Infer, RuleError
+from staticgraph.ir.scalar import Expr, Reduce, ReduceKind, cast, lift, prim, size_expr
 from staticgraph.ir.types import TensorType
-from staticgraph.ops.rules import NUMERIC, floats, same
-from staticgraph.ops.shape import ZERO, sizes
+from staticgraph.ops.shape import ZERO
 from staticgraph.ops.slicing import guarded, shifted
 
 UNROLL = 32  # windows of at most this many known elements are written out, so that channels vectorise
@@ -155,7 +153,8 @@ def np_padded(x: np.ndarray, axes: Sequence[Axis], value: Any = 0) -> np.ndarray
         reach = (a.out - 1) * a.stride + (a.kernel - 1) * a.dilation + 1
         out_shape.append(int(max(a.before + a.size + a.after, reach)))  # type: ignore[call-overload]
     out = np.full((*out_shape, x.shape[-1]), value, x.dtype)
-    out[(slice(None), *(slice(int(a.before), int(a.before + a.size)) for a in axes))] = x
+    inside = (slice(None), *(slice(max(int(a.before), 0), int(a.before + a.size)) for a in axes))
+    out[inside] = x[(slice(None), *(slice(max(-int(a.before), 0), None) for a in axes))]
     return out
 
 
@@ -176,104 +175,9 @@ def np_inner(padded: np.ndarray, axes: Sequence[Axis]) -> np.ndarray:
     return padded[(slice(None), *(slice(int(a.before), int(a.before + a.size)) for a in axes))]
 
 
-# ---------------------------------------------------------------- windows as a tensor
-def _geometry(counts: Any, kernel: Any, strides: Any, dilations: Any) -> list[Axis]:
-    parts = [sizes(v, w) for v, w in
-             ((counts, "counts"), (kernel, "kernel"), (strides, "strides"), (dilations, "dilations"))]
-    return [Axis(0, k, s, r, o, 0, 0) for o, k, s, r in zip(*parts, strict=True)]  # type: ignore[arg-type]
-
-
-def _windows_shape(
-    ctx: Infer, x: TensorType, *, counts: Any, kernel: Any, strides: Any, dilations: Any,
-    kernel_first: bool,
-) -> tuple[Dim, ...]:  # fmt: skip
-    axes = _geometry(counts, kernel, strides, dilations)
-    outer = (x.dims[0], *(a.out for a in axes))
-    inner = tuple(a.kernel for a in axes)
-    return (*inner, *outer) if kernel_first else (*outer, *inner)
-
-
-def _np_windows(
-    x: np.ndarray, *, counts: Any, kernel: Any, strides: Any, dilations: Any, kernel_first: bool
-) -> np.ndarray:
-    n = len(counts)
-    grids: list[np.ndarray] = []
-    for i, (o, k, s, r) in enumerate(zip(counts, kernel, strides, dilations, strict=True)):
-        place = np.arange(o)[:, None] * s + np.arange(k) * r
-        grids.append(place.reshape([o if j == i else k if j == n + i else 1 for j in range(2 * n)]))
-    out = x[(slice(None), *grids)] if n else x
-    return np.moveaxis(out, range(n + 1), range(-n - 1, 0)) if kernel_first else out
-
-
-def _split(ix: tuple[Expr, ...], n: int, kernel_first: bool) -> tuple[Expr, Sequence[Expr], Sequence[Expr]]:
-    if kernel_first:
-        return ix[n], ix[n + 1 :], ix[:n]
-    return ix[0], ix[1 : n + 1], ix[n + 1 :]
-
-
+# ---------------------------------------------------------------- elements and windows
 def _times(e: Expr, by: Dim) -> Expr:
     return e if by == 1 or e == ZERO else prim("mul", e, size_expr(by))
-
-
-def _plus(a: Expr, b: Expr) -> Expr:
-    return b if a == ZERO else a if b == ZERO else a + b
-
-
-def _windows_lower(
-    ix: tuple[Expr, ...], x: Operand, *, counts: Any, kernel: Any, strides: Any, dilations: Any,
-    kernel_first: bool,
-) -> Expr:  # fmt: skip
-    n, o, k = _split(ix, len(counts), kernel_first)
-    return x[(n, *(_plus(_times(a, s), _times(b, r)) for a, b, s, r in zip(o, k, strides, dilations, strict=True)))]
-
-
-_GEOMETRY = ("@counts", "@kernel", "@strides", "@dilations")
-
-
-def _case(shape: tuple[int, ...], kernel: tuple[int, ...], strides: tuple[int, ...],
-          dilations: tuple[int, ...], kernel_first: bool, dtype: str = "float64") -> Sample:  # fmt: skip
-    counts = tuple(
-        (d - (k - 1) * r - 1) // s + 1 if d else 0
-        for d, k, s, r in zip(shape[1:], kernel, strides, dilations, strict=True)
-    )
-    return Sample(
-        (floats(shape=shape, dtype=dtype),),
-        {"counts": counts, "kernel": kernel, "strides": strides, "dilations": dilations,
-         "kernel_first": kernel_first},
-    )  # fmt: skip
-
-
-_CASES = (
-    _case((2, 5, 6), (3, 2), (1, 2), (1, 1), False), _case((2, 5, 6), (3, 2), (1, 2), (1, 1), True),
-    _case((1, 7, 3), (3, 3), (2, 1), (2, 1), False), _case((2, 9), (2,), (3,), (4,), True, "float32"),
-    _case((0, 4, 4), (2, 2), (1, 1), (1, 1), False, "float32"),
-    _case((2, 6, 17), (6, 1), (1, 1), (1, 1), False, "float32"),
-)  # fmt: skip
-
-windows: Op = Op(
-    "Windows", ("x", *_GEOMETRY), same(NUMERIC), _windows_shape, _np_windows,
-    lambda g, y, x, **attrs: (overlap_like(g, x, **attrs),),
-    lower=_windows_lower, attrs={"kernel_first": False}, cheap=False, samples=_CASES,
-    doc="Every window of [N, *S] as [N, *counts, *kernel], or with the kernel's axes first.",
-)  # fmt: skip
-
-
-def _overlap_shape(ctx: Infer, g: TensorType, *, sizes: Any, **_: Any) -> tuple[Dim, ...]:
-    return tuple(sizes)
-
-
-def _np_overlap(
-    g: np.ndarray, *, sizes: Any, counts: Any, kernel: Any, strides: Any, dilations: Any,
-    kernel_first: bool,
-) -> np.ndarray:  # fmt: skip
-    total = math.prod(sizes)
-    places = np.arange(total).reshape(sizes)
-    where = _np_windows(places, counts=counts, kernel=kernel, strides=strides, dilations=dilations,
-                        kernel_first=kernel_first)  # fmt: skip
-    wide = np.float32 if g.dtype.itemsize == 2 else g.dtype
-    out = np.zeros(total, wide)
-    np.add.at(out, where.ravel(), g.ravel().astype(wide))
-    return out.reshape(sizes).astype(g.dtype)
 
 
 def window_at(i: Expr, k: Expr, stride: Dim, dilation: Dim, out: Dim) -> tuple[list[Expr], Expr]:
@@ -285,61 +189,3 @@ def window_at(i: Expr, k: Expr, stride: Dim, dilation: Dim, out: Dim) -> tuple[l
         t = prim("floordiv", t, size_expr(stride))
     conditions.append(t < size_expr(out))
     return conditions, guarded(conditions, t, ZERO)
-
-
-def _overlap_lower(
-    ix: tuple[Expr, ...], g: Operand, *, sizes: Any, counts: Any, kernel: Any, strides: Any,
-    dilations: Any, kernel_first: bool,
-) -> Expr | Reduce:  # fmt: skip
-    zero = lift(0, g.dtype)
-    if any(d == 0 for d in g.shape):
-        return zero
-    # One window over a whole axis: the element's place in it is known.
-    whole = [o == 1 and s == 1 and r == 1 and k == d for o, s, r, k, d in
-             zip(counts, strides, dilations, kernel, sizes[1:], strict=True)]  # fmt: skip
-
-    def body(r: tuple[Expr, ...]) -> Expr:
-        conditions: list[Expr] = []
-        o: list[Expr] = []
-        k: list[Expr] = []
-        free = iter(r)
-        for i, w, c, st, di in zip(ix[1:], whole, counts, strides, dilations, strict=True):
-            if w:
-                o.append(ZERO)
-                k.append(i)
-                continue
-            k.append(next(free))
-            own, t = window_at(i, k[-1], st, di, c)
-            conditions += own
-            o.append(t)
-        element = g[(*k, ix[0], *o) if kernel_first else (ix[0], *o, *k)]
-        return guarded(conditions, element, zero)
-
-    extents = tuple(k for k, w in zip(kernel, whole, strict=True) if not w)
-    return combined("sum", extents, body, g.dtype) if extents else body(())
-
-
-overlap: Op = Op(
-    "Overlap", ("g", "@sizes", *_GEOMETRY), same(NUMERIC), _overlap_shape, _np_overlap,
-    lambda d, y, g, *, sizes, **attrs: (windows(d, **attrs),),
-    lower=_overlap_lower, attrs={"kernel_first": False}, cheap=False,
-    samples=tuple(
-        Sample((np.asarray(_np_windows(c.args[0], **c.attrs), c.args[0].dtype),),
-               {"sizes": c.args[0].shape, **c.attrs})
-        for c in _CASES
-    ),
-    doc="Put windows back where `Windows` took them from and add what overlaps.",
-)  # fmt: skip
-
-overlap_like: Op = Op(
-    "OverlapLike", ("g", "like", *_GEOMETRY), lambda g, x, **_: g, lambda ctx, g, like, **_: like.dims,
-    lambda g, like, **attrs: _np_overlap(g, sizes=like.shape, **attrs),
-    lambda d, y, g, like, **attrs: (windows(d, **attrs), None),
-    decompose=lambda g, like, **attrs: overlap(g, like.type.dims, **attrs),
-    attrs={"kernel_first": False}, cheap=False, operand_dtypes={"like": None},
-    samples=tuple(
-        Sample((np.asarray(_np_windows(c.args[0], **c.attrs), c.args[0].dtype), c.args[0]), c.attrs)
-        for c in _CASES[:1]
-    ),
-    doc="As `Overlap`, with the sizes of another tensor.",
-)  # fmt: skip

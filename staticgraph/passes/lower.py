@@ -128,6 +128,9 @@ class _Lowering:
         outputs = tuple(self.buffer(v) for v in node.outputs)
         if node.op.library is not None and _native(node) and _constants(node, inputs):
             attrs = {**node.attrs, "op": node.op.name}
+            if "scratch" in attrs:
+                scratch = TensorType(node.outputs[0].dtype, (attrs["scratch"],))
+                outputs += (self.buffer(Value(scratch, f"{node.output.hint}/scratch")),)
             self.steps.append(Library(node.op.library, inputs, outputs, attrs, origin))
         else:
             self.steps.append(Host(node, inputs, outputs))
@@ -167,6 +170,7 @@ def _cumulative(node: Node) -> bool:
 
 NATIVE: Mapping[str, Callable[[Node], bool]] = {
     "matmul": _matmul, "philox": _philox, "scatter": _scatter, "cumulative": _cumulative,
+    "conv": _matmul,
 }  # fmt: skip
 
 

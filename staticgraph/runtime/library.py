@@ -18,6 +18,7 @@ from staticgraph.ir import dims as D
 from staticgraph.ir import dtypes, philox
 from staticgraph.ir.dtypes import DType
 from staticgraph.ir.program import Buffer, Library
+from staticgraph.runtime import convolution
 from staticgraph.runtime.row import AddressOf, Row, Sizes, count, nbytes, whole
 
 Addresses = Mapping[str, int]  # of functions, by source text
@@ -201,4 +202,5 @@ LIBRARY: Mapping[str, Kind] = {
     "philox": Kind(lambda step: (_random_source(step),), _random),
     "scatter": Kind(_scatter_sources, _scatter),
     "cumulative": Kind(lambda step: (_cumulative_source(step),), _cumulative),
+    "conv": Kind(convolution.sources, convolution.rows),
 }
