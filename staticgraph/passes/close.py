@@ -22,9 +22,10 @@ import numpy as np
 from staticgraph.errors import FeedError, ShapeError, StaticGraphError
 from staticgraph.ir import dtypes
 from staticgraph.ir.dims import Dim, symbol
-from staticgraph.ir.function import Builder, ElementOf, Function, GuardSite, SizeOf, Value
+from staticgraph.ir.function import Builder, ElementOf, Function, GuardSite, ParamKind, SizeOf, Value
 from staticgraph.ir.graph import Graph, rule_error
 from staticgraph.ir.known import known_value, nested
+from staticgraph.ir.loc import Loc
 from staticgraph.ir.op import Guard, RuleError
 from staticgraph.ir.tensor import Operation, Tensor
 from staticgraph.ir.types import TensorType
@@ -90,17 +91,20 @@ class _Closing:
         self.updates: dict[str, Value] = {}
         self.feeds = feeds
         for t, type_ in feeds.items():
-            self.env[t] = self._param(t, type_)
+            self.env[t] = self._sized("feed", t.name, type_, t.op.loc)
 
-    def _param(self, t: Tensor, type_: TensorType) -> Value:
+    def _sized(self, kind: ParamKind, name: str, type_: TensorType, where: Loc) -> Value:
+        """A parameter with a symbol for every size that is open."""
+        if type_.shape is None:
+            return self.b.param(kind, name, TensorType(type_.dtype.base, None), where)
         dims: list[Dim] = []
         new: list[tuple[Dim, int]] = []
-        for axis, d in enumerate(type_.shape or ()):
+        for axis, d in enumerate(type_.shape):
             if not isinstance(d, int):
                 d = symbol(f"n{len(self.b.sizes) + len(new)}")
                 new.append((d, axis))
             dims.append(d)
-        value = self.b.param("feed", t.name, TensorType(type_.dtype.base, tuple(dims)), t.op.loc)
+        value = self.b.param(kind, name, TensorType(type_.dtype.base, tuple(dims)), where)
         for d, axis in new:
             self.b.define(d, SizeOf(value, axis))
         return value
@@ -151,15 +155,7 @@ class _Closing:
     def _variable(self, var: Operation) -> Value:
         value = self.start.get(var)
         if value is None:
-            type_ = TensorType(var.outputs[0].dtype.base, var.outputs[0].type.shape)
-            dims = []
-            for axis, d in enumerate(type_.dims if type_.shape is not None else ()):
-                dims.append(d if isinstance(d, int) else (symbol(f"n{len(self.b.sizes) + axis}")))
-            type_ = TensorType(type_.dtype, tuple(dims))
-            value = self.start[var] = self.b.param("variable", var.name, type_, var.loc)
-            for axis, d in enumerate(dims):
-                if not isinstance(d, int):
-                    self.b.define(d, SizeOf(value, axis))
+            value = self.start[var] = self._sized("variable", var.name, var.outputs[0].type, var.loc)
         return value
 
     def _tensor(self, t: Tensor, reader: Operation | None) -> Value:
