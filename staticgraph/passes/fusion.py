@@ -118,6 +118,7 @@ class Fused:
     items: tuple[Region | Node, ...]
     values: tuple[Value, ...]
     inlined: frozenset[Value]
+    checking: frozenset[Value] = frozenset()  # values whose own expression checks an index
 
     def __str__(self) -> str:
         from staticgraph.passes.fused_text import print_fused  # which imports this module
@@ -155,6 +156,7 @@ class _Fusion:
         self.by_dims: dict[tuple[Dim, ...], Region] = {}
         self.region_of: dict[int, tuple[Region, Member]] = {}
         self.consumers: dict[Value, list[Node]] = {}
+        self.checking: set[Value] = set()
         self.external: set[Value] = set(f.outputs())
         for n in f.nodes:
             for v in n.inputs:
@@ -189,7 +191,9 @@ class _Fusion:
                 inlined.add(node.output)
                 continue
             self._place(node, self._domain(node, raw))
-        return Fused(tuple(self.items), tuple(self.values), frozenset(inlined))
+        return Fused(
+            tuple(self.items), tuple(self.values), frozenset(inlined), frozenset(self.checking)
+        )
 
     def _literal(self, node: Node) -> Expr | None:
         if node.op.name != "Const" or node.output.dtype.name not in KERNEL_DTYPES:
@@ -208,8 +212,15 @@ class _Fusion:
         out = node.op.lower(ix, *operands, **node.attrs)
         if isinstance(out, Reduce):
             rix = tuple(zero if d == 1 else Index(f"r{k}") for k, d in enumerate(out.extents))
-            return out, self._expand(out.body(rix))
+            body = out.body(rix)
+            self._note_checks(node, body)
+            return out, self._expand(body)
+        self._note_checks(node, out)
         return self._expand(out)
+
+    def _note_checks(self, node: Node, body: Expr) -> None:
+        if any(isinstance(e, Prim) and e.name == "check_index" for e in subexpressions(body)):
+            self.checking.add(node.output)
 
     def _expand(self, e: Expr) -> Expr:
         memo: dict[Expr, Expr] = {}

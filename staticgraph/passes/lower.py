@@ -21,7 +21,7 @@ from staticgraph.ir.program import (
     SizeSource,
     Step,
 )
-from staticgraph.ir.scalar import Load, Prim
+from staticgraph.ir.scalar import Load
 from staticgraph.ir.types import TensorType
 from staticgraph.passes.fusion import Fused, Region, fuse
 from staticgraph.passes.kernel_writer import Scheduled
@@ -50,6 +50,8 @@ class _Lowering:
         self.buffers: list[Buffer] = []
         self.of: dict[Value, Buffer] = {}
         self.steps: list[Step] = []
+        self.producers = f.producers()
+        self.places = {v: i for i, v in enumerate(self.producers)}
 
     def buffer(self, v: Value, role: Role = "temporary", data: Any = None) -> Buffer:
         """The buffer of a value, made when first asked for."""
@@ -109,18 +111,28 @@ class _Lowering:
         args: list[Any] = [
             self.buffer(a) if isinstance(a, Value) else a for a in kernel.args
         ]
-        origins = tuple(
-            dict.fromkeys(Origin(m.node.op.name, m.node.name, m.node.loc) for m in region.members)
-        )
-        checks = tuple(
-            Origin(m.node.op.name, m.node.name, m.node.loc)
-            for m in region.members
-            if any(isinstance(e, Prim) and e.name == "check_index" for e in subexpressions(m.body))
-        )
+        nodes = self._computed(region)
+        origins = tuple(dict.fromkeys(map(_origin, nodes)))
+        checks = tuple(_origin(n) for n in nodes if n.outputs[0] in self.fused.checking)
+        if not kernel.kernel.checks():  # a region may become two kernels
+            checks = ()
         self.steps.append(Launch(kernel.kernel, tuple(args), kernel.extent, origins, checks))
 
+    def _computed(self, region: Region) -> list[Node]:
+        """The nodes a region computes, those inlined into its members included, in order."""
+        found = {m.node for m in region.members}
+        stack = list(found)
+        while stack:
+            for v in stack.pop().inputs:
+                made = self.producers.get(v)
+                if made is not None and v in self.fused.inlined and made not in found:
+                    found.add(made)
+                    stack.append(made)
+        known = (n for n in found if n.op.name != "Const")
+        return sorted(known, key=lambda n: self.places[n.outputs[0]])
+
     def _node(self, node: Node) -> None:
-        origin = (Origin(node.op.name, node.name, node.loc),)
+        origin = (_origin(node),)
         if node.op.name == "Const":
             self.buffer(node.output, "constant", node.attrs["value"].array)
             return
@@ -172,6 +184,10 @@ NATIVE: Mapping[str, Callable[[Node], bool]] = {
     "matmul": _matmul, "philox": _philox, "scatter": _scatter, "cumulative": _cumulative,
     "conv": _matmul,
 }  # fmt: skip
+
+
+def _origin(node: Node) -> Origin:
+    return Origin(node.op.name, node.name, node.loc)
 
 
 def _constants(node: Node, inputs: tuple[Buffer, ...]) -> bool:
