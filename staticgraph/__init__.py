@@ -115,6 +115,7 @@ from staticgraph.ir.dtypes import (
 )
 from staticgraph.ir.dtypes import bool_ as bool
 from staticgraph.ir.tensor_shape import Dimension, TensorShape
+from staticgraph.runtime.compile import stages
 from staticgraph.runtime.config import (
     ConfigProto,
     GPUOptions,
@@ -188,6 +189,6 @@ __all__ = [
     "matrix_triangular_solve", "multinomial", "nn", "norm", "qr", "random", "random_crop",
     "random_gamma", "random_normal", "random_poisson", "random_shuffle", "random_uniform",
     "searchsorted", "self_adjoint_eig", "self_adjoint_eigvals", "set_random_seed", "sort",
-    "string", "svd", "test", "trace", "train", "truncated_normal", "uint16", "uint32", "uint64",
-    "uint8",
+    "stages", "string", "svd", "test", "trace", "train", "truncated_normal", "uint16", "uint32",
+    "uint64", "uint8",
 ]  # fmt: skip

@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import Any, Literal
 
 import numpy as np
 
+from staticgraph.codegen.cpu import kernel_source
+from staticgraph.errors import UsageError
 from staticgraph.ir import dims as D
+from staticgraph.ir import loc
 from staticgraph.ir.dims import Symbol
 from staticgraph.ir.evaluate import BrokenGuardError
 from staticgraph.ir.function import Function, SizeOf
-from staticgraph.ir.graph import Graph
+from staticgraph.ir.graph import Graph, get_default_graph
+from staticgraph.ir.kernel import Kernel
 from staticgraph.ir.tensor import Operation, Tensor
 from staticgraph.ir.types import TensorType
 from staticgraph.passes.close import close
-from staticgraph.passes.pipeline import Compilation, Observer, run_pipeline
+from staticgraph.passes.pipeline import STAGES, Compilation, Observer, run_pipeline
 from staticgraph.runtime.executable import Executable
-from staticgraph.runtime.fetches import FetchPlan
+from staticgraph.runtime.fetches import FetchPlan, feed_tensors
 
 
 def compile_function(
@@ -29,24 +34,98 @@ def compile_function(
     return Executable(done.function, done.program, reference, reason)
 
 
-def function_stages(
-    graph: Graph, fetches: Any, feeds: Sequence[Tensor] | None = None,
-    stop_after: str | None = None, optimize: bool = True, observe: Observer | None = None,
-) -> Compilation:  # fmt: skip
-    """Compile fetches of a graph as far as a stage, for looking at.
+@dataclass(slots=True)
+class Stages(Compilation):
+    """What the compiler makes of fetches; every part prints as text.
+
+    Attributes:
+      closed: the function as it was closed over fetches and feeds.
+      function: the function after the passes that ran.
+      fused: what is computed together, from the stage ``fuse`` on.
+      program: buffers, steps and kernels, from the stage ``lower`` on.
+      seconds: the time of each stage.
+    """
+
+    def sources(self, target: Literal["cpu", "cuda"] = "cpu") -> dict[str, str]:
+        """Name of each kernel in the program's text, and its source for a target.
+
+        Raises:
+          UsageError: the compilation was stopped before there was a program.
+        """
+        if self.program is None:
+            raise UsageError("there are no kernels before the stage 'lower'", loc=loc.caller())
+        printer = kernel_source if target == "cpu" else _cuda_source
+        return {f"k{i}": printer(k) for i, k in enumerate(self.program.kernels())}
+
+
+def _cuda_source(kernel: Kernel) -> str:
+    from staticgraph.codegen.cuda import cuda_kernel  # which the start-up path does without
+
+    return cuda_kernel(kernel).source
+
+
+def stages(
+    fetches: Any, feeds: Iterable[Any] | None = None, stop_after: str | None = None,
+    optimize: bool = True, observe: Observer | None = None, graph: Graph | None = None,
+) -> Stages:  # fmt: skip
+    """Compile fetches as far as a stage, to look at what comes out; nothing is run.
 
     Args:
       fetches: as for `Session.run`.
-      feeds: fed tensors; all placeholders by default.
-      stop_after: a name out of `passes.pipeline.STAGES`.
+      feeds: the tensors (or their names) that a run would feed; by default the placeholders that
+        the fetches need.
+      stop_after: one of close, prune, unify, decompose, simplify, fold, share, update, fuse,
+        lower; lower, the last, by default.
+      optimize: with False, leave out all passes but the necessary ones; each op gets a kernel.
+      observe: called with name, IR and seconds after every pass.
+      graph: the default graph if None.
+
+    >>> import staticgraph as tf
+    >>> x = tf.placeholder(tf.float32, [None], name="x")
+    >>> print(tf.stages(tf.sqrt(x * 2.0), stop_after="update"))
+    function run(%x: f32[n0] feed "x:0") {
+      sizes n0 = size(%x, 0)
+      %mul/y: f32[] = Const {value=dense<f32[]: 2.0>, dtype=f32}
+      %mul: f32[n0] = Mul %x, %mul/y
+      %Sqrt: f32[n0] = Sqrt %mul
+      return %Sqrt
+    }
+    >>> print(tf.stages(tf.sqrt(x * 2.0)).sources()["k0"])
+    def kernel(args, lo, hi):
+        a0 = ptr_f32(args[0])
+        a1 = ptr_f32(args[1])
+        for p in range(lo, hi):
+            x1 = a0[p]
+            v2 = sqrt((x1 * np.float32(2.0)))
+            a1[p] = v2
+        return 0
+    <BLANKLINE>
+
+    Raises:
+      UsageError: there is no such stage.
+      FetchError, FeedError: as for `Session.run`.
     """
+    if stop_after is not None and stop_after not in STAGES:
+        hint = f"one of {', '.join(STAGES)}"
+        raise UsageError(f"there is no stage {stop_after!r}", loc=loc.caller(), hint=hint)
+    graph = graph or get_default_graph()
+    tensors = None if feeds is None else list(feed_tensors(graph, dict.fromkeys(feeds, 0)))
+    return function_stages(graph, fetches, tensors, stop_after, optimize, observe)
+
+
+def function_stages(
+    graph: Graph, fetches: Any, feeds: Sequence[Tensor] | None = None,
+    stop_after: str | None = None, optimize: bool = True, observe: Observer | None = None,
+) -> Stages:  # fmt: skip
+    """As `stages`, of a given graph and with tensors for feeds."""
     plan = FetchPlan(graph, fetches)
     if feeds is None:
         feeds = [op.outputs[0] for op in graph.get_operations() if op.type == "Placeholder"]
         feeds = _reachable(plan.fetches, feeds)
     types = {t: t.type for t in feeds}
     closed = close(graph, plan.fetches, types, tuple(plan.final))
-    return run_pipeline(closed, optimize, stop_after, observe)
+    done = run_pipeline(closed, optimize, stop_after, observe)
+    return Stages(**{f.name: getattr(done, f.name) for f in fields(done)})
 
 
 def _reachable(fetches: Sequence[Tensor | Operation], feeds: Sequence[Tensor]) -> list[Tensor]:
