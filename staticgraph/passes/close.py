@@ -14,7 +14,7 @@ Types are inferred anew from the parameters, so one graph serves any sizes.
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable, Mapping, MutableMapping, Sequence
+from collections.abc import Iterable, Mapping, MutableMapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -53,8 +53,8 @@ def close(
     feeds: Mapping[Tensor, TensorType],
     final: Sequence[Operation] = (),
     name: str = "run",
-    initialized: Container[str] = (),
-    asked: MutableMapping[str, bool] | None = None,
+    values: Mapping[str, np.ndarray] | None = None,
+    asked: MutableMapping[str, int | None] | None = None,
 ) -> Function:
     """Close a graph over fetches and feeds.
 
@@ -63,24 +63,25 @@ def close(
       feeds: fed tensors and the types of what is fed; a symbol or int per axis, None for a size
         that the caller leaves open.
       final: variables (their ``VariableV2`` operations) whose values at the end are results too.
-      initialized: names of the variables that hold a value.
-      asked: takes each variable of which the result depends on whether it holds a value.
+      values: what variables hold, by name.
+      asked: takes each variable on whose rank the result depends, with that rank; None where it
+        holds no value.
 
     Raises:
       FeedError: a placeholder that is needed is not fed.
       ShapeError, DtypeError: with the sizes fed, an operation's inputs do not fit.
     """
     asked = {} if asked is None else asked
-    return _Closing(feeds, name, initialized, asked).run(fetches, final)
+    return _Closing(feeds, name, values or {}, asked).run(fetches, final)
 
 
 class _Closing:
     def __init__(
-        self, feeds: Mapping[Tensor, TensorType], name: str, initialized: Container[str],
-        asked: MutableMapping[str, bool],
+        self, feeds: Mapping[Tensor, TensorType], name: str, values: Mapping[str, np.ndarray],
+        asked: MutableMapping[str, int | None],
     ) -> None:  # fmt: skip
         self.b = Builder(name)
-        self.initialized, self.asked = initialized, asked
+        self.values, self.asked = values, asked
         self.env: dict[Tensor, Value] = {}
         self.known: dict[Value, np.ndarray | None] = {}
         self.start: dict[Operation, Value] = {}  # variable -> value at the start
@@ -155,8 +156,18 @@ class _Closing:
     def _variable(self, var: Operation) -> Value:
         value = self.start.get(var)
         if value is None:
-            value = self.start[var] = self._sized("variable", var.name, var.outputs[0].type, var.loc)
+            type_ = var.outputs[0].type
+            if type_.shape is None:
+                rank = self._rank(var)
+                type_ = TensorType(type_.dtype, None if rank is None else tuple(symbol("n") for _ in range(rank)))
+            value = self.start[var] = self._sized("variable", var.name, type_, var.loc)
         return value
+
+    def _rank(self, var: Operation) -> int | None:
+        """The rank of what a variable holds, None without a value; the result depends on it."""
+        held = self.values.get(var.name)
+        rank = self.asked[var.name] = None if held is None else held.ndim
+        return rank
 
     def _tensor(self, t: Tensor, reader: Operation | None) -> Value:
         value = self.env.get(t)
@@ -249,7 +260,7 @@ class _Closing:
     def _state(self, op: Operation, data: tuple[Tensor, ...], attrs: dict[str, Any]) -> None:
         var = _root(data[0])
         if op.type in _QUERIES:
-            holds = self.asked[var.name] = var.name in self.initialized
+            holds = self._rank(var) is not None
             if op.type == "IsVariableInitialized":
                 self.env[op.outputs[0]] = self.b.constant(holds, dtypes.bool_)
             else:

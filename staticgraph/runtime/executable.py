@@ -14,8 +14,7 @@ from __future__ import annotations
 
 import warnings
 from collections import OrderedDict
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -31,23 +30,10 @@ from staticgraph.ir.function import Function
 from staticgraph.ir.program import Buffer, Host, Library, Program
 from staticgraph.runtime.binding import Code
 from staticgraph.runtime.plan import Plan
-from staticgraph.runtime.stepwise import Stepwise, host_rule, read_size
+from staticgraph.runtime.stepwise import RunCounts, Stepwise, host_rule, read_size
 from staticgraph.runtime.store import Store, aligned_copy
 
 MAX_PLANS = 32  # plans kept per executable, least recently used dropped
-
-
-@dataclass(slots=True)
-class RunCounts:
-    """What an executable has done, for `explain` and for tests that count.
-
-    `plans` were made; `calls` of native code walked `steps` rows of tables.
-    """
-
-    runs: int = 0
-    plans: int = 0
-    calls: int = 0
-    steps: int = 0
 
 
 class Executable:
@@ -81,11 +67,14 @@ class Executable:
                     stacklevel=2,
                 )
                 self.reference = True
-        self.asked: dict[str, bool] = {}  # variables it was compiled to find with or without value
+        self.asked: dict[str, int | None] = {}  # ranks of variables it was compiled for
         self.feeds = [q for q in program.params if q.kind == "feed"]
         self.variables = [q for q in program.params if q.kind == "variable"]
         self.counters = [q for q in program.params if q.kind == "counter"]
         self.bound = self._is_bound()
+        # Shapes tell which plan a run takes, unless a size is read of an array's elements.
+        self.repeatable = self.bound and not any(o.element for o in program.sizes.values())
+        self.last: Plan | None = None
         self._sources = [(s, o) for s, o in program.sizes.items()]
         self.constants = {
             b: aligned_copy(np.asarray(b.data)) if b.dtype.np != object else np.asarray(b.data)
@@ -155,47 +144,70 @@ class Executable:
                 self.plans.popitem(last=False)
         elif len(self.plans) > 1:
             self.plans.move_to_end(key)
+        self.last = plan if self.repeatable else None
         return plan
 
     def _bound_run(self, feeds: Sequence[np.ndarray], store: Store) -> list[Any]:
         plan = self.plan_for(feeds, store)
-        keep = [plan.feed(q.buffer, a) for q, a in zip(self.feeds, feeds, strict=True)]
+        kept = {}
+        for q, a in zip(self.feeds, feeds, strict=True):
+            array = plan.feed(q.buffer, a)
+            if q.buffer in plan.direct:
+                kept[q.buffer] = array
+        return self._walk(plan, kept, store)
+
+    def again(self, values: Iterable[Any], store: Store) -> list[Any] | None:
+        """The quick way: run the plan of the last run again, on values as the user fed them.
+
+        Returns:
+          the results, or None where nothing was done because the values do not fit that plan.
+        """
+        plan = self.last
+        if plan is None or plan.generation != store.generation:
+            return None
+        kept = plan.fill(values)
+        if kept is None:
+            return None
+        self.counts.runs += 1
+        return self._walk(plan, kept, store)
+
+    def _walk(self, plan: Plan, kept: Mapping[Buffer, np.ndarray], store: Store) -> list[Any]:
+        """Run a plan whose feeds are placed; `kept` are those that are read where they are."""
         if plan.counters:
             plan.set_counters(store.counters)
         plan.walk()
-        self.counts.calls += len(plan.walks)
-        self.counts.steps += len(plan.rows)
-        results = [self._fetch(plan, b, v, keep) for b, v in zip(self.program.results, plan.results, strict=True)]
+        counts = self.counts
+        counts.calls += len(plan.walks)
+        counts.steps += len(plan.rows)
+        if kept:
+            views = (kept.get(b, v) for b, v in zip(self.program.results, plan.results, strict=True))
+            results = [v.copy() if v.ndim else v[()] for v in views]
+        else:
+            results = [take() for take in plan.takes]
+        if plan.commits:
+            self._commit(plan, kept, store)
+        for _, name, used in plan.counters:
+            store.counters[name] = store.counters.get(name, 0) + used
+        return results
+
+    def _commit(self, plan: Plan, kept: Mapping[Buffer, np.ndarray], store: Store) -> None:
         moved = {q.buffer for q in self.variables} if len(plan.commits) > 1 else ()
         values = [  # one variable's value at the start may be another's at the end: copy it in time
-            (name, plan.views[b].copy() if b in moved else self._view(plan, b, keep))
+            (name, plan.views[b].copy() if b in moved else kept.get(b, plan.views[b]))
             for name, b in plan.commits
         ]
         for name, value in values:
             store.put(name, value)
-        for _, name, used in plan.counters:
-            store.counters[name] = store.counters.get(name, 0) + used
-        return results
 
     def _stepwise_run(self, feeds: Sequence[np.ndarray], store: Store) -> list[Any]:
         if self.stepwise is None:
             assert self.code is not None
             self.stepwise = Stepwise(self.program, self.code, self.constants)
+        runner, self.stepwise = self.stepwise, None  # a host step may run this executable again
         try:
-            return self.stepwise.run(feeds, store)
+            return runner.run(feeds, store, self.counts)
         finally:
-            made = self.stepwise
-            self.counts.plans, self.counts.calls, self.counts.steps = made.plans, made.calls, made.steps
-
-    def _view(self, plan: Plan, b: Buffer, keep: list[np.ndarray]) -> np.ndarray:
-        if b in plan.direct:  # a large feed is read in place
-            return keep[[q.buffer for q in self.feeds].index(b)]
-        return plan.views[b]
-
-    def _fetch(self, plan: Plan, b: Buffer, view: np.ndarray, keep: list[np.ndarray]) -> Any:
-        if b in plan.direct:
-            view = self._view(plan, b, keep)
-        return view[()] if view.ndim == 0 else view.copy()
+            self.stepwise = runner
 
     def _reference(self, feeds: Sequence[np.ndarray], store: Store) -> list[Any]:
         values = iter(feeds)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -34,6 +34,8 @@ class _Entry:
     plan: FetchPlan
     tensors: tuple[Tensor, ...]
     executables: list[tuple[tuple[TensorType, ...], Executable]]
+    plain: bool = True  # feeds are keyed one by one, in the order of `tensors`
+    last: Executable | None = None
 
 
 class BaseSession:
@@ -111,10 +113,23 @@ class BaseSession:
           OpError: an operation failed; no variable has changed.
         """
         with self._lock:
-            entry, arrays = self._prepare(fetches, feed_dict)
-            return entry.plan.rebuild(self._execute(entry, arrays))
+            entry = self._entry_of(fetches, feed_dict)
+            if not feed_dict:
+                return self._run(entry, ())
+            if entry.plain:
+                return self._run(entry, feed_dict.values())
+            return self._run(entry, feed_tensors(self._graph, feed_dict).values())
 
-    def _prepare(self, fetches: Any, feed_dict: Mapping[Any, Any] | None) -> tuple[_Entry, list[np.ndarray]]:
+    def _run(self, entry: _Entry, values: Collection[Any]) -> Any:
+        """Run what `entry` stands for; values are in the order of its tensors."""
+        if entry.last is not None:
+            results = entry.last.again(values, self._store)
+            if results is not None:
+                return entry.plan.rebuild(results)
+        arrays = [_array(t, v) for t, v in zip(entry.tensors, values, strict=True)]
+        return entry.plan.rebuild(self._execute(entry, arrays))
+
+    def _entry_of(self, fetches: Any, feed_dict: Mapping[Any, Any] | None) -> _Entry:
         try:
             key = (tuple(fetches) if type(fetches) is list else fetches, tuple(feed_dict) if feed_dict else ())
             entry = self._entries.get(key)
@@ -125,20 +140,15 @@ class BaseSession:
             entry = self._entry(key, fetches, feed_dict)
         if self._graph.version != self._seen_version:
             self._notice_growth()
-        if not feed_dict:
-            return entry, []
-        if any(isinstance(k, tuple) for k in feed_dict):
-            values = feed_tensors(self._graph, feed_dict).values()
-        else:
-            values = feed_dict.values()
-        return entry, [_array(t, v) for t, v in zip(entry.tensors, values, strict=True)]
+        return entry
 
     def _entry(self, key: Any, fetches: Any, feed_dict: Mapping[Any, Any] | None) -> _Entry:
         if self._closed:
             raise UsageError("the session is closed", loc=loc.caller())
         plan = FetchPlan(self._graph, fetches)
         tensors = tuple(feed_tensors(self._graph, feed_dict))
-        entry = _Entry(plan, tensors, [])
+        plain = not any(isinstance(k, tuple) for k in feed_dict or ())
+        entry = _Entry(plan, tensors, [], plain)
         self._entries[key] = entry
         return entry
 
@@ -147,12 +157,15 @@ class BaseSession:
         for types, exe in entry.executables:
             if not all(_admits(t, a) for t, a in zip(types, arrays, strict=True)):
                 continue
-            if exe.asked and any((v in self._store) != holds for v, holds in exe.asked.items()):
+            if exe.asked and any(self._store.rank(v) != rank for v, rank in exe.asked.items()):
                 continue
             try:
-                return exe.run(arrays, self._store)
+                results = exe.run(arrays, self._store)
             except BrokenGuardError as e:
                 broken, last = e, (types, exe)
+            else:
+                entry.last = exe
+                return results
         if broken is None:
             types = tuple(feed_type(t, a) for t, a in zip(entry.tensors, arrays, strict=True))
             reason = "first run of these fetches"
@@ -179,10 +192,10 @@ class BaseSession:
 
     def _compile(self, entry: _Entry, types: Sequence[TensorType], reason: str) -> Executable:
         feeds = dict(zip(entry.tensors, types, strict=True))
-        asked: dict[str, bool] = {}
+        asked: dict[str, int | None] = {}
         closed = close(
             self._graph, entry.plan.fetches, feeds, tuple(entry.plan.final),
-            initialized=self._store, asked=asked,
+            values=self._store.arrays, asked=asked,
         )  # fmt: skip
         exe = compile_function(closed, self._optimize, reason=reason)
         exe.asked = asked
@@ -226,8 +239,7 @@ class BaseSession:
             with self._lock:
                 if self._closed:
                     raise UsageError("the session is closed", loc=loc.caller())
-                arrays = [_array(t, v) for t, v in zip(tensors, values, strict=True)]
-                return entry.plan.rebuild(self._execute(entry, arrays))
+                return self._run(entry, values)
 
         with self._lock:
             self._entries[object()] = entry

@@ -33,6 +33,11 @@ class Store:
         """The array of a variable, or None before its first assignment."""
         return self.arrays.get(name)
 
+    def rank(self, name: str) -> int | None:
+        """The rank of what a variable holds, or None before its first assignment."""
+        held = self.arrays.get(name)
+        return None if held is None else held.ndim
+
     def put(self, name: str, value: np.ndarray) -> None:
         """Assign a variable: in place where shape and dtype stay."""
         have = self.arrays.get(name)
