@@ -23,10 +23,11 @@ from staticgraph.errors import CompileError
 Results = dict[str, bytes | CompileError]
 """Object code, or why there is none, by symbol."""
 
-PER_HELPER = 12  # a helper has to save at least this many kernels to be worth its start
-READY_WORTH = 16  # kernels compiled here, if Numba is loaded already, while a helper starts
+PER_HELPER = 16  # kernels for each helper that pay for its start
+READY_WORTH = 24  # kernels this process compiles while a helper starts, if Numba is loaded already
 _SIZES = struct.Struct("<QQ")
 _LARGEST = 1 << 30
+_SMALL = 4000  # characters
 _COMMAND = """\
 import sys, types
 sys.path[:] = {path!r}
@@ -46,7 +47,7 @@ def compile_many(sources: dict[str, str]) -> Results:
     batch = _Batch(sources)
     helpers = [_Helper(batch) for _ in range(helper_count(len(sources)))]
     try:
-        while (kernel := batch.take(wait=True)) is not None:
+        while (kernel := batch.take_or_wait()) is not None:
             batch.done(kernel, _compile(*kernel))
         return batch.results
     finally:
@@ -60,13 +61,19 @@ def helper_count(kernels: int) -> int:
         return 0
     if "numba" in sys.modules:
         kernels -= READY_WORTH
-    return max(0, min(_processors() - 1, kernels // PER_HELPER))
+    return max(0, min(_idle_processors(), kernels // PER_HELPER))
 
 
-def _processors() -> int:
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+def _idle_processors() -> int:
+    """How many processors have nothing to do, this process aside.
+
+    Starting a helper is a second of work: on a busy machine that makes everything slower.
+    """
+    count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    idle = (count or 1) - 1
+    with contextlib.suppress(AttributeError, OSError):  # not on Windows
+        idle = min(idle, round((os.cpu_count() or 1) - os.getloadavg()[0]))
+    return idle
 
 
 def _compile(symbol: str, source: str) -> bytes | CompileError:
@@ -85,13 +92,21 @@ class _Batch:
         self._taken = 0
         self._change = threading.Condition()
 
-    def take(self, wait: bool) -> tuple[str, str] | None:
-        """Return a symbol and its source, or None if there are none left.
+    def take(self, largest: int = _LARGEST) -> tuple[str, str] | None:
+        """Return a symbol and its source, or None if there are none or the next is too large."""
+        with self._change:
+            if not self._todo or len(self._todo[0][1]) > largest:
+                return None
+            self._taken += 1
+            return self._todo.popleft()
 
-        With `wait`, it is None only when those that others took are done too.
+    def take_or_wait(self) -> tuple[str, str] | None:
+        """Return a symbol and its source, or None when all are done.
+
+        Where others have taken the last ones, wait: they may come back.
         """
         with self._change:
-            while wait and not self._todo and self._taken:
+            while not self._todo and self._taken:
                 self._change.wait()
             if not self._todo:
                 return None
@@ -138,19 +153,29 @@ class _Helper:
         assert self._process is not None
         to, back = self._process.stdin, self._process.stdout
         assert to is not None and back is not None
-        kernel = None
+        sent: deque[tuple[str, str]] = deque()
         try:
             if _read(back)[0] != native.target_key().encode():  # would make other code
                 return
-            while (kernel := self._batch.take(wait=False)) is not None:
-                _write(to, kernel[0].encode(), kernel[1].encode())
+            while True:
+                # A second kernel waits in the pipe, so that the helper need not wait.  It has to be
+                # small: if both ends wrote more than a pipe holds, each would wait for the other.
+                while len(sent) < 2:
+                    kernel = self._batch.take(largest=_SMALL if sent else _LARGEST)
+                    if kernel is None:
+                        break
+                    sent.append(kernel)
+                    _write(to, kernel[0].encode(), kernel[1].encode())
+                if not sent:
+                    return
                 code, failed = _read(back)
                 if failed:  # compiled again by this process, which then has the cause
-                    self._batch.put_back(kernel)
                     return
-                self._batch.done(kernel, code)
+                self._batch.done(sent.popleft(), code)
         except (OSError, EOFError, ValueError):  # the helper died, or was stopped
-            if kernel is not None:
+            return
+        finally:
+            for kernel in sent:
                 self._batch.put_back(kernel)
 
     def stop(self) -> None:

@@ -186,17 +186,19 @@ def test_helpers_compile_with_this_process(monkeypatch: pytest.MonkeyPatch) -> N
     sources = {f"native_many_{i}": scale(100.0 + i) for i in range(12)}
     alone = workers.compile_many(sources)
     gate = threading.Event()
-    take = workers._Batch.take
+    take, take_or_wait = workers._Batch.take, workers._Batch.take_or_wait
 
-    def patient(self: Any, wait: bool) -> Any:
-        if wait:  # this process: let the helper be ready first
-            gate.wait(30)
-        elif not gate.is_set():
-            gate.set()
-        return take(self, wait)
+    def helper_takes(self: Any, largest: int = workers._LARGEST) -> Any:
+        gate.set()
+        return take(self, largest)
+
+    def this_process_takes(self: Any) -> Any:
+        gate.wait(60)  # let the helper be ready first
+        return take_or_wait(self)
 
     monkeypatch.setattr(workers, "helper_count", lambda kernels: 1)
-    monkeypatch.setattr(workers._Batch, "take", patient)
+    monkeypatch.setattr(workers._Batch, "take", helper_takes)
+    monkeypatch.setattr(workers._Batch, "take_or_wait", this_process_takes)
     shared = workers.compile_many(sources)
     assert gate.is_set(), "the helper did not get ready"
     assert shared == alone
@@ -218,12 +220,14 @@ def test_helpers_that_cannot_start(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_helper_that_dies_at_work_gives_its_kernel_back() -> None:
     batch = workers._Batch({"a": "x", "b": "y"})
-    taken = batch.take(wait=False)
+    taken = batch.take()
     assert taken == ("a", "x")
-    assert batch.take(wait=True) == ("b", "y")
+    assert batch.take_or_wait() == ("b", "y")
     batch.done(("b", "y"), b"code")
     threading.Timer(0.05, batch.put_back, [taken]).start()
-    assert batch.take(wait=True) == taken
+    assert batch.take_or_wait() == taken
+    batch.done(taken, b"code")
+    assert batch.take_or_wait() is None
 
 
 def test_one_bad_source_does_not_spoil_the_others() -> None:
@@ -233,11 +237,26 @@ def test_one_bad_source_does_not_spoil_the_others() -> None:
 
 
 def test_helpers_are_for_many_kernels_only(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(workers, "_processors", lambda: 8)
+    monkeypatch.setattr(workers, "_idle_processors", lambda: 7)
     assert workers.helper_count(4) == 0
-    assert 0 < workers.helper_count(60) <= workers.helper_count(500) <= 7
-    monkeypatch.setattr(workers, "_processors", lambda: 1)
+    assert 0 < workers.helper_count(60) <= workers.helper_count(500) == 7
+    monkeypatch.setattr(workers, "_idle_processors", lambda: -2)
     assert workers.helper_count(500) == 0
+
+
+@pytest.mark.skipif(not hasattr(os, "getloadavg"), reason="the load is not known")
+def test_a_busy_machine_gets_no_helpers(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "cpu_count", lambda: 4)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: range(4), raising=False)
+    for load, idle in [(0.0, 3), (1.2, 3), (2.9, 1), (4.0, 0), (9.0, -5)]:
+        monkeypatch.setattr(os, "getloadavg", lambda load=load: (load, 0.0, 0.0))
+        assert workers._idle_processors() == idle
+
+
+def test_a_large_source_is_not_sent_ahead() -> None:
+    batch = workers._Batch({"large": "x" * 100_000})
+    assert batch.take(largest=4000) is None
+    assert batch.take() is not None
 
 
 def test_half_precision_round_trip() -> None:
