@@ -69,6 +69,7 @@ from staticgraph.api.math import *
 from staticgraph.api.math_functions import *
 from staticgraph.api.math_special import *
 from staticgraph.api.random import (
+    get_seed,
     multinomial,
     random_crop,
     random_gamma,
@@ -183,7 +184,8 @@ __all__ = [
     "complex64", "confusion_matrix", "contrib", "cross", "disable_eager_execution",
     "disable_resource_variables", "disable_v2_behavior", "disable_v2_tensorshape", "double",
     "dtypes", "enable_resource_variables", "errors", "executing_eagerly", "flags", "float16",
-    "float32", "float64", "gfile", "half", "histogram_fixed_width", "initializers", "int16",
+    "float32", "float64", "get_seed", "gfile", "half", "histogram_fixed_width", "initializers",
+    "int16",
     "int32", "int64", "int8", "linalg", "logging", "losses", "math", "matmul",
     "matrix_determinant", "matrix_inverse", "matrix_solve", "matrix_solve_ls", "matrix_transpose",
     "matrix_triangular_solve", "multinomial", "nn", "norm", "qr", "random", "random_crop",

@@ -148,8 +148,8 @@ def stop_gradient(input: Any, name: str | None = None) -> Tensor:
 
     >>> import staticgraph as tf
     >>> x = tf.constant(3.0)
-    >>> tf.Session().run(tf.gradients(x * tf.stop_gradient(x), x))
-    [3.0]
+    >>> print(tf.Session().run(tf.gradients(x * tf.stop_gradient(x), x)[0]))
+    3.0
     """
     return lookup("StopGradient")(input, name=name)  # type: ignore[no-any-return]
 

@@ -188,6 +188,7 @@ def py_func(
       A tensor, a list of tensors as `Tout` says, or the operation where `Tout` is empty.  Their
       rank is unknown: say it with `set_shape`.  Gradients stop here.
 
+    >>> import numpy as np
     >>> import staticgraph as tf
     >>> tf.py_func(np.sinh, [tf.constant([1.0])], tf.float32)
     <tf.Tensor 'PyFunc:0' shape=<unknown> dtype=float32>
