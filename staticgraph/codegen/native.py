@@ -44,7 +44,7 @@ ALLOWED_SYMBOLS = frozenset(
 # Numba's settings for the CPU to compile for, which are followed here too.
 _SETTINGS = ("NUMBA_CPU_NAME", "NUMBA_CPU_FEATURES", "NUMBA_ENABLE_AVX")
 
-_PARTS = ("vector_math", "intrinsics", "scalar_intrinsics", "native")  # files that shape the code
+_PARTS = ("vector_math", "intrinsics", "scalar_", "native", "llvm")  # files that shape the code
 
 _ELF = b"\x7fELF\x02\x01"  # 64 bits, little-endian
 
