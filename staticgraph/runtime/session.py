@@ -18,9 +18,10 @@ from staticgraph.ir.graph import Graph, get_default_graph
 from staticgraph.ir.tensor import Tensor, sessions
 from staticgraph.ir.types import TensorType
 from staticgraph.passes.close import close
-from staticgraph.runtime.compile import compile_function, specialised_types
+from staticgraph.runtime.compile import compile_function, function_stages, specialised_types
 from staticgraph.runtime.config import ConfigProto
 from staticgraph.runtime.executable import Executable
+from staticgraph.runtime.explain import Explanation, program_report, report
 from staticgraph.runtime.fetches import FetchPlan, feed_array, feed_tensors, feed_type
 from staticgraph.runtime.store import Store
 
@@ -261,6 +262,44 @@ class BaseSession:
         """Everything compiled so far."""
         return [e for entry in self._entries.values() for _, e in entry.executables]
 
+    def explain(self, fetches: Any = None, sources: bool = False) -> Explanation:
+        """Tell what was compiled and why, what each kernel computes, and the memory of each plan.
+
+        Args:
+          fetches: tell only of runs of these fetches; if there was none they are compiled as far
+            as their program.
+          sources: show the kernels' sources too.
+
+        >>> import staticgraph as tf
+        >>> with tf.Graph().as_default(), tf.Session() as sess:
+        ...     x = tf.placeholder(tf.float32, [None], name="x")
+        ...     y = tf.exp(-x, name="y")
+        ...     _ = sess.run(y, {x: [1.0, 2.0]})
+        ...     print(sess.explain())
+        1 executable, 1 kernel
+        executable 0: y:0
+          compiled: first run of these fetches; 1 run, each one native call
+          feeds x:0: f32[n0]
+          steps
+            launch k0(%x, mut %y) over n0
+              Neg, Exp at ...
+          plans
+            n0=2: 1 step, 64 bytes of temporaries, 72 planned in all
+        """
+        with self._lock:
+            wanted = None if fetches is None else FetchPlan(self._graph, fetches)
+            reports = [
+                report(entry.plan, exe)
+                for entry in self._entries.values()
+                if wanted is None or _needs(entry.plan) == _needs(wanted)
+                for _, exe in reversed(entry.executables)
+            ]
+        if wanted is not None and not reports:
+            made = function_stages(self._graph, fetches, optimize=self._optimize)
+            assert made.program is not None
+            reports = [program_report(wanted, made.program, "no, these fetches were not run", "")]
+        return Explanation(tuple(reports), sources)
+
     def __repr__(self) -> str:
         state = "closed" if self._closed else f"{len(self._store.arrays)} variables, {len(self.executables())} executables"
         return f"<tf.{type(self).__name__} of {self._graph!r}, {state}>"
@@ -274,6 +313,10 @@ def _default(session: BaseSession) -> Iterator[BaseSession]:
         yield session
     finally:
         stack.remove(session)
+
+
+def _needs(plan: FetchPlan) -> set[Any]:
+    return {*plan.fetches, *plan.final}
 
 
 def _array(t: Tensor, value: Any) -> np.ndarray:

@@ -1,0 +1,93 @@
+"""`Session.explain` and `stages`: what is told of what was compiled."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import staticgraph as tf
+
+
+def test_executables_are_told_in_order_with_reasons() -> None:
+    x = tf.placeholder(tf.float32, [None], name="x")
+    y = tf.placeholder(tf.float32, [None], name="y")
+    z = tf.add(x, y, name="z")
+    with tf.Session() as sess:
+        for n, m in ((3, 3), (5, 5), (1, 4)):
+            sess.run(z, {x: np.ones(n), y: np.ones(m)})
+        first, second = sess.explain().executables
+    assert (first.reason, first.runs) == ("first run of these fetches", 3)
+    assert "broke the assumption n0 == n1" in second.reason
+    assert [p.sizes for p in first.plans] == [{"n0": 3, "n1": 3}, {"n0": 5, "n1": 5}]
+    assert first.fetches == ("z:0",)
+    assert second.feeds == ("x:0: f32[1]", "y:0: f32[n0]")
+
+
+def test_kernels_name_the_users_lines_and_show_their_source() -> None:
+    x = tf.placeholder(tf.float32, [None, 3], name="x")
+    w = tf.Variable(np.ones(3, np.float32), name="w")
+    cost = tf.reduce_mean(tf.square(x - w))
+    train = tf.train.GradientDescentOptimizer(0.1).minimize(cost)
+    with tf.Session() as sess:
+        sess.run(tf.global_variables_initializer())
+        sess.run([train, cost], {x: np.zeros((4, 3))})
+        told = sess.explain([cost, train], sources=True)
+    (one,) = told.executables
+    assert set(one.fetches) == {cost.name, train.name}
+    lines = [line for s in one.steps for line in s.lines()]
+    assert any("Sub" in line and "Square" in line and "test_explain.py:" in line for line in lines)
+    text = str(told)
+    assert "def kernel(args, lo, hi):" in text
+    assert "bytes of temporaries" in text
+    assert "def kernel" not in str(tf.Session().explain())
+    assert {s.kernel for s in one.steps if s.kernel} == {k.name for k in one.kernels}
+
+
+def test_fetches_that_were_not_run_are_compiled_to_be_told_of() -> None:
+    x = tf.placeholder(tf.float32, [None], name="x")
+    with tf.Session() as sess:
+        text = str(sess.explain(tf.exp(x, name="y")))
+        assert not sess.executables()
+    assert text.startswith("1 executable, 1 kernel\nexecutable 0: y:0\n  compiled: no,")
+
+
+def test_host_steps_and_library_calls_are_steps_too() -> None:
+    x = tf.placeholder(tf.float32, [2, 2], name="x")
+    values, _ = tf.unique(tf.reshape(tf.matmul(x, x), [-1]))
+    with tf.Session() as sess:
+        sess.run(values, {x: np.eye(2)})
+        (one,) = sess.explain().executables
+    assert one.mode == "native segments between host steps"
+    assert any("library matmul" in s.text for s in one.steps)
+    assert any("host Unique" in s.text for s in one.steps)
+
+
+def test_stages_stop_where_they_are_told_to() -> None:
+    x = tf.placeholder(tf.float32, [None, 4], name="x")
+    y = tf.nn.softmax(x)
+    assert "Softmax" in str(tf.stages(y, stop_after="close"))
+    assert str(tf.stages(y, stop_after="fuse")).startswith("fused {")
+    done = tf.stages(y)
+    assert str(done).startswith("program run {")
+    assert "def kernel(args, lo, hi):" in done.sources()["k0"]
+    assert "@cuda.jit" not in done.sources("cuda")["k0"]
+    assert "def row_kernel(" in done.sources("cuda")["k0"]
+    assert len(tf.stages(y, optimize=False).sources()) > 1
+
+
+def test_stages_take_feeds_by_name_and_cut_there() -> None:
+    x = tf.placeholder(tf.float32, [None], name="x")
+    y = tf.exp(tf.negative(x, name="minus"))
+    assert "Neg" not in str(tf.stages(y, ["minus:0"], stop_after="close"))
+    with pytest.raises(ValueError, match="the placeholder 'x' needs a value"):
+        tf.stages(y, [])
+
+
+def test_misuse_of_stages_is_refused() -> None:
+    y = tf.exp(tf.placeholder(tf.float32, [2]))
+    with pytest.raises(TypeError, match="there is no stage 'fusion'"):
+        tf.stages(y, stop_after="fusion")
+    with pytest.raises(TypeError, match="no kernels before the stage 'lower'"):
+        tf.stages(y, stop_after="fuse").sources()
+    with pytest.raises(ValueError, match="cannot feed"):
+        tf.stages(y, ["nothing:0"])
