@@ -162,7 +162,9 @@ def main() -> None:
                 bar.update()
         report(sess)
 
-    print(f"loss {losses[-1]:.4f}, accuracy on {len(data.y_test)} held-out digits {tests[-1][1]:.2%}")
+    print(
+        f"loss {losses[-1]:.4f}, accuracy on {len(data.y_test)} held-out digits {tests[-1][1]:.2%}"
+    )
     if args.steps > 1:
         print(f"{(args.steps - 1) / seconds:,.0f} steps/s after the first")
     args.out.mkdir(parents=True, exist_ok=True)

@@ -55,21 +55,20 @@ new_w2 = w2.assign(w2 - lr * grad_w2)
 with tf.Session() as sess:
     # Run the graph ones to initialize the Variables w1 & w2.
     sess.run(tf.global_variables_initializer())
-    
+
     # Create a NumPy array that holds our actual data
     x_value = np.random.randn(N, D_in)
     y_value = np.random.randn(N, D_out)
-    
+
     # Training iterations.
     train_iter = 500
-    
+
     for t in range(train_iter):
         # Execute the graph many times. Each time it executes we want to bind
         # x_value to x and y_value to y, specified with the feed_dict argument.
         # Each time we execute the graph we want to compute the values for loss,
         # new_w1, and new_w2; the values of these Tensors are returned as numpy
         # arrays.
-        _loss, _, _ = sess.run([loss, new_w1, new_w2], 
-                               feed_dict={ x: x_value, y: y_value })
+        _loss, _, _ = sess.run([loss, new_w1, new_w2], feed_dict={x: x_value, y: y_value})
         # Print training progress.
-        print(f'\rt = {t+1:,}\tLoss = {_loss:.2f}', end='')
+        print(f"\rt = {t + 1:,}\tLoss = {_loss:.2f}", end="")

@@ -12,7 +12,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--update-golden", action="store_true", help="write golden files instead of comparing"
     )
-    parser.addoption("--all-cuda", action="store_true", help="every sample of every op through CUDA")
+    parser.addoption(
+        "--all-cuda", action="store_true", help="every sample of every op through CUDA"
+    )
 
 
 @pytest.fixture

@@ -35,7 +35,16 @@ LIBRARY_PARTS = frozenset(
 )
 # The command line looks at every stage, and so may import every one of them.
 FRONTS = {"__init__", "__main__", "cli"}
-HEAVY = {"numba", "matplotlib", "scipy", "sklearn", "graphviz", "pygraphviz", "mpi4py", "numba_cuda"}
+HEAVY = {
+    "numba",
+    "matplotlib",
+    "scipy",
+    "sklearn",
+    "graphviz",
+    "pygraphviz",
+    "mpi4py",
+    "numba_cuda",
+}
 NUMBA_FILES = ("intrinsics", "scalar_intrinsics", "native", "cuda")
 BANNED_NAMES = {"utils", "util", "helpers", "helper", "common", "misc", "base"}
 
@@ -152,7 +161,9 @@ def test_files_are_called_after_what_they_hold() -> None:
 
 def test_every_module_says_what_it_is_for() -> None:
     silent = [
-        str(f.relative_to(ROOT)) for f in FILES if f.stat().st_size > 1 and not ast.get_docstring(tree(f))
+        str(f.relative_to(ROOT))
+        for f in FILES
+        if f.stat().st_size > 1 and not ast.get_docstring(tree(f))
     ]
     assert not silent, silent
 

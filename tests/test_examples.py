@@ -73,7 +73,9 @@ def test_the_digits(tmp_path: Path) -> None:
     assert accuracy
     assert float(accuracy[1]) >= 97.0
     assert re.search(r"[\d,]+ steps/s", out)
-    assert re.search(r"executable \d+: \d+ steps, \d+ distinct kernels, 1500 runs, [1-9][\d,]* bytes", out)
+    assert re.search(
+        r"executable \d+: \d+ steps, \d+ distinct kernels, 1500 runs, [1-9][\d,]* bytes", out
+    )
     for name in ("digits_curve.png", "digits_graph.png"):
         assert (tmp_path / "pictures" / name).read_bytes().startswith(PNG)
 

@@ -44,7 +44,16 @@ def python(program: str, cache: Path) -> str:
 
 
 def test_importing_the_package_loads_no_heavy_package(tmp_path: Path) -> None:
-    heavy = ["numba", "scipy", "matplotlib", "graphviz", "pygraphviz", "sklearn", "pytest", "IPython"]
+    heavy = [
+        "numba",
+        "scipy",
+        "matplotlib",
+        "graphviz",
+        "pygraphviz",
+        "sklearn",
+        "pytest",
+        "IPython",
+    ]
     program = f"import sys, staticgraph; print([m for m in {heavy} if m in sys.modules])"
     assert python(program, tmp_path / "kernels").strip() == "[]"
 

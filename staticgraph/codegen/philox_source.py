@@ -220,7 +220,11 @@ def _truncated(pointer: str) -> str:
 
 
 def _function(body: str) -> str:
-    return "def kernel(args, lo, hi):" + textwrap.indent(body, "    ").rstrip("\n") + "\n    return 0\n"
+    return (
+        "def kernel(args, lo, hi):"
+        + textwrap.indent(body, "    ").rstrip("\n")
+        + "\n    return 0\n"
+    )
 
 
 def _each(convert: str) -> str:

@@ -70,12 +70,17 @@ class Printer:
             case Let(name, value):
                 self.lines.append(f"{pad}{name} = {self.expr(value)}")
             case Loop(var, start, stop, inner):
-                self.lines.append(f"{pad}for {var} in range({self.expr(start)}, {self.expr(stop)}):")
+                self.lines.append(
+                    f"{pad}for {var} in range({self.expr(start)}, {self.expr(stop)}):"
+                )
                 self.body(inner, pad + "    ")
             case Init(name, kind, dtype):
                 from_neutral = self.literal(_neutral(kind, dtype), dtype)
                 if kind in ("argmax", "argmin"):
-                    self.lines += [f"{pad}{name} = np.int64(0)", f"{pad}{name}_best = {from_neutral}"]
+                    self.lines += [
+                        f"{pad}{name} = np.int64(0)",
+                        f"{pad}{name}_best = {from_neutral}",
+                    ]
                     self.lines.append(f"{pad}{name}_none = True")
                 else:
                     self.lines.append(f"{pad}{name} = {from_neutral}")
@@ -262,7 +267,9 @@ class Printer:
     def cast(self, x: str, source: DType, target: DType) -> str:
         """Print a conversion."""
         if target in HALF:
-            inner = self.cast(x, source, dtypes.float32) if working(source) is not dtypes.float32 else x
+            inner = (
+                self.cast(x, source, dtypes.float32) if working(source) is not dtypes.float32 else x
+            )
             return self.call(f"round_{target.short}", [inner]) if source is not target else x
         if working(source) is target:
             return x

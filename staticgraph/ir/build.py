@@ -81,7 +81,9 @@ def to_array(value: object, dtype: DType | None, strict: bool) -> np.ndarray:
     try:
         array = np.asarray(value)
     except ValueError as e:
-        raise ShapeError(f"constant: the nested lists have different lengths ({e})", loc=loc.caller()) from None
+        raise ShapeError(
+            f"constant: the nested lists have different lengths ({e})", loc=loc.caller()
+        ) from None
     if target is dtypes.string:
         return array.astype(object)
     if array.dtype.kind in "OSU":
@@ -288,9 +290,7 @@ def _convert_operand(
     if hasattr(value, "as_graph_tensor"):
         value = value.as_graph_tensor()
     if isinstance(value, Tensor) and want is not None and value.dtype.base is not want:
-        shown = [
-            f"{k}: {v.describe()}" for k, v in operands.items() if isinstance(v, Tensor)
-        ]
+        shown = [f"{k}: {v.describe()}" for k, v in operands.items() if isinstance(v, Tensor)]
         raise DtypeError(
             f"{op.name}: dtypes differ, {want.name} and {value.dtype.base.name}",
             loc=loc.caller(),

@@ -130,4 +130,12 @@ def evaluate(
     )
 
 
-__all__ = ["BrokenGuardError", "ElementOf", "bind_sizes", "check_guards", "concrete", "concrete_attrs", "evaluate"]
+__all__ = [
+    "BrokenGuardError",
+    "ElementOf",
+    "bind_sizes",
+    "check_guards",
+    "concrete",
+    "concrete_attrs",
+    "evaluate",
+]

@@ -47,7 +47,9 @@ class Value(Operators):
         """The sizes."""
         return self.type.dims
 
-    def apply_op(self, op: Op, args: Sequence[Any], kwargs: Mapping[str, Any], name: str | None) -> Any:
+    def apply_op(
+        self, op: Op, args: Sequence[Any], kwargs: Mapping[str, Any], name: str | None
+    ) -> Any:
         """Append a node to the builder in force."""
         return current_builder().apply(op, args, kwargs, name)
 
@@ -198,7 +200,9 @@ class Builder:
             if Symbol(name) not in self.sizes:
                 return symbol(name)
 
-    def param(self, kind: ParamKind, name: str, type_: TensorType, where: loc.Loc = loc.UNKNOWN) -> Value:
+    def param(
+        self, kind: ParamKind, name: str, type_: TensorType, where: loc.Loc = loc.UNKNOWN
+    ) -> Value:
         """Add a parameter."""
         value = Value(type_, name)
         self.params.append(Param(kind, name, value, where))
@@ -212,7 +216,9 @@ class Builder:
         assert isinstance(out, Value)
         return out
 
-    def apply(self, op: Op, args: Sequence[Any], kwargs: Mapping[str, Any], name: str | None = None) -> Any:
+    def apply(
+        self, op: Op, args: Sequence[Any], kwargs: Mapping[str, Any], name: str | None = None
+    ) -> Any:
         """Apply `op` to values; numbers and arrays become constants of the common dtype."""
         operands, attrs = op.bind(args, kwargs)
         flat: list[Any] = []
@@ -225,8 +231,14 @@ class Builder:
             for v in operands[key] if operand.startswith("*") else (operands[key],):
                 flat.append(v)
                 keys.append(key)
-        common = next((v.dtype for v, k in zip(flat, keys, strict=True)
-                       if isinstance(v, Value) and k not in op.operand_dtypes), None)
+        common = next(
+            (
+                v.dtype
+                for v, k in zip(flat, keys, strict=True)
+                if isinstance(v, Value) and k not in op.operand_dtypes
+            ),
+            None,
+        )
         inputs = tuple(
             v if isinstance(v, Value) else self.constant(v, op.operand_dtypes.get(k, common))
             for v, k in zip(flat, keys, strict=True)

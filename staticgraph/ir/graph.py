@@ -258,9 +258,19 @@ class Graph:
                 state.device, where,
             )  # fmt: skip
             op.outputs = tuple(
-                Tensor(op, i, t, known_value(
-                    record, t, [d.type for d in data], [d.known for d in data], {**attrs, **values}, i
-                ))
+                Tensor(
+                    op,
+                    i,
+                    t,
+                    known_value(
+                        record,
+                        t,
+                        [d.type for d in data],
+                        [d.known for d in data],
+                        {**attrs, **values},
+                        i,
+                    ),
+                )
                 for i, t in enumerate(types)
             )
             self._ops.append(op)
@@ -453,4 +463,12 @@ def reset_default_graph() -> None:
         _GLOBAL[:] = [Graph()]
 
 
-__all__ = ["Graph", "Operation", "Tensor", "get_default_graph", "nested", "reset_default_graph", "sessions"]
+__all__ = [
+    "Graph",
+    "Operation",
+    "Tensor",
+    "get_default_graph",
+    "nested",
+    "reset_default_graph",
+    "sessions",
+]

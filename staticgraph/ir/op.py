@@ -239,7 +239,9 @@ class Op:
         """How many tensors one application gives."""
         return self.results if isinstance(self.results, int) else int(self.results(**attrs))
 
-    def bind(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    def bind(
+        self, args: Sequence[Any], kwargs: Mapping[str, Any]
+    ) -> tuple[dict[str, Any], dict[str, Any]]:
         """Sort a call's arguments into operands and attributes; TypeError as Python's own."""
         names = [o.lstrip("@*") for o in self.operands]
         if len(args) > len(names):
@@ -282,13 +284,17 @@ class Applicable:
 
     __slots__ = ()
 
-    def apply_op(self, op: Op, args: Sequence[Any], kwargs: Mapping[str, Any], name: str | None) -> Any:
+    def apply_op(
+        self, op: Op, args: Sequence[Any], kwargs: Mapping[str, Any], name: str | None
+    ) -> Any:
         """Apply `op`, of whose arguments this object is one."""
         raise NotImplementedError
 
 
 class _Builder(Protocol):
-    def __call__(self, op: Op, args: Sequence[Any], kwargs: Mapping[str, Any], name: str | None) -> Any: ...
+    def __call__(
+        self, op: Op, args: Sequence[Any], kwargs: Mapping[str, Any], name: str | None
+    ) -> Any: ...
 
 
 class _Required:

@@ -112,8 +112,10 @@ def _dense(a: np.ndarray) -> str:
 def _nested(a: np.ndarray, show: Callable[[Any], str]) -> str:
     if a.ndim == 0:
         return show(a[()])
-    return "[" + ", ".join(_nested(x, show) for x in np.asarray(a)[...]) + "]" if a.ndim > 1 else (
-        "[" + ", ".join(show(x) for x in a) + "]"
+    return (
+        "[" + ", ".join(_nested(x, show) for x in np.asarray(a)[...]) + "]"
+        if a.ndim > 1
+        else ("[" + ", ".join(show(x) for x in a) + "]")
     )
 
 

@@ -51,7 +51,9 @@ def _explicit(attrs: Attrs, at: int) -> tuple[int, int]:
     return int(pads[2 * at]), int(pads[2 * at + 1])
 
 
-def _check(form: ConvForm, x: TensorType, what: str, filters: TensorType | None, attrs: Attrs) -> tuple[int, ...]:
+def _check(
+    form: ConvForm, x: TensorType, what: str, filters: TensorType | None, attrs: Attrs
+) -> tuple[int, ...]:
     lists = {"strides": attrs["strides"], "dilations": attrs["dilations"]}
     at = checked(x, what, attrs["data_format"], form.formats, **lists)
     only_spatial(at, **lists)
@@ -61,7 +63,9 @@ def _check(form: ConvForm, x: TensorType, what: str, filters: TensorType | None,
     pads = attrs.get("explicit_paddings") or ()
     if attrs["padding"] == "EXPLICIT":
         if len(pads) != 2 * rank or any(p < 0 for p in pads):
-            raise RuleError(f"explicit_paddings takes {2 * rank} numbers that are not negative, got {list(pads)}")
+            raise RuleError(
+                f"explicit_paddings takes {2 * rank} numbers that are not negative, got {list(pads)}"
+            )
         if any(pads[2 * i] or pads[2 * i + 1] for i in range(rank) if i not in at):
             raise RuleError(f"explicit_paddings must be 0 for batch and channels, got {list(pads)}")
     elif pads:
@@ -69,8 +73,14 @@ def _check(form: ConvForm, x: TensorType, what: str, filters: TensorType | None,
     return at
 
 
-def _axes(ctx: Infer, form: ConvForm, x: tuple[Dim, ...], kernel: tuple[Dim, ...], attrs: Attrs) -> list[Axis]:
-    at = range(2, 2 + form.rank) if form.channels_first(attrs["data_format"]) else range(1, 1 + form.rank)
+def _axes(
+    ctx: Infer, form: ConvForm, x: tuple[Dim, ...], kernel: tuple[Dim, ...], attrs: Attrs
+) -> list[Axis]:
+    at = (
+        range(2, 2 + form.rank)
+        if form.channels_first(attrs["data_format"])
+        else range(1, 1 + form.rank)
+    )
     return [
         axis_windows(ctx, x[i], k, attrs["strides"][i], attrs["dilations"][i], attrs["padding"],
                      _explicit(attrs, i), "filter")
@@ -78,7 +88,9 @@ def _axes(ctx: Infer, form: ConvForm, x: tuple[Dim, ...], kernel: tuple[Dim, ...
     ]  # fmt: skip
 
 
-def known_axes(form: ConvForm, x: tuple[Dim, ...], kernel: tuple[Dim, ...], attrs: Attrs) -> list[Axis]:
+def known_axes(
+    form: ConvForm, x: tuple[Dim, ...], kernel: tuple[Dim, ...], attrs: Attrs
+) -> list[Axis]:
     """The windows of a convolution that was checked before."""
     return _axes(Infer(lambda hint: 0), form, x, kernel, attrs)
 
@@ -95,8 +107,11 @@ def _forward_shape(form: ConvForm) -> Any:
     def rule(ctx: Infer, x: TensorType, w: TensorType, **attrs: Any) -> tuple[Dim, ...]:
         _check(form, x, "input", w, attrs)
         xs, ws = x.dims, w.dims
-        ctx.equal(_channels(form, xs, attrs["data_format"]), ws[-2],
-                  "the input has {a} channels and the filter takes {b}")
+        ctx.equal(
+            _channels(form, xs, attrs["data_format"]),
+            ws[-2],
+            "the input has {a} channels and the filter takes {b}",
+        )
         axes = _axes(ctx, form, xs, ws[:-2], attrs)
         return _layout(form, xs[0], [a.out for a in axes], ws[-1], attrs["data_format"])
 
@@ -104,10 +119,18 @@ def _forward_shape(form: ConvForm) -> Any:
 
 
 def _check_out(
-    ctx: Infer, form: ConvForm, xs: tuple[Dim, ...], ws: tuple[Dim, ...], dy: TensorType, attrs: Attrs
+    ctx: Infer,
+    form: ConvForm,
+    xs: tuple[Dim, ...],
+    ws: tuple[Dim, ...],
+    dy: TensorType,
+    attrs: Attrs,
 ) -> None:
-    ctx.equal(_channels(form, xs, attrs["data_format"]), ws[-2],
-              "the input has {a} channels and the filter takes {b}")
+    ctx.equal(
+        _channels(form, xs, attrs["data_format"]),
+        ws[-2],
+        "the input has {a} channels and the filter takes {b}",
+    )
     axes = _axes(ctx, form, xs, ws[:-2], attrs)
     want = _layout(form, xs[0], [a.out for a in axes], ws[-1], attrs["data_format"])
     for i, (a, b) in enumerate(zip(dy.dims, want, strict=True)):
@@ -115,7 +138,9 @@ def _check_out(
 
 
 def _input_shape(form: ConvForm, like: bool) -> Any:
-    def rule(ctx: Infer, *types: TensorType, input_sizes: Any = None, **attrs: Any) -> tuple[Dim, ...]:
+    def rule(
+        ctx: Infer, *types: TensorType, input_sizes: Any = None, **attrs: Any
+    ) -> tuple[Dim, ...]:
         w, dy = types[-2:]
         _check(form, dy, "out_backprop", w, attrs)
         if not like and input_sizes is None:
@@ -131,7 +156,9 @@ def _input_shape(form: ConvForm, like: bool) -> Any:
 
 
 def _filter_shape(form: ConvForm, like: bool) -> Any:
-    def rule(ctx: Infer, *types: TensorType, filter_sizes: Any = None, **attrs: Any) -> tuple[Dim, ...]:
+    def rule(
+        ctx: Infer, *types: TensorType, filter_sizes: Any = None, **attrs: Any
+    ) -> tuple[Dim, ...]:
         x, dy = types[0], types[-1]
         _check(form, x, "input", None, attrs)
         if not like and filter_sizes is None:
@@ -157,8 +184,12 @@ def _attrs(form: ConvForm, stride: int = 1, padding: str = "SAME", dilation: int
         inner = (v,) * form.rank
         return (1, 1, *inner) if first else (1, *inner, 1)
 
-    out: dict[str, Any] = {"strides": around(stride), "padding": padding, "dilations": around(dilation),
-                           "data_format": form.formats[first]}
+    out: dict[str, Any] = {
+        "strides": around(stride),
+        "padding": padding,
+        "dilations": around(dilation),
+        "data_format": form.formats[first],
+    }
     if pads:
         out["explicit_paddings"] = (0, 0, 0, 0, *pads) if first else (0, 0, *pads, 0, 0)
     return out
@@ -167,8 +198,11 @@ def _attrs(form: ConvForm, stride: int = 1, padding: str = "SAME", dilation: int
 def _case(form: ConvForm, n: int, inner: tuple[int, ...], c: int, kernel: tuple[int, ...], o: int,
           dtype: str = "float64", **how: Any) -> tuple[np.ndarray, np.ndarray, dict[str, Any]]:  # fmt: skip
     xs = (n, c, *inner) if how.get("first") else (n, *inner, c)
-    return (floats(shape=xs, dtype=dtype), floats(shape=(*kernel, c, o), dtype=dtype, seed=1),
-            _attrs(form, **how))
+    return (
+        floats(shape=xs, dtype=dtype),
+        floats(shape=(*kernel, c, o), dtype=dtype, seed=1),
+        _attrs(form, **how),
+    )
 
 
 _CASES = {
@@ -197,8 +231,13 @@ def _smooth(a: np.ndarray) -> bool:
 def _family(form: ConvForm, names: tuple[str, str, str], extra: Attrs) -> tuple[Op, Op, Op]:
     """The three products over `form.rank` axes, and two more whose sizes come from tensors."""
     forward_name, input_name, filter_name = names
-    attrs = {"strides": REQUIRED, "padding": REQUIRED, "data_format": form.formats[0],
-             "dilations": (1,) * (form.rank + 2), **extra}
+    attrs = {
+        "strides": REQUIRED,
+        "padding": REQUIRED,
+        "data_format": form.formats[0],
+        "dilations": (1,) * (form.rank + 2),
+        **extra,
+    }
     first = form.channels_first
 
     def geometry(x: tuple[Dim, ...], w: tuple[Dim, ...], kw: Attrs) -> list[Axis]:

@@ -113,7 +113,9 @@ def _block(axes: Sequence[Axis], lines: Dim, c: Dim, size: int) -> tuple[Dim, Di
     return block, block * line
 
 
-def _calls(axes: Sequence[Axis], n: Dim, c: Dim, dtype: DType, by_input: bool = False) -> dict[str, Any]:
+def _calls(
+    axes: Sequence[Axis], n: Dim, c: Dim, dtype: DType, by_input: bool = False
+) -> dict[str, Any]:
     """The attributes of a library call."""
     lines = product((n, *(a.out for a in axes[:-1])))
     block, scratch = _block(axes, lines, c, dtype.size)
@@ -134,7 +136,9 @@ def _laid(
     return [Axis(d, k, s, r, o, p, 0) for d, k, s, r, o, p in rows]
 
 
-def _library(name: str, operands: tuple[str, ...], shape: Any, numpy: Any, samples: Any, doc: str) -> Op:
+def _library(
+    name: str, operands: tuple[str, ...], shape: Any, numpy: Any, samples: Any, doc: str
+) -> Op:
     """The record of a call that the compiler alone makes; its derivatives are taken before."""
     return Op(
         name, operands, same(NATIVE), shape, numpy, None, library="conv", cheap=False,
@@ -223,7 +227,9 @@ def forward(x: Any, w: Any, axes: Sequence[Axis], first: bool) -> Any:
     return to_first(narrowed(out, dtype), first)
 
 
-def by_filter(x: Any, dy: Any, filter_sizes: tuple[Dim, ...], axes: Sequence[Axis], first: bool) -> Any:
+def by_filter(
+    x: Any, dy: Any, filter_sizes: tuple[Dim, ...], axes: Sequence[Axis], first: bool
+) -> Any:
     """The cotangent of the filter."""
     dtype = x.dtype
     x, dy = widened(to_last(x, first), to_last(dy, first))

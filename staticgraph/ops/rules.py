@@ -84,7 +84,9 @@ def zeros_like(x: Any) -> Any:
 
 
 # ---------------------------------------------------------------- samples
-_TABLE = np.random.default_rng(20).random(1 << 13)  # one table: a generator per sample slows the import
+_TABLE = np.random.default_rng(20).random(
+    1 << 13
+)  # one table: a generator per sample slows the import
 
 
 def _uniform(seed: object, shape: tuple[int, ...]) -> np.ndarray:
@@ -94,12 +96,20 @@ def _uniform(seed: object, shape: tuple[int, ...]) -> np.ndarray:
     return _TABLE[start : start + n].reshape(shape)
 
 
-def floats(lo: float = -2, hi: float = 2, shape: tuple[int, ...] = (3, 4), seed: int = 0, dtype: str = "float32") -> np.ndarray:
+def floats(
+    lo: float = -2,
+    hi: float = 2,
+    shape: tuple[int, ...] = (3, 4),
+    seed: int = 0,
+    dtype: str = "float32",
+) -> np.ndarray:
     """Evenly random floats in [lo, hi)."""
     return (lo + (hi - lo) * _uniform((lo, hi, shape, seed), shape)).astype(dtype)
 
 
-def ints(lo: int = -9, hi: int = 10, shape: tuple[int, ...] = (3, 4), seed: int = 0, dtype: str = "int32") -> np.ndarray:
+def ints(
+    lo: int = -9, hi: int = 10, shape: tuple[int, ...] = (3, 4), seed: int = 0, dtype: str = "int32"
+) -> np.ndarray:
     """Evenly random integers in [lo, hi)."""
     return np.floor(lo + (hi - lo) * _uniform((lo, hi, shape, seed), shape)).astype(dtype)
 
@@ -145,11 +155,18 @@ def unary(
         if dtypes.float32 in allowed:
             samples = tuple(
                 Sample((floats(lo, hi, shape, dtype=dt),), grad=grad is not None and not kinks)
-                for shape, dt in (((3, 5), "float64"), ((17,), "float32"), ((0, 2), "float32"), ((), "float32"))
+                for shape, dt in (
+                    ((3, 5), "float64"),
+                    ((17,), "float32"),
+                    ((0, 2), "float32"),
+                    ((), "float32"),
+                )
             )
         elif dtypes.bool_ in allowed:
             samples = (Sample((bools(),), grad=False), Sample((bools((0,)),), grad=False))
-        if (dtypes.int32 in allowed and grad is not None) or (dtypes.int32 in allowed and not samples):
+        if (dtypes.int32 in allowed and grad is not None) or (
+            dtypes.int32 in allowed and not samples
+        ):
             a, b = max(int(lo), -9), min(max(int(hi), 3), 9)
             samples += (Sample((ints(a, b),), grad=False),)
 
@@ -187,7 +204,9 @@ def binary(
             ((3, 4), (3, 4), "float64"), ((3, 4), (4,), "float64"), ((2, 1, 3), (4, 1), "float32"),
             ((17,), (), "float32"), ((0, 3), (1, 3), "float32"), ((), (), "float32"),
         ):  # fmt: skip
-            samples += (Sample((floats(lo, hi, sa, 1, dt), floats(lo, hi, sb, 2, dt)), grad=smooth),)
+            samples += (
+                Sample((floats(lo, hi, sa, 1, dt), floats(lo, hi, sb, 2, dt)), grad=smooth),
+            )
     if dtypes.int32 in allowed:
         samples += (
             Sample((ints(), ints(1, 5, seed=3)), grad=False),

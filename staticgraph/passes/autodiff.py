@@ -97,7 +97,11 @@ def vjp(function: Function, wrt: Iterable[Value] | None = None) -> Function:
     """
     builder = Builder(like=function)
     builder.nodes = list(function.nodes)
-    wrt = [p.value for p in function.params if p.value.dtype.is_differentiable] if wrt is None else list(wrt)
+    wrt = (
+        [p.value for p in function.params if p.value.dtype.is_differentiable]
+        if wrt is None
+        else list(wrt)
+    )
     reached: set[Value] = set(wrt)
     for node in function.nodes:
         if any(v in reached for v in node.inputs):
@@ -108,7 +112,10 @@ def vjp(function: Function, wrt: Iterable[Value] | None = None) -> Function:
             if y.dtype.is_differentiable:
                 g = builder.param("feed", f"g{i}", y.type)
                 cotangents[y] = g if y not in cotangents else cotangents[y] + g
-        apps = (Application(n.op, n.inputs, n.attrs, n.outputs, n.name) for n in reversed(function.nodes))
+        apps = (
+            Application(n.op, n.inputs, n.attrs, n.outputs, n.name)
+            for n in reversed(function.nodes)
+        )
         backward(apps, cotangents, lambda v: v in reached)
         results = [cotangents[v] if v in cotangents else lookup("ZerosLike")(v) for v in wrt]
     return builder.finish(results)

@@ -22,7 +22,15 @@ import numpy as np
 from staticgraph.errors import FeedError, ShapeError, StaticGraphError
 from staticgraph.ir import dtypes
 from staticgraph.ir.dims import Dim, symbol
-from staticgraph.ir.function import Builder, ElementOf, Function, GuardSite, ParamKind, SizeOf, Value
+from staticgraph.ir.function import (
+    Builder,
+    ElementOf,
+    Function,
+    GuardSite,
+    ParamKind,
+    SizeOf,
+    Value,
+)
 from staticgraph.ir.graph import Graph, rule_error
 from staticgraph.ir.known import known_value, nested
 from staticgraph.ir.loc import Loc
@@ -115,7 +123,11 @@ class _Closing:
         needed = needed_operations(ops, set(self.feeds))
         with self.b:
             for op in needed:
-                if op.outputs and all(t in self.env for t in op.outputs) and op.record.effect == "pure":
+                if (
+                    op.outputs
+                    and all(t in self.env for t in op.outputs)
+                    and op.record.effect == "pure"
+                ):
                     continue
                 self.b.loc, self.b.label = op.loc, op.name
                 self._writes(op)
@@ -159,7 +171,9 @@ class _Closing:
             type_ = var.outputs[0].type
             if type_.shape is None:
                 rank = self._rank(var)
-                type_ = TensorType(type_.dtype, None if rank is None else tuple(symbol("n") for _ in range(rank)))
+                type_ = TensorType(
+                    type_.dtype, None if rank is None else tuple(symbol("n") for _ in range(rank))
+                )
             value = self.start[var] = self._sized("variable", var.name, type_, var.loc)
         return value
 
@@ -211,7 +225,11 @@ class _Closing:
     def _bind(self, t: Tensor, v: Value) -> None:
         if t in self.env:  # fed, while another result of the operation is needed
             return
-        if v.type.shape is not None and t.type.shape is not None and len(v.type.shape) == len(t.type.shape):
+        if (
+            v.type.shape is not None
+            and t.type.shape is not None
+            and len(v.type.shape) == len(t.type.shape)
+        ):
             # what the graph knows (set_shape, host ops) but inference from here does not
             dims = tuple(
                 g if isinstance(g, int) and not isinstance(d, int) else d
@@ -264,7 +282,9 @@ class _Closing:
             if op.type == "IsVariableInitialized":
                 self.env[op.outputs[0]] = self.b.constant(holds, dtypes.bool_)
             else:
-                self.env[op.outputs[0]] = self._variable(var) if holds else self._tensor(data[1], op)
+                self.env[op.outputs[0]] = (
+                    self._variable(var) if holds else self._tensor(data[1], op)
+                )
             return
         others = tuple(self._tensor(t, op) for t in data[1:])
         replaces = op.type == "Assign"  # the old value is not read, so it need not exist
@@ -283,11 +303,15 @@ class _Closing:
     def _check_assigned(self, op: Operation, new: Value, want: tuple[Dim, ...]) -> None:
         have = new.type.dims
         if len(have) != len(want):
-            raise RuleError(f"a value of rank {len(have)} is assigned to a variable of rank {len(want)}")
+            raise RuleError(
+                f"a value of rank {len(have)} is assigned to a variable of rank {len(want)}"
+            )
         for h, w in zip(have, want, strict=True):
             if isinstance(w, int) and h != w:
                 if isinstance(h, int):
-                    raise RuleError(f"a value of shape {list(have)} is assigned to a variable of shape {list(want)}")
+                    raise RuleError(
+                        f"a value of shape {list(have)} is assigned to a variable of shape {list(want)}"
+                    )
                 self._guard(op, h, w, "the variable has size {b}, the value assigned to it {a}")
 
     def _random(self, op: Operation, inputs: tuple[Value, ...], attrs: dict[str, Any]) -> None:

@@ -201,7 +201,10 @@ class _Fusion:
         a = node.attrs["value"].array
         if a.size != 1:
             return None
-        return Lit(a.reshape(()).astype(np.float64 if a.dtype.kind == "V" else a.dtype).item(), node.output.dtype)
+        return Lit(
+            a.reshape(()).astype(np.float64 if a.dtype.kind == "V" else a.dtype).item(),
+            node.output.dtype,
+        )
 
     # ---- lowering of one node, inlined producers substituted
     def _lower(self, node: Node) -> Expr | tuple[Reduce, Expr]:
@@ -262,14 +265,28 @@ class _Fusion:
         sizes |= {f"r{k}": d for k, d in enumerate(reduce.extents) if d != 1}
         order = _memory_order(body, kept + gone)
         flags = [n in gone for n in order]
-        first, last = flags.index(True) if gone else 0, len(flags) - 1 - flags[::-1].index(True) if gone else -1
+        first, last = (
+            flags.index(True) if gone else 0,
+            len(flags) - 1 - flags[::-1].index(True) if gone else -1,
+        )
         arg = reduce.kind in ("argmax", "argmin")
         form: Literal["row", "column"] = "row"
         in_order = [n for n in order if n in kept] == kept  # columns are stored as they are read
-        if gone and kept and in_order and not arg and first == 0 and not any(flags[last + 1 :]) and all(flags[: last + 1]):
+        if (
+            gone
+            and kept
+            and in_order
+            and not arg
+            and first == 0
+            and not any(flags[last + 1 :])
+            and all(flags[: last + 1])
+        ):
             form, split = "column", last + 1
         else:
-            order, split = [n for n in order if n not in gone] + [n for n in order if n in gone], len(kept)
+            order, split = (
+                [n for n in order if n not in gone] + [n for n in order if n in gone],
+                len(kept),
+            )
         env = {n: Index(f"d{k}") for k, n in enumerate(order)}
         axes = tuple(env[n] for n in kept)
         dims = tuple(sizes[n] for n in order)
@@ -311,12 +328,17 @@ class _Fusion:
         lim = self.limits
         if region.cost + cost > lim.region_cost or len(region.members) >= lim.region_members:
             return None
-        if any(self.home.get(n, -1) >= region.order and self.home.get(n) != region.order for n in loads):
+        if any(
+            self.home.get(n, -1) >= region.order and self.home.get(n) != region.order for n in loads
+        ):
             return None
         scope: Literal["full", "outer"]
         body, form, split, axes = low.body, region.form, region.split, low.axes
-        if low.dims == region.dims and (low.reduce is None or region.form == "flat"
-                                        or (low.form, low.split) == (region.form, region.split)):
+        if low.dims == region.dims and (
+            low.reduce is None
+            or region.form == "flat"
+            or (low.form, low.split) == (region.form, region.split)
+        ):
             scope = "full"
             if low.reduce is not None and region.form == "flat":
                 form, split = low.form, low.split
@@ -327,7 +349,9 @@ class _Fusion:
             axes = region.outer_vars()
         else:
             return None
-        pointers = {e.operand for m in region.members for e in subexpressions(m.body) if isinstance(e, Load)}
+        pointers = {
+            e.operand for m in region.members for e in subexpressions(m.body) if isinstance(e, Load)
+        }
         if len(pointers | loads) + len(region.members) > lim.region_pointers:
             return None
         level = self._level(region, body, scope, form, split)
@@ -335,9 +359,7 @@ class _Fusion:
             return None
         return Member(node.output, node, body, low.reduce, scope, axes, level)
 
-    def _level(
-        self, region: Region, body: Expr, scope: str, form: str, split: int
-    ) -> int | None:
+    def _level(self, region: Region, body: Expr, scope: str, form: str, split: int) -> int | None:
         """The pass in which a member can be computed, or None where it cannot be in this region."""
         inside = {self.id(m.value): m for m in region.members}
         level = 0
@@ -352,8 +374,11 @@ class _Fusion:
                     return None
                 if scope == "full" and form == "column":
                     return None
-                level = max(level, m.level + (1 if scope == "full" and m.reduce is not None else 0),
-                            m.level + (1 if scope == "full" else 0))
+                level = max(
+                    level,
+                    m.level + (1 if scope == "full" and m.reduce is not None else 0),
+                    m.level + (1 if scope == "full" else 0),
+                )
             else:
                 if scope == "outer" or index != m.axes:
                     return None
@@ -423,4 +448,15 @@ def _memory_order(body: Expr, names: Sequence[str]) -> list[str]:
     return [n for n in names if n not in best] + best
 
 
-__all__ = ["Fused", "FusionLimits", "Mapping", "Member", "Poly", "Region", "fuse", "lowerable", "measure", "variables"]
+__all__ = [
+    "Fused",
+    "FusionLimits",
+    "Mapping",
+    "Member",
+    "Poly",
+    "Region",
+    "fuse",
+    "lowerable",
+    "measure",
+    "variables",
+]

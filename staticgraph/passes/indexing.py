@@ -75,7 +75,9 @@ def simplify(e: Expr) -> Expr:
     return e
 
 
-def rewrite(e: Expr, leaf: Callable[[Expr], Expr | None], memo: dict[Expr, Expr] | None = None) -> Expr:
+def rewrite(
+    e: Expr, leaf: Callable[[Expr], Expr | None], memo: dict[Expr, Expr] | None = None
+) -> Expr:
     """Rebuild an expression bottom-up; `leaf` may replace any node before its children are seen.
 
     Depth is bounded by the fusion limits, so recursion is safe here.

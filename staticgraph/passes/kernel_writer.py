@@ -73,7 +73,9 @@ class KernelWriter:
                 self.uses[e] += 1
                 if e not in seen:
                     seen.add(e)
-                    stack += e.args if isinstance(e, Prim) else e.index if isinstance(e, Load) else ()
+                    stack += (
+                        e.args if isinstance(e, Prim) else e.index if isinstance(e, Load) else ()
+                    )
         self._spill()
 
     def _spill(self) -> None:
@@ -82,8 +84,13 @@ class KernelWriter:
             for e in subexpressions(m.body):
                 if isinstance(e, Load):
                     made = self.members.get(self.values[e.operand])
-                    if (made is not None and made.scope == "full" and made.reduce is None
-                            and m.level > made.level and measure(made.body)[1] > RECOMPUTE):
+                    if (
+                        made is not None
+                        and made.scope == "full"
+                        and made.reduce is None
+                        and m.level > made.level
+                        and measure(made.body)[1] > RECOMPUTE
+                    ):
                         self.stored.add(made.value)
 
     # ---- parameters and names
@@ -129,11 +136,11 @@ class KernelWriter:
             plain = collapse(terms, names, dims, self.inner_flat)
             if plain is None:
                 return False
-            if any(x in wanted for e in plain if not isinstance(e, Index) for x in subexpressions(e)):
+            if any(
+                x in wanted for e in plain if not isinstance(e, Index) for x in subexpressions(e)
+            ):
                 return False
-        return not any(
-            x in wanted for m in self.region.members for x in _outside_loads(m.body)
-        )
+        return not any(x in wanted for m in self.region.members for x in _outside_loads(m.body))
 
     def needs_decomposition(self) -> bool:
         """True where some load is not at the flat index of the whole space."""
@@ -167,7 +174,9 @@ class KernelWriter:
                     return held
                 made = self.members.get(v)
                 if made is not None and v not in self.stored and v not in self.pointers:
-                    return self.emit(made.body)  # an earlier pass computed it; recomputing is cheaper
+                    return self.emit(
+                        made.body
+                    )  # an earlier pass computed it; recomputing is cheaper
                 address = self.address(index, v.dims)
                 out = Load(self.pointer(v), (address,), dtype)
                 return self._define("x", e, out)
@@ -244,7 +253,9 @@ class KernelWriter:
         return e
 
     # ---- members
-    def put(self, m: Member, value: Expr, registers: dict[Value, Expr], target: list[Statement]) -> None:
+    def put(
+        self, m: Member, value: Expr, registers: dict[Value, Expr], target: list[Statement]
+    ) -> None:
         """Keep a member's value in a register and store it where somebody needs it."""
         value = cast(value, m.value.dtype)
         if not isinstance(value, Temp | Lit):

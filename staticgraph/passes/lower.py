@@ -108,9 +108,7 @@ class _Lowering:
         return frozenset(out)
 
     def _launch(self, kernel: Scheduled, region: Region) -> None:
-        args: list[Any] = [
-            self.buffer(a) if isinstance(a, Value) else a for a in kernel.args
-        ]
+        args: list[Any] = [self.buffer(a) if isinstance(a, Value) else a for a in kernel.args]
         nodes = self._computed(region)
         origins = tuple(dict.fromkeys(map(_origin, nodes)))
         checks = tuple(_origin(n) for n in nodes if n.outputs[0] in self.fused.checking)

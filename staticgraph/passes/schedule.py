@@ -45,7 +45,9 @@ _COMBINE = {
 _HALF = (dtypes.float16, dtypes.bfloat16)
 
 
-def schedule(region: Region, values: tuple[Value, ...], stored: frozenset[Value]) -> list[Scheduled]:
+def schedule(
+    region: Region, values: tuple[Value, ...], stored: frozenset[Value]
+) -> list[Scheduled]:
     """Make the kernels of a region.
 
     Args:
@@ -78,12 +80,19 @@ def _as_row(region: Region) -> Region:
     env = {f"d{old}": Index(f"d{new}") for new, old in enumerate(order)}
     members = [
         Member(
-            m.value, m.node, substitute(m.body, env), m.reduce, m.scope,
-            tuple(substitute(x, env) for x in m.axes), m.level,
+            m.value,
+            m.node,
+            substitute(m.body, env),
+            m.reduce,
+            m.scope,
+            tuple(substitute(x, env) for x in m.axes),
+            m.level,
         )
         for m in region.members
     ]
-    return Region(region.order, "row", tuple(region.dims[i] for i in order), n - k, members, region.cost)
+    return Region(
+        region.order, "row", tuple(region.dims[i] for i in order), n - k, members, region.cost
+    )
 
 
 class _Writer(KernelWriter):
@@ -110,9 +119,13 @@ class _Writer(KernelWriter):
         names, dims = self.inner_axes
         length = product(dims)
         reductions = [m for m in self.region.members if m.reduce is not None]
-        if (not self.region.split and reductions and not self.nested
-                and not any(m.reduce in ("argmax", "argmin") for m in reductions)
-                and not (isinstance(length, int) and length < CHUNKED)):
+        if (
+            not self.region.split
+            and reductions
+            and not self.nested
+            and not any(m.reduce in ("argmax", "argmin") for m in reductions)
+            and not (isinstance(length, int) and length < CHUNKED)
+        ):
             return self._chunked(length, reductions)
         for level in range(max(m.level for m in self.region.members) + 1):
             now = [m for m in self.region.members if m.level == level]
@@ -124,12 +137,20 @@ class _Writer(KernelWriter):
                     self.put(m, self.emit(m.body), self.registers, self.outer_list)
         return [self.kernel("row", product(self.region.dims[: self.region.split]))]
 
-    def _pass(self, full: list[Member], names: list[str], dims: tuple[Dim, ...], length: Dim) -> None:
+    def _pass(
+        self, full: list[Member], names: list[str], dims: tuple[Dim, ...], length: Dim
+    ) -> None:
         reductions = [m for m in full if m.reduce is not None]
         accumulators = {m.value: self._accumulator(m) for m in reductions}
         sums = [m for m in reductions if m.reduce == "sum" and m.body.dtype.is_floating]
-        blocked = bool(sums) and not self.nested and not (isinstance(length, int) and length <= BLOCK)
-        partial = {m.value: Temp(self.name("b"), accumulators[m.value].dtype) for m in sums} if blocked else {}
+        blocked = (
+            bool(sums) and not self.nested and not (isinstance(length, int) and length <= BLOCK)
+        )
+        partial = (
+            {m.value: Temp(self.name("b"), accumulators[m.value].dtype) for m in sums}
+            if blocked
+            else {}
+        )
         self.open_inner([*names, "r"])
         for m in full:
             if m.reduce is None:
@@ -182,7 +203,9 @@ class _Writer(KernelWriter):
         stop = prim("minimum", add(start, Lit(CHUNK, I64)), self.size(length))
         accumulators = {m.value: self._accumulator(m) for m in reductions}
         partials = {
-            m.value: Value(TensorType(accumulators[m.value].dtype, (chunks,)), f"{m.value.hint}/partial")
+            m.value: Value(
+                TensorType(accumulators[m.value].dtype, (chunks,)), f"{m.value.hint}/partial"
+            )
             for m in reductions
         }
         self.outer_axes = ([], ())
@@ -230,7 +253,10 @@ class _Writer(KernelWriter):
         n, m_ = product(rows), product(columns)
         j, j0, j1 = Temp("j", I64), Temp("j0", I64), Temp("j1", I64)
         self.outer_flat, self.inner_flat = Temp("r", I64), j
-        self.outer_axes, self.inner_axes = (names[: region.split], rows), (names[region.split :], columns)
+        self.outer_axes, self.inner_axes = (
+            (names[: region.split], rows),
+            (names[region.split :], columns),
+        )
         start = mul(Temp("p", I64), Lit(COLUMNS, I64))
         head: list[Statement] = [
             Let("j0", start),

@@ -44,7 +44,9 @@ class Unify:
             for n in f.nodes
         )  # fmt: skip
         sizes = {
-            s: SizeOf(value(o.value), o.axis) if isinstance(o, SizeOf) else type(o)(value(o.value), o.element)
+            s: SizeOf(value(o.value), o.axis)
+            if isinstance(o, SizeOf)
+            else type(o)(value(o.value), o.element)
             for s, o in f.sizes.items()
         }
         return Function(
@@ -80,7 +82,7 @@ def substitution(f: Function) -> dict[Symbol, Dim]:
 
 def _symbol(d: Dim) -> Symbol | None:
     if isinstance(d, Poly) and len(d.terms) == 1:
-        (monomial, coefficient), = d.terms
+        ((monomial, coefficient),) = d.terms
         if coefficient == 1 and len(monomial) == 1 and isinstance(monomial[0], Symbol):
             return monomial[0]
     return None

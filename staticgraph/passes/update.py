@@ -58,7 +58,11 @@ def _match(
         pairs.append((node.inputs[1], node.inputs[0]))
     for c, scaled in pairs:
         alpha, product = _scaled_product(scaled, made, uses)
-        if product is not None and c.type == node.output.type == product.output.type and c is not scaled:
+        if (
+            product is not None
+            and c.type == node.output.type == product.output.type
+            and c is not scaled
+        ):
             return c, product, sign * alpha
     return None
 
@@ -75,7 +79,13 @@ def _scaled_product(
         return 1.0, None
     for s, x in (node.inputs, node.inputs[::-1]):
         constant, product = made.get(s), made.get(x)
-        if (constant is not None and constant.op.name == "Const" and s.type.shape == ()
-                and product is not None and product.op.name == "Gemm" and uses.get(x, 0) == 1):
+        if (
+            constant is not None
+            and constant.op.name == "Const"
+            and s.type.shape == ()
+            and product is not None
+            and product.op.name == "Gemm"
+            and uses.get(x, 0) == 1
+        ):
             return float(constant.attrs["value"].array), product
     return 1.0, None

@@ -26,7 +26,11 @@ class Options:
 class GPUOptions(Options):
     """Accepted for compatibility; the CPU backend reads none of it."""
 
-    _defaults = {"per_process_gpu_memory_fraction": 1.0, "allow_growth": True, "visible_device_list": ""}
+    _defaults = {
+        "per_process_gpu_memory_fraction": 1.0,
+        "allow_growth": True,
+        "visible_device_list": "",
+    }
 
 
 class OptimizerOptions(Options):

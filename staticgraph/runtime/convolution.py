@@ -87,11 +87,17 @@ def rows(step: Library, index: int, code: Addresses, env: Sizes, at: AddressOf) 
     out, scratch = step.outputs
     match step.attrs["op"]:
         case "ConvForward":
-            return _Rows(step, index, code, env, at, _call(step, env, one, out, two)).forward(one, two)
+            return _Rows(step, index, code, env, at, _call(step, env, one, out, two)).forward(
+                one, two
+            )
         case "ConvByFilter":
-            return _Rows(step, index, code, env, at, _call(step, env, one, two, out)).by_filter(one, two)
+            return _Rows(step, index, code, env, at, _call(step, env, one, two, out)).by_filter(
+                one, two
+            )
         case _:
-            return _Rows(step, index, code, env, at, _call(step, env, out, two, one)).by_input(one, two)
+            return _Rows(step, index, code, env, at, _call(step, env, out, two, one)).by_input(
+                one, two
+            )
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +121,9 @@ class _Rows:
         text, scratch = sources(self.step)[0], self.step.outputs[1]
         words = (self.at(scratch), self.at(source), *self.call.copy_words(first, lines))
         work = 2 * lines * self.call.out[2] * self.call.columns * scratch.dtype.size
-        return Row(self.code[text], words, lines, self.index, whole((0, scratch), (1, source)), work)
+        return Row(
+            self.code[text], words, lines, self.index, whole((0, scratch), (1, source)), work
+        )
 
     def multiply(
         self, a: tuple[Buffer, int], b: tuple[Buffer, int], c: tuple[Buffer, int],

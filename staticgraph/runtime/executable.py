@@ -124,7 +124,9 @@ class Executable:
     def _sizes(self, feeds: Sequence[np.ndarray], store: Store) -> dict[Symbol, int]:
         if not self._sources:
             return {}
-        arrays: dict[Buffer, np.ndarray] = {q.buffer: a for q, a in zip(self.feeds, feeds, strict=True)}
+        arrays: dict[Buffer, np.ndarray] = {
+            q.buffer: a for q, a in zip(self.feeds, feeds, strict=True)
+        }
         for q in self.variables:
             arrays[q.buffer] = store.arrays[q.name]
         return {s: read_size(o, arrays[o.buffer]) for s, o in self._sources}
@@ -180,7 +182,9 @@ class Executable:
         counts.calls += len(plan.walks)
         counts.steps += len(plan.rows)
         if kept:
-            views = (kept.get(b, v) for b, v in zip(self.program.results, plan.results, strict=True))
+            views = (
+                kept.get(b, v) for b, v in zip(self.program.results, plan.results, strict=True)
+            )
             results = [v.copy() if v.ndim else v[()] for v in views]
         else:
             results = [take() for take in plan.takes]

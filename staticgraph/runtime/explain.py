@@ -1,14 +1,14 @@
 """What a session has compiled, why, and what each kernel computes: `Session.explain`.
 
-    1 executable, 2 kernels
-    executable 0: cost:0, train
-      compiled: first run of these fetches; 20 runs, each one native call
-      feeds x:0: f32[n0, 784]
-      steps
-        launch k0(%MatMul, mut %cost) over n0
-          Add, Square at train.py:12; Mean at train.py:14
-      plans
-        n0=64: 3 steps, 4,096 bytes of temporaries, 8,192 planned in all
+1 executable, 2 kernels
+executable 0: cost:0, train
+  compiled: first run of these fetches; 20 runs, each one native call
+  feeds x:0: f32[n0, 784]
+  steps
+    launch k0(%MatMul, mut %cost) over n0
+      Add, Square at train.py:12; Mean at train.py:14
+  plans
+    n0=64: 3 steps, 4,096 bytes of temporaries, 8,192 planned in all
 """
 
 from __future__ import annotations

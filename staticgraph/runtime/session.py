@@ -58,7 +58,9 @@ class BaseSession:
     5.0
     """
 
-    def __init__(self, target: str = "", graph: Graph | None = None, config: ConfigProto | None = None) -> None:
+    def __init__(
+        self, target: str = "", graph: Graph | None = None, config: ConfigProto | None = None
+    ) -> None:
         if graph is not None and not isinstance(graph, Graph):
             raise UsageError(f"graph must be a Graph, got {type(graph).__name__}", loc=loc.caller())
         self._graph = graph if graph is not None else get_default_graph()
@@ -132,7 +134,10 @@ class BaseSession:
 
     def _entry_of(self, fetches: Any, feed_dict: Mapping[Any, Any] | None) -> _Entry:
         try:
-            key = (tuple(fetches) if type(fetches) is list else fetches, tuple(feed_dict) if feed_dict else ())
+            key = (
+                tuple(fetches) if type(fetches) is list else fetches,
+                tuple(feed_dict) if feed_dict else (),
+            )
             entry = self._entries.get(key)
         except TypeError:  # unhashable: nested lists or dicts
             key = (_frozen(fetches), tuple(feed_dict) if feed_dict else ())
@@ -185,7 +190,9 @@ class BaseSession:
         entry.executables.insert(0, (types, exe))
         return self._execute_new(entry, exe, arrays)
 
-    def _execute_new(self, entry: _Entry, exe: Executable, arrays: Sequence[np.ndarray]) -> list[Any]:
+    def _execute_new(
+        self, entry: _Entry, exe: Executable, arrays: Sequence[np.ndarray]
+    ) -> list[Any]:
         try:
             return exe.run(arrays, self._store)
         except BrokenGuardError:
@@ -236,7 +243,9 @@ class BaseSession:
 
         def run(*values: Any, **_: Any) -> Any:
             if len(values) != n:
-                raise FeedError(f"the callable takes {n} values, got {len(values)}", loc=loc.caller())
+                raise FeedError(
+                    f"the callable takes {n} values, got {len(values)}", loc=loc.caller()
+                )
             with self._lock:
                 if self._closed:
                     raise UsageError("the session is closed", loc=loc.caller())
@@ -301,7 +310,11 @@ class BaseSession:
         return Explanation(tuple(reports), sources)
 
     def __repr__(self) -> str:
-        state = "closed" if self._closed else f"{len(self._store.arrays)} variables, {len(self.executables())} executables"
+        state = (
+            "closed"
+            if self._closed
+            else f"{len(self._store.arrays)} variables, {len(self.executables())} executables"
+        )
         return f"<tf.{type(self).__name__} of {self._graph!r}, {state}>"
 
 
@@ -334,8 +347,10 @@ def _array(t: Tensor, value: Any) -> np.ndarray:
 
 def _admits(type_: TensorType, a: np.ndarray) -> bool:
     """True where an array fits the sizes an executable was compiled for."""
-    return type_.shape is not None and len(type_.shape) == a.ndim and all(
-        not isinstance(w, int) or w == d for d, w in zip(a.shape, type_.shape, strict=True)
+    return (
+        type_.shape is not None
+        and len(type_.shape) == a.ndim
+        and all(not isinstance(w, int) or w == d for d, w in zip(a.shape, type_.shape, strict=True))
     )
 
 
@@ -359,7 +374,9 @@ class Session(BaseSession):
     2.0
     """
 
-    def __init__(self, target: str = "", graph: Graph | None = None, config: ConfigProto | None = None) -> None:
+    def __init__(
+        self, target: str = "", graph: Graph | None = None, config: ConfigProto | None = None
+    ) -> None:
         super().__init__(target, graph, config)
         self._contexts: list[Any] = []
 
@@ -384,7 +401,9 @@ class Session(BaseSession):
 class InteractiveSession(BaseSession):
     """A session that is the default one from its making until it is closed."""
 
-    def __init__(self, target: str = "", graph: Graph | None = None, config: ConfigProto | None = None) -> None:
+    def __init__(
+        self, target: str = "", graph: Graph | None = None, config: ConfigProto | None = None
+    ) -> None:
         super().__init__(target, graph, config)
         self._default = _default(self)
         self._default.__enter__()

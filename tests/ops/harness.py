@@ -21,7 +21,9 @@ def flat_args(op: Op, sample: Sample) -> list[np.ndarray]:
     return out
 
 
-def sample_function(op: Op, sample: Sample, symbolic: bool = False, cast_to: str | None = None) -> Function:
+def sample_function(
+    op: Op, sample: Sample, symbolic: bool = False, cast_to: str | None = None
+) -> Function:
     """A function of one node: `op` applied to parameters of the sample's types.
 
     `symbolic` makes every axis longer than 1 a symbol (equal sizes share one).

@@ -47,7 +47,12 @@ def test_inferred_types_are_those_of_the_oracle(op: Op, sample: Sample) -> None:
         for v, r in zip(f.results, results, strict=True):
             assert v.type.shape is None or len(v.type.shape) == r.ndim
             if not symbolic:
-                assert all(not isinstance(d, int) or d == n for d, n in zip(r.shape if v.type.shape is None else v.type.dims, r.shape, strict=True))
+                assert all(
+                    not isinstance(d, int) or d == n
+                    for d, n in zip(
+                        r.shape if v.type.shape is None else v.type.dims, r.shape, strict=True
+                    )
+                )
                 if raw is not None and len(f.results) == 1 and not isinstance(raw, (tuple, list)):
                     have = dtypes.as_dtype(np.asarray(raw).dtype)
                     assert have is v.dtype, f"numpy rule gives {have.name}, inferred {v.dtype.name}"
@@ -60,20 +65,29 @@ def test_first_and_second_gradient_agree_with_central_differences(op: Op, sample
     g = vjp(f)
     rng = np.random.default_rng(0)
     cotangents = [rng.normal(size=r.shape) for r in evaluate(f, args)[0]]
-    cotangents = [c for c, v in zip(cotangents, f.results, strict=True) if v.dtype.is_differentiable]
+    cotangents = [
+        c for c, v in zip(cotangents, f.results, strict=True) if v.dtype.is_differentiable
+    ]
     check_vjp(f, g, args, cotangents, rng)
-    check_vjp(g, vjp(g), args + cotangents,
-              [rng.normal(size=r.shape) for r in evaluate(g, args + cotangents)[0]], rng)
+    check_vjp(
+        g,
+        vjp(g),
+        args + cotangents,
+        [rng.normal(size=r.shape) for r in evaluate(g, args + cotangents)[0]],
+        rng,
+    )
 
 
 def check_vjp(f, g, args, cotangents, rng) -> None:
     """<w, J v> by central difference equals <J^T w, v> by the rule."""
     eps = 1e-5
     v = [rng.normal(size=a.shape) if a.dtype.kind == "f" else None for a in args]
+
     def shifted(sign):
         moved = [a if d is None else a + sign * eps * d for a, d in zip(args, v, strict=True)]
         out = evaluate(f, moved)[0]
         return [o for o in out if o.dtype.kind == "f"]
+
     with np.errstate(all="ignore"):
         forward = sum(
             float(np.sum(w * (p - m))) / (2 * eps)
@@ -95,7 +109,9 @@ def test_bad_arguments_are_refused_at_the_users_line(op: Op, sample: ErrorSample
         for o in op.operands:
             if not o.startswith("@"):
                 a = next(data)
-                kwargs[o.lstrip("*")] = [convert(x) for x in a] if isinstance(a, (list, tuple)) else convert(a)
+                kwargs[o.lstrip("*")] = (
+                    [convert(x) for x in a] if isinstance(a, (list, tuple)) else convert(a)
+                )
         op(**kwargs)
     assert str(e.value).startswith(op.name)
     assert "test_registry.py" in str(e.value)

@@ -44,7 +44,11 @@ def _div(a: Any, b: Any) -> Any:
 def _trunc_div(a: Any, b: Any) -> Any:
     if isinstance(a, np.floating):
         return np.trunc(a / b)
-    return type(a)(0) if b == 0 else type(a)(abs(int(a)) // abs(int(b)) * (1 if (a < 0) == (b < 0) else -1))
+    return (
+        type(a)(0)
+        if b == 0
+        else type(a)(abs(int(a)) // abs(int(b)) * (1 if (a < 0) == (b < 0) else -1))
+    )
 
 
 def _floor_div(a: Any, b: Any) -> Any:
@@ -113,7 +117,9 @@ class _Run:
                 case Init(name, kind, dtype):
                     self.kinds[name] = (kind, dtype)
                     self.local[name] = (
-                        (None, np.int64(0)) if kind in ("argmax", "argmin") else dtype.np.type(neutral(kind, dtype).value)
+                        (None, np.int64(0))
+                        if kind in ("argmax", "argmin")
+                        else dtype.np.type(neutral(kind, dtype).value)
                     )
                 case Accumulate(name, kind, value):
                     self.local[name] = FUNCTIONS[_REDUCE[kind]](self.local[name], self.value(value))
@@ -126,17 +132,25 @@ class _Run:
         best, _ = self.local[name]
         if best is not None and np.isnan(best):
             return
-        better = best is None or np.isnan(value) or (value > best if kind == "argmax" else value < best)
+        better = (
+            best is None or np.isnan(value) or (value > best if kind == "argmax" else value < best)
+        )
         if better:
             self.local[name] = (value, at)
 
     def store(self, param: int, index: int, value: Any) -> None:
         array = self.arrays[param]
-        assert 0 <= index < array.size, f"a{param}[{index}] of {array.size} is stored\n{self.kernel}"
+        assert 0 <= index < array.size, (
+            f"a{param}[{index}] of {array.size} is stored\n{self.kernel}"
+        )
         p = self.kernel.params[param]
         assert isinstance(p, Pointer) and p.written
-        assert self.writer.setdefault((param, index), self.p) == self.p, f"two iterations store a{param}[{index}]\n{self.kernel}"
-        assert np.asarray(value).dtype == array.dtype, f"{value!r} stored as {array.dtype}\n{self.kernel}"
+        assert self.writer.setdefault((param, index), self.p) == self.p, (
+            f"two iterations store a{param}[{index}]\n{self.kernel}"
+        )
+        assert np.asarray(value).dtype == array.dtype, (
+            f"{value!r} stored as {array.dtype}\n{self.kernel}"
+        )
         array.flat[index] = value
         self.written[param].flat[index] = True
 
@@ -144,9 +158,15 @@ class _Run:
         array = self.arrays[param]
         if array.size == 0 and 0 <= index < room(array.shape):
             return array.dtype.type(0)
-        assert 0 <= index < array.size, f"a{param}[{index}] of {array.size} is loaded\n{self.kernel}"
-        assert self.written[param].flat[index], f"a{param}[{index}] is loaded before it is stored\n{self.kernel}"
-        assert self.writer.get((param, index), self.p) == self.p, f"a{param}[{index}] was stored by another iteration\n{self.kernel}"
+        assert 0 <= index < array.size, (
+            f"a{param}[{index}] of {array.size} is loaded\n{self.kernel}"
+        )
+        assert self.written[param].flat[index], (
+            f"a{param}[{index}] is loaded before it is stored\n{self.kernel}"
+        )
+        assert self.writer.get((param, index), self.p) == self.p, (
+            f"a{param}[{index}] was stored by another iteration\n{self.kernel}"
+        )
         return array.flat[index]
 
     def value(self, e: Expr) -> Any:
@@ -173,7 +193,9 @@ class _Run:
                 raise TypeError(f"{type(e).__name__} in a kernel")
 
 
-def run_program(program: Program, args: list[np.ndarray]) -> tuple[list[np.ndarray], dict[str, np.ndarray]]:
+def run_program(
+    program: Program, args: list[np.ndarray]
+) -> tuple[list[np.ndarray], dict[str, np.ndarray]]:
     """The results and updates of a program, run on the slow machine.
 
     Args:

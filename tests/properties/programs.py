@@ -57,9 +57,7 @@ class Case:
         try:
             evaluate(f, self.arguments())
         except BrokenGuardError:
-            fixed = {
-                t: type(t.type)(t.type.dtype, a.shape) for t, a in self.feeds.items()
-            }
+            fixed = {t: type(t.type)(t.type.dtype, a.shape) for t, a in self.feeds.items()}
             f = close(self.graph, self.fetches, fixed)
         return f
 
@@ -100,7 +98,9 @@ class _Maker:
         opened = self.number(0, 2) if rank else 0
         if opened == 1:
             shape = (batch, *shape[1:])
-        static: Any = [None if (opened == 2 or (opened and k == 0)) else d for k, d in enumerate(shape)]
+        static: Any = [
+            None if (opened == 2 or (opened and k == 0)) else d for k, d in enumerate(shape)
+        ]
         dtype = self.one([self.floats, self.floats, "int32"])
         t = tf.placeholder(dtype, static)
         seed = self.number(0, 3)
@@ -135,7 +135,9 @@ class _Maker:
                 t, bound = tf.clip_by_value(t, -7, 7) if t.dtype.is_floating else tf.mod(t, 7), 7.0
             else:
                 t, bound = tf.tanh(t) if t.dtype.is_floating else tf.mod(t, 7), 7.0
-        self.log.append(f"{t.name} = {t.op.type}({', '.join(x.name for x in t.op.inputs)})  {t.dtype.name} {list(shape)}")
+        self.log.append(
+            f"{t.name} = {t.op.type}({', '.join(x.name for x in t.op.inputs)})  {t.dtype.name} {list(shape)}"
+        )
         self.pool.append(Made(t, tuple(int(d) for d in shape), bound))
 
     def unary(self) -> Any:
@@ -145,10 +147,21 @@ class _Maker:
         if x.kind == "b":
             return tf.logical_not(x.t), x.shape, 1
         b = x.bound
-        options: list[tuple[Any, float]] = [(tf.negative, b), (tf.abs, b), (tf.square, b * b), (tf.identity, b)]
+        options: list[tuple[Any, float]] = [
+            (tf.negative, b),
+            (tf.abs, b),
+            (tf.square, b * b),
+            (tf.identity, b),
+        ]
         if x.kind == "f":
-            options += [(tf.nn.relu, b), (lambda t: t * 2.0, 2 * b), (lambda t: 1.0 - t, b + 1),
-                        (lambda t: t * t * t, b**3), (lambda t: -(-t), b), (lambda t: t - 0.0, b)]
+            options += [
+                (tf.nn.relu, b),
+                (lambda t: t * 2.0, 2 * b),
+                (lambda t: 1.0 - t, b + 1),
+                (lambda t: t * t * t, b**3),
+                (lambda t: -(-t), b),
+                (lambda t: t - 0.0, b),
+            ]
             if self.exact:
                 options += [(tf.sign, 1.0), (tf.floor, b), (lambda t: tf.floor(t / 2.0), b)]
             else:
@@ -159,7 +172,11 @@ class _Maker:
                     (lambda t: 1.0 / (1.0 + tf.abs(t)), 1.0), (lambda t: tf.pow(tf.abs(t) + 1.0, 0.5), b + 1),
                 ]  # fmt: skip
         else:
-            options += [(lambda t: t // 2, b), (lambda t: tf.mod(t, 3), 3), (lambda t: t + 1, b + 1)]
+            options += [
+                (lambda t: t // 2, b),
+                (lambda t: tf.mod(t, 3), 3),
+                (lambda t: t + 1, b + 1),
+            ]
         f, bound = self.one(options)
         return f(x.t), x.shape, bound
 
@@ -235,7 +252,11 @@ class _Maker:
             if not open_:
                 return tf.reshape(x.t, shape), shape, x.bound
             s = tf.shape(x.t)
-            parts = [s[i] for i in range(k)] + [s[k] * s[k + 1]] + [s[i] for i in range(k + 2, len(x.shape))]
+            parts = (
+                [s[i] for i in range(k)]
+                + [s[k] * s[k + 1]]
+                + [s[i] for i in range(k + 2, len(x.shape))]
+            )
             return tf.reshape(x.t, tf.stack(parts)), shape, x.bound
         for d in (2, 3):
             if n and n % d == 0 and self.number(0, 1):

@@ -40,7 +40,7 @@ def test_native_steps_between_host_steps_are_one_call() -> None:
             a = rng.normal(size=(rows, 8)).astype(np.float32)
             want = a.astype(np.float64)
             for k in range(8):
-                want = (2 * want if k == 4 else want)
+                want = 2 * want if k == 4 else want
                 want = want / np.sqrt((want * want).sum() + 1)
             np.testing.assert_allclose(sess.run(y, {x: a}), want, rtol=1e-5)
         exe = _only(sess)
