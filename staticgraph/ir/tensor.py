@@ -122,12 +122,6 @@ class Tensor(Operators):
     def __str__(self) -> str:
         return f'Tensor("{self.name}", shape={self.shape}, dtype={self.dtype.name})'
 
-    def __hash__(self) -> int:
-        return id(self)
-
-    def __eq__(self, other: object) -> bool:
-        return self is other
-
     def __bool__(self) -> bool:
         raise UsageError(
             f"the tensor {self.name!r} has no value while the graph is built, so it is neither "

@@ -6,7 +6,9 @@ and suitably laid out, read where they are.  Building a plan compiles nothing.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from functools import partial
+from typing import Any
 
 import numpy as np
 
@@ -22,6 +24,17 @@ from staticgraph.runtime.library import COUNTER_WORDS, draws
 from staticgraph.runtime.row import Row
 from staticgraph.runtime.store import Store, address, aligned_empty, room
 
+# What becomes a float without asking: no value changes its kind.
+EXACT = frozenset(np.dtype(t) for t in "?bhilqBHILQefd")
+SCALARS: dict[str, frozenset[type]] = {
+    "float": frozenset({float, int, np.float32, np.float64, np.int32, np.int64}),
+    "int": frozenset({int}), "uint": frozenset({int}), "bool": frozenset({bool}),
+}  # fmt: skip
+# A feed's buffer, its view, dtype and shape, whether it is read in place, and what else it takes:
+# dtypes of arrays, types of plain numbers.
+Place = tuple[
+    Buffer, np.ndarray, np.dtype[Any], tuple[int, ...], bool, frozenset[Any], frozenset[type]
+]
 DIRECT_FEED = 1 << 16  # bytes: larger feeds are read in place
 SLICE_WORK = 200_000_000  # bytes of traffic between looks at signals: some 20 ms
 
@@ -65,11 +78,19 @@ class Plan:
         ) + sum(self.views[q.buffer].nbytes for q in program.params if q.kind == "feed")  # fmt: skip
         self._table(program, code)
         self.results = [self.views[b] for b in program.results]
+        self.takes = [v.copy if v.ndim else partial(v.__getitem__, ()) for v in self.results]
+        self.places = [self._place(q.buffer) for q in program.params if q.kind == "feed"]
 
     @staticmethod
     def _stays(old: Buffer, program: Program, store: Store) -> bool:
         name = next(q.name for q in program.params if q.buffer is old)
         return store.get(name) is not None
+
+    def _place(self, b: Buffer) -> Place:
+        view, direct = self.views[b], b in self.direct
+        convertible = frozenset() if direct or not b.dtype.is_floating else EXACT
+        scalars = SCALARS.get(b.dtype.kind, frozenset()) | {b.dtype.np.type} if view.ndim == 0 else frozenset()
+        return b, view, b.dtype.np, view.shape, direct, convertible, scalars
 
     def _shape(self, b: Buffer) -> tuple[int, ...]:
         return tuple(D.evaluate(d, self.env) for d in b.dims or ())
@@ -177,6 +198,36 @@ class Plan:
         """Write the random streams' positions into the argument blocks."""
         for word, name, _ in self.counters:
             self.words[word : word + 2] = philox.counter_words(counters.get(name, 0))
+
+    def fill(self, values: Iterable[Any]) -> dict[Buffer, np.ndarray] | None:
+        """Place feeds that fit as they are: arrays of just these shapes, plain numbers.
+
+        Returns:
+          the arrays that are read where they are, to be kept alive during the run; None where a
+          value has to be looked at closer.
+        """
+        kept: dict[Buffer, np.ndarray] = {}
+        try:
+            for value, (b, view, dtype, shape, direct, convertible, scalars) in zip(
+                values, self.places, strict=True
+            ):
+                kind = type(value)
+                if kind is np.ndarray:
+                    if value.shape != shape:
+                        return None
+                    if value.dtype is not dtype and value.dtype not in convertible:
+                        return None
+                    if direct:
+                        kept[b] = self.feed(b, value)
+                    else:
+                        view[()] = value
+                elif kind in scalars:
+                    view[()] = value
+                else:
+                    return None
+        except OverflowError:  # a number that is too large for its type
+            return None
+        return kept
 
     def feed(self, b: Buffer, value: np.ndarray) -> np.ndarray:
         """Place a feed; returns the array to keep alive during the run."""

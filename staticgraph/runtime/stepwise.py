@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -42,6 +43,19 @@ from staticgraph.runtime.store import Store
 
 MAX_PLANS = 8  # plans kept per segment, least recently used dropped
 MAX_CHECKED = 256  # combinations of sizes remembered to meet the guards
+
+
+@dataclass(slots=True)
+class RunCounts:
+    """What an executable has done, for `explain` and for tests that count.
+
+    `plans` were made; `calls` of native code walked `steps` rows of tables.
+    """
+
+    runs: int = 0
+    plans: int = 0
+    calls: int = 0
+    steps: int = 0
 
 
 class Segment:
@@ -144,11 +158,7 @@ def segments(program: Program) -> list[Segment | Host]:
 
 
 class Stepwise:
-    """Runs a program segment by segment.
-
-    Attributes:
-      plans, calls, steps: made, native calls, and rows walked, so far.
-    """
+    """Runs a program segment by segment."""
 
     def __init__(self, program: Program, code: Code, constants: Mapping[Buffer, np.ndarray]) -> None:
         self.program, self.code, self.constants = program, code, constants
@@ -156,10 +166,9 @@ class Stepwise:
         self.sized: dict[Buffer, list[tuple[Symbol, SizeSource]]] = {}
         for s, o in program.sizes.items():
             self.sized.setdefault(o.buffer, []).append((s, o))
-        self.plans = self.calls = self.steps = 0
         self._checked: set[tuple[int, ...]] = set()
 
-    def run(self, feeds: Sequence[np.ndarray], store: Store) -> list[Any]:
+    def run(self, feeds: Sequence[np.ndarray], store: Store, counts: RunCounts) -> list[Any]:
         """Run once; see `Executable.run`."""
         arrays: dict[Buffer, Any] = dict(self.constants)
         env: dict[Symbol, int] = {}
@@ -177,7 +186,7 @@ class Stepwise:
             if isinstance(item, Host):
                 self._host(item, arrays, env)
             else:
-                self._native(item, arrays, env, store)
+                self._native(item, arrays, env, store, counts)
         results = [arrays[b] for b in self.program.results]
         results = [a[()] if a.ndim == 0 else a.copy() for a in results]
         self._commit(arrays, store)
@@ -223,8 +232,9 @@ class Stepwise:
             self._check(env)
 
     def _native(
-        self, segment: Segment, arrays: dict[Buffer, Any], env: dict[Symbol, int], store: Store
-    ) -> None:
+        self, segment: Segment, arrays: dict[Buffer, Any], env: dict[Symbol, int], store: Store,
+        counts: RunCounts,
+    ) -> None:  # fmt: skip
         plan, made = segment.plan(self.code, env, store, self.constants)
         keep = [plan.feed(b, arrays[b]) for b in segment.inputs]
         if segment.draws:
@@ -235,9 +245,9 @@ class Stepwise:
                 arrays[s.outputs[1]] = np.array(moved, np.int64)
         plan.walk()
         del keep
-        self.plans += made
-        self.calls += len(plan.walks)
-        self.steps += len(plan.rows)
+        counts.plans += made
+        counts.calls += len(plan.walks)
+        counts.steps += len(plan.rows)
         found = False
         for b, view in zip(segment.outputs, plan.results, strict=True):
             found |= self._put(arrays, env, b, view)
