@@ -197,7 +197,67 @@ def _stages() -> viz.Stages:
     return partial(function_stages, stop_after="fuse")
 
 
-COMMANDS = (Command("draw", "draw the graph that a script builds", _draw_arguments, _draw),)
+# ---------------------------------------------------------------- explain
+def _explain_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("script", help="Python program that builds the graph and runs it")
+    parser.add_argument(
+        "--fetch", action="append", metavar="NAME",
+        help="tell of this tensor or operation, run or not; may be repeated",
+    )  # fmt: skip
+    parser.add_argument("--sources", action="store_true", help="show the kernels' sources")
+    parser.add_argument(
+        "--stage", metavar="NAME",
+        help="show what the compiler has after this stage: close, ..., fuse, lower",
+    )  # fmt: skip
+
+
+def _explain(args: argparse.Namespace) -> int:
+    from staticgraph.runtime.compile import stages  # which pulls in Numba
+    from staticgraph.runtime.session import BaseSession
+
+    told: list[Any] = []
+    with _explained(BaseSession, told, args.sources):
+        run = run_script(args.script, args.arguments)
+    named = _fetches(run.graph, args.fetch)  # the name of an operation asks for what it computes
+    fetches = [getattr(f, "outputs", ()) or f for f in named]
+    if args.stage:
+        print(stages(fetches, stop_after=args.stage, graph=run.graph))
+    elif args.fetch:
+        print(BaseSession(graph=run.graph).explain(fetches, args.sources))
+    elif not told:
+        raise CommandError(f"{args.script} ran nothing; --fetch tells of what it did not run")
+    else:
+        print("\n\n".join(map(str, told)))
+    return int(run.failed)
+
+
+@contextmanager
+def _explained(kind: Any, told: list[Any], sources: bool) -> Iterator[None]:
+    """Collect what every session tells of itself before it is closed, or at the end."""
+    opened: dict[Any, None] = {}
+    init, close = kind.__init__, kind.close
+
+    def opening(self: Any, *args: Any, **kwargs: Any) -> None:
+        init(self, *args, **kwargs)
+        opened[self] = None
+
+    def closing(self: Any) -> None:
+        if opened.pop(self, self) is None and self.executables():
+            told.append(self.explain(sources=sources))
+        close(self)
+
+    kind.__init__, kind.close = opening, closing
+    try:
+        yield
+    finally:
+        kind.__init__, kind.close = init, close
+        told += [s.explain(sources=sources) for s in opened if s.executables()]
+
+
+COMMANDS = (
+    Command("draw", "draw the graph that a script builds", _draw_arguments, _draw),
+    Command("explain", "tell what a script's runs compile to", _explain_arguments, _explain),
+)
 
 
 def _parser() -> argparse.ArgumentParser:
