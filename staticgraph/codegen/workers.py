@@ -23,8 +23,8 @@ from staticgraph.errors import CompileError
 Results = dict[str, bytes | CompileError]
 """Object code, or why there is none, by symbol."""
 
-PER_HELPER = 16  # kernels for each helper that pay for its start
-READY_WORTH = 24  # kernels this process compiles while a helper starts, if Numba is loaded already
+PER_HELPER = 12  # kernels for each helper that pay for its start
+READY_WORTH = 12  # kernels this process compiles while a helper starts, if Numba is loaded already
 _SIZES = struct.Struct("<QQ")
 _LARGEST = 1 << 30
 _SMALL = 4000  # characters
