@@ -363,6 +363,20 @@ def fold_sizes(op: Op, values: Sequence[np.ndarray | None], attrs: Mapping[str, 
 
 
 __all__ = [
-    "REQUIRED", "Applicable", "Dim", "D", "ErrorSample", "Guard", "Infer", "Op", "RuleError",
-    "Sample", "default_builder", "fold_sizes", "infer", "lookup", "registered", "set_default_builder",
-]  # fmt: skip
+    "REQUIRED",
+    "Applicable",
+    "Dim",
+    "D",
+    "ErrorSample",
+    "Guard",
+    "Infer",
+    "Op",
+    "RuleError",
+    "Sample",
+    "default_builder",
+    "fold_sizes",
+    "infer",
+    "lookup",
+    "registered",
+    "set_default_builder",
+]

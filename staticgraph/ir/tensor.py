@@ -55,7 +55,9 @@ class Tensor(Operators):
     type: TensorType
     known: np.ndarray | None
 
-    def __init__(self, op: Operation, index: int, type_: TensorType, known: np.ndarray | None) -> None:
+    def __init__(
+        self, op: Operation, index: int, type_: TensorType, known: np.ndarray | None
+    ) -> None:
         self.op, self.value_index, self.type, self.known = op, index, type_, known
         self._consumers: list[Operation] = []
 
@@ -108,7 +110,9 @@ class Tensor(Operators):
         """Run the default session (or `session`) for this tensor's value."""
         return _session(session, self.name).run(self, feed_dict)
 
-    def apply_op(self, op: Op, args: Sequence[Any], kwargs: Mapping[str, Any], name: str | None) -> Tensor:
+    def apply_op(
+        self, op: Op, args: Sequence[Any], kwargs: Mapping[str, Any], name: str | None
+    ) -> Tensor:
         """Build `op` in the default graph; `Op.__call__` comes here."""
         return default_builder()(op, args, kwargs, name)
 
@@ -147,8 +151,9 @@ class Tensor(Operators):
             return iter([self[i] for i in range(self.type.shape[0])])
         raise UsageError(
             f"the tensor {self.name!r} cannot be iterated: the size of its first axis is unknown "
-            "while the graph is built" if self.type.shape != () else
-            f"the tensor {self.name!r} is a scalar and cannot be iterated",
+            "while the graph is built"
+            if self.type.shape != ()
+            else f"the tensor {self.name!r} is a scalar and cannot be iterated",
             loc=loc.caller(),
             operands=(f"{self.name}: {self.describe()}",),
             hint="use tf.map_fn, tf.scan or tf.unstack(x, num)",

@@ -195,8 +195,16 @@ def _attrs(form: ConvForm, stride: int = 1, padding: str = "SAME", dilation: int
     return out
 
 
-def _case(form: ConvForm, n: int, inner: tuple[int, ...], c: int, kernel: tuple[int, ...], o: int,
-          dtype: str = "float64", **how: Any) -> tuple[np.ndarray, np.ndarray, dict[str, Any]]:  # fmt: skip
+def _case(
+    form: ConvForm,
+    n: int,
+    inner: tuple[int, ...],
+    c: int,
+    kernel: tuple[int, ...],
+    o: int,
+    dtype: str = "float64",
+    **how: Any,
+) -> tuple[np.ndarray, np.ndarray, dict[str, Any]]:
     xs = (n, c, *inner) if how.get("first") else (n, *inner, c)
     return (
         floats(shape=xs, dtype=dtype),
@@ -207,20 +215,24 @@ def _case(form: ConvForm, n: int, inner: tuple[int, ...], c: int, kernel: tuple[
 
 _CASES = {
     TWO: (
-        _case(TWO, 2, (4, 3), 2, (3, 3), 2), _case(TWO, 1, (5, 4), 1, (2, 3), 3, stride=2),
+        _case(TWO, 2, (4, 3), 2, (3, 3), 2),
+        _case(TWO, 1, (5, 4), 1, (2, 3), 3, stride=2),
         _case(TWO, 1, (5, 4), 2, (2, 2), 1, padding="VALID", stride=2, first=True),
         _case(TWO, 1, (5, 6), 2, (2, 2), 2, padding="VALID", dilation=2),
-        _case(TWO, 2, (3, 2), 3, (1, 1), 2), _case(TWO, 1, (4, 4), 3, (1, 1), 2, stride=3),
+        _case(TWO, 2, (3, 2), 3, (1, 1), 2),
+        _case(TWO, 1, (4, 4), 3, (1, 1), 2, stride=3),
         _case(TWO, 1, (3, 3), 2, (2, 2), 2, padding="EXPLICIT", pads=(1, 0, 2, 1)),
         _case(TWO, 2, (4, 17), 1, (3, 2), 2, "float32", first=True),
-        _case(TWO, 0, (3, 3), 2, (2, 2), 2, "float32"), _case(TWO, 1, (1, 1), 1, (3, 3), 1, "float32"),
+        _case(TWO, 0, (3, 3), 2, (2, 2), 2, "float32"),
+        _case(TWO, 1, (1, 1), 1, (3, 3), 1, "float32"),
         _case(TWO, 1, (4, 4), 2, (3, 3), 2, "float16"),
     ),
     THREE: (
-        _case(THREE, 1, (3, 2, 3), 2, (2, 2, 2), 1), _case(THREE, 1, (4, 3, 2), 1, (2, 3, 1), 2, stride=2),
+        _case(THREE, 1, (3, 2, 3), 2, (2, 2, 2), 1),
+        _case(THREE, 1, (4, 3, 2), 1, (2, 3, 1), 2, stride=2),
         _case(THREE, 2, (2, 3, 2), 1, (1, 2, 2), 2, "float32", padding="VALID", first=True),
     ),
-}  # fmt: skip
+}
 
 
 def _smooth(a: np.ndarray) -> bool:
@@ -280,52 +292,90 @@ def _family(form: ConvForm, names: tuple[str, str, str], extra: Attrs) -> tuple[
         doc=f"Convolution over {form.rank} axes: filters [*kernel, in, out] slide over the input.",
     )  # fmt: skip
     by_input: Op = Op(
-        input_name, ("@input_sizes", "filter", "out_backprop"), same(FLOATING),
-        _input_shape(form, False), wide(np_input),
-        lambda g, y, w, dy, *, input_sizes, **kw: (filter_like(g, w, dy, **kw), forward(g, w, **kw)),
-        decompose=lower_input, attrs=attrs, cheap=False,
+        input_name,
+        ("@input_sizes", "filter", "out_backprop"),
+        same(FLOATING),
+        _input_shape(form, False),
+        wide(np_input),
+        lambda g, y, w, dy, *, input_sizes, **kw: (
+            filter_like(g, w, dy, **kw),
+            forward(g, w, **kw),
+        ),
+        decompose=lower_input,
+        attrs=attrs,
+        cheap=False,
         samples=tuple(
             Sample((w, dy), {"input_sizes": x.shape, **kw}, grad=_smooth(x))
             for (x, w, kw), dy in zip(cases, grads, strict=True)
         ),
         error_samples=(
-            ErrorSample((cases[0][1], grads[0]), {**cases[0][2], "input_sizes": [1, 2]},
-                        f"input_sizes takes {form.rank + 2} numbers, got 2"),
-            ErrorSample((cases[0][1], grads[0]),
-                        {**cases[0][2], "input_sizes": [7, *cases[0][0].shape[1:]]},
-                        "on axis 0 where the convolution gives 7"),
+            ErrorSample(
+                (cases[0][1], grads[0]),
+                {**cases[0][2], "input_sizes": [1, 2]},
+                f"input_sizes takes {form.rank + 2} numbers, got 2",
+            ),
+            ErrorSample(
+                (cases[0][1], grads[0]),
+                {**cases[0][2], "input_sizes": [7, *cases[0][0].shape[1:]]},
+                "on axis 0 where the convolution gives 7",
+            ),
         ),
         doc="What a convolution's output says of its input; its transpose.",
-    )  # fmt: skip
+    )
     by_filter: Op = Op(
-        filter_name, ("input", "@filter_sizes", "out_backprop"), same(FLOATING),
-        _filter_shape(form, False), wide(np_filter),
-        lambda g, y, x, dy, *, filter_sizes, **kw: (input_like(x, g, dy, **kw), forward(x, g, **kw)),
-        decompose=lower_filter, attrs=attrs, cheap=False,
+        filter_name,
+        ("input", "@filter_sizes", "out_backprop"),
+        same(FLOATING),
+        _filter_shape(form, False),
+        wide(np_filter),
+        lambda g, y, x, dy, *, filter_sizes, **kw: (
+            input_like(x, g, dy, **kw),
+            forward(x, g, **kw),
+        ),
+        decompose=lower_filter,
+        attrs=attrs,
+        cheap=False,
         samples=tuple(
             Sample((x, dy), {"filter_sizes": w.shape, **kw}, grad=_smooth(x))
             for (x, w, kw), dy in zip(cases, grads, strict=True)
         ),
         error_samples=(
-            ErrorSample((cases[0][0], grads[0]), {**cases[0][2], "filter_sizes": [1, 2]},
-                        f"filter_sizes takes {form.rank + 2} numbers, got 2"),
+            ErrorSample(
+                (cases[0][0], grads[0]),
+                {**cases[0][2], "filter_sizes": [1, 2]},
+                f"filter_sizes takes {form.rank + 2} numbers, got 2",
+            ),
         ),
         doc="What a convolution's output says of its filter.",
-    )  # fmt: skip
+    )
     input_like: Op = Op(
-        f"{input_name}Like", ("like", "filter", "out_backprop"), _like_dtypes, _input_shape(form, True),
+        f"{input_name}Like",
+        ("like", "filter", "out_backprop"),
+        _like_dtypes,
+        _input_shape(form, True),
         wide(lambda like, w, dy, **kw: np_input(w, dy, input_sizes=like.shape, **kw)),
         lambda g, y, like, w, dy, **kw: (None, filter_like(g, w, dy, **kw), forward(g, w, **kw)),
-        decompose=lambda like, w, dy, **kw: by_input(like.type.dims, w, dy, **kw), attrs=attrs, cheap=False,
-        samples=tuple(Sample((x, w, dy), kw) for (x, w, kw), dy in zip(cases[:2], grads, strict=False)),
-    )  # fmt: skip
+        decompose=lambda like, w, dy, **kw: by_input(like.type.dims, w, dy, **kw),
+        attrs=attrs,
+        cheap=False,
+        samples=tuple(
+            Sample((x, w, dy), kw) for (x, w, kw), dy in zip(cases[:2], grads, strict=False)
+        ),
+    )
     filter_like: Op = Op(
-        f"{filter_name}Like", ("input", "like", "out_backprop"), _like_dtypes, _filter_shape(form, True),
+        f"{filter_name}Like",
+        ("input", "like", "out_backprop"),
+        _like_dtypes,
+        _filter_shape(form, True),
         wide(lambda x, like, dy, **kw: np_filter(x, dy, filter_sizes=like.shape, **kw)),
         lambda g, y, x, like, dy, **kw: (input_like(x, g, dy, **kw), None, forward(x, g, **kw)),
-        decompose=lambda x, like, dy, **kw: by_filter(x, like.type.dims, dy, **kw), attrs=attrs, cheap=False,
-        samples=tuple(Sample((x, w, dy), kw) for (x, w, kw), dy in zip(cases[:2], grads, strict=False)),
-    )  # fmt: skip
+        decompose=lambda x, like, dy, **kw: by_filter(x, like.type.dims, dy, **kw),
+        attrs=attrs,
+        cheap=False,
+        samples=tuple(
+            Sample((x, w, dy), kw) for (x, w, kw), dy in zip(cases[:2], grads, strict=False)
+        ),
+    )
     return forward, by_input, by_filter
 
 
@@ -335,18 +385,36 @@ def _errors(form: ConvForm) -> tuple[ErrorSample, ...]:
     last = form.formats[0]
     tall = w.repeat(3, 0)
     return (
-        ErrorSample((x, np.concatenate([w, w], -2)), kw, "the input has 2 channels and the filter takes 4"),
+        ErrorSample(
+            (x, np.concatenate([w, w], -2)), kw, "the input has 2 channels and the filter takes 4"
+        ),
         ErrorSample((x[0], w), kw, f"input must have rank {n}, it has rank {n - 1}"),
         ErrorSample((x, w[0]), kw, f"filter must have rank {n}, it has rank {n - 1}"),
-        ErrorSample((x, w), {**kw, "strides": (1, 1)}, f"strides takes {n} numbers, one per axis of {last}, got 2"),
+        ErrorSample(
+            (x, w),
+            {**kw, "strides": (1, 1)},
+            f"strides takes {n} numbers, one per axis of {last}, got 2",
+        ),
         ErrorSample((x, w), {**kw, "strides": (0,) * n}, "strides must be positive"),
-        ErrorSample((x, w), {**kw, "strides": (2,) * n}, "strides must be 1 for batch and channels"),
-        ErrorSample((x, w), {**kw, "dilations": (2,) * n}, "dilations must be 1 for batch and channels"),
-        ErrorSample((x, w), {**kw, "padding": "same"}, "padding is 'SAME', 'VALID' or 'EXPLICIT', not 'same'"),
+        ErrorSample(
+            (x, w), {**kw, "strides": (2,) * n}, "strides must be 1 for batch and channels"
+        ),
+        ErrorSample(
+            (x, w), {**kw, "dilations": (2,) * n}, "dilations must be 1 for batch and channels"
+        ),
+        ErrorSample(
+            (x, w),
+            {**kw, "padding": "same"},
+            "padding is 'SAME', 'VALID' or 'EXPLICIT', not 'same'",
+        ),
         ErrorSample((x, w), {**kw, "data_format": "NH"}, "data_format is .*, not 'NH'"),
-        ErrorSample((x, tall), {**kw, "padding": "VALID"}, rf"a filter of {len(tall)} does not fit {x.shape[1]}"),
+        ErrorSample(
+            (x, tall),
+            {**kw, "padding": "VALID"},
+            rf"a filter of {len(tall)} does not fit {x.shape[1]}",
+        ),
         ErrorSample((bools(x.shape), bools(w.shape)), kw, "does not take bool"),
-    )  # fmt: skip
+    )
 
 
 _GPU = {"use_cudnn_on_gpu": True, "explicit_paddings": ()}

@@ -141,11 +141,21 @@ def _library(
 ) -> Op:
     """The record of a call that the compiler alone makes; its derivatives are taken before."""
     return Op(
-        name, operands, same(NATIVE), shape, numpy, None, library="conv", cheap=False,
-        attrs=dict.fromkeys(("counts", "before", "strides", "dilations", "block", "scratch"), REQUIRED)
+        name,
+        operands,
+        same(NATIVE),
+        shape,
+        numpy,
+        None,
+        library="conv",
+        cheap=False,
+        attrs=dict.fromkeys(
+            ("counts", "before", "strides", "dilations", "block", "scratch"), REQUIRED
+        )
         | {"turned": False},
-        samples=samples, doc=doc,
-    )  # fmt: skip
+        samples=samples,
+        doc=doc,
+    )
 
 
 def _samples() -> dict[str, list[Sample]]:

@@ -185,12 +185,21 @@ def unary(
 
 
 def binary(
-    name: str, numpy: Callable[..., Any], scalar: Callable[[Expr, Expr], Expr], grad: Grad | None, *,
-    allowed: Sequence[DType] = NUMERIC, result: DType | None = None,
-    domain: tuple[float, float] = (-2.0, 2.0), kinks: bool = False, cheap: bool = True,
-    folds: bool = False, extra: tuple[Sample, ...] = (), operands: tuple[str, str] = ("x", "y"),
+    name: str,
+    numpy: Callable[..., Any],
+    scalar: Callable[[Expr, Expr], Expr],
+    grad: Grad | None,
+    *,
+    allowed: Sequence[DType] = NUMERIC,
+    result: DType | None = None,
+    domain: tuple[float, float] = (-2.0, 2.0),
+    kinks: bool = False,
+    cheap: bool = True,
+    folds: bool = False,
+    extra: tuple[Sample, ...] = (),
+    operands: tuple[str, str] = ("x", "y"),
     doc: str = "",
-) -> Op:  # fmt: skip
+) -> Op:
     """A record of two elementwise operands that broadcast.
 
     Args:
@@ -226,12 +235,25 @@ def binary(
     wrong = "does not take bool" if dtypes.bool_ not in allowed else "do not broadcast"
     bad = np.zeros((2,), bool if dtypes.bool_ not in allowed else samples[0].args[0].dtype)
     return Op(
-        name, operands, same(allowed, result), broadcast_shape,
-        in_float32(lambda x, y, **_: numpy(x, y)), None if grad is None else cotangents,
-        lower=lower, cheap=cheap, folds=folds, samples=samples, doc=doc,
+        name,
+        operands,
+        same(allowed, result),
+        broadcast_shape,
+        in_float32(lambda x, y, **_: numpy(x, y)),
+        None if grad is None else cotangents,
+        lower=lower,
+        cheap=cheap,
+        folds=folds,
+        samples=samples,
+        doc=doc,
         error_samples=(
-            ErrorSample((samples[0].args[0].ravel()[:2], samples[0].args[0].ravel()[:3]), {},
-                        "do not broadcast, 2 and 3"),
-            ErrorSample((bad, bad if dtypes.bool_ not in allowed else np.zeros(3, bad.dtype)), {}, wrong),
+            ErrorSample(
+                (samples[0].args[0].ravel()[:2], samples[0].args[0].ravel()[:3]),
+                {},
+                "do not broadcast, 2 and 3",
+            ),
+            ErrorSample(
+                (bad, bad if dtypes.bool_ not in allowed else np.zeros(3, bad.dtype)), {}, wrong
+            ),
         ),
-    )  # fmt: skip
+    )

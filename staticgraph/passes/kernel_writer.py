@@ -235,8 +235,9 @@ class KernelWriter:
         """The flat address of an element, with groups of axes collapsed where strides allow."""
         terms, constant = linear_terms(index, dims)
         for (names, sizes), flat, skip in (
-            (self.outer_axes, self.outer_flat, False), (self.inner_axes, self.inner_flat, self.nested),
-        ):  # fmt: skip
+            (self.outer_axes, self.outer_flat, False),
+            (self.inner_axes, self.inner_flat, self.nested),
+        ):
             if names and not skip:
                 terms = collapse(terms, names, sizes, flat) or terms
         out: dict[Expr, Dim] = {}

@@ -276,10 +276,17 @@ class _Writer(KernelWriter):
         split = [m for m in reductions if targets[m.value] != self.pointer(m.value)]
         clear_block = [self._clear(targets[m.value], m, j) for m in split]
         flush = [
-            Store(self.pointer(m.value), j, prim("add", _at(self.pointer(m.value), j, m.value.dtype),
-                                                 _at(targets[m.value], j, m.value.dtype)))
+            Store(
+                self.pointer(m.value),
+                j,
+                prim(
+                    "add",
+                    _at(self.pointer(m.value), j, m.value.dtype),
+                    _at(targets[m.value], j, m.value.dtype),
+                ),
+            )
             for m in split
-        ]  # fmt: skip
+        ]
         body = [*head, Loop("j", j0, j1, tuple(clear_all))]
         if split:
             first = mul(Temp("b", I64), Lit(ROWS, I64))

@@ -173,9 +173,23 @@ def _cast(node: Node, made: Made) -> Value | None:
 
 
 RULES: tuple[Rule, ...] = (
-    Rule("identity", ("Identity", "Snapshot", "StopGradient", "PreventGradient", "EnsureShape",
-                      "PlaceholderWithDefault"), _identity),
-    Rule("unchanged shape", ("Reshape", "BroadcastTo", "ExpandDims", "Squeeze", "Tile"), _unchanged_shape),
+    Rule(
+        "identity",
+        (
+            "Identity",
+            "Snapshot",
+            "StopGradient",
+            "PreventGradient",
+            "EnsureShape",
+            "PlaceholderWithDefault",
+        ),
+        _identity,
+    ),
+    Rule(
+        "unchanged shape",
+        ("Reshape", "BroadcastTo", "ExpandDims", "Squeeze", "Tile"),
+        _unchanged_shape,
+    ),
     Rule("reshape of reshape", ("Reshape", "ExpandDims", "Squeeze"), _reshape_of_reshape),
     Rule("transpose of transpose", ("Transpose",), _transpose_of_transpose),
     Rule("x + -0, x + -y", ("Add", "AddV2"), _add),
@@ -187,7 +201,7 @@ RULES: tuple[Rule, ...] = (
     Rule("matmul of transpose", ("MatMul", "BatchMatMul", "BatchMatMulV2"), _matmul_of_transpose),
     Rule("scatter of reshapes", ("ScatterBlocks",), _scatter_of_reshapes),
     Rule("cast to its own type", ("Cast",), _cast),
-)  # fmt: skip
+)
 
 
 @dataclass(frozen=True)

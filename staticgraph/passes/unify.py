@@ -38,11 +38,15 @@ class Unify:
         params = tuple(Param(p.kind, p.name, value(p.value), p.loc) for p in f.params)
         nodes = tuple(
             Node(
-                n.op, tuple(value(v) for v in n.inputs), {k: _attr(a, env) for k, a in n.attrs.items()},
-                tuple(value(v) for v in n.outputs), n.loc, n.name,
+                n.op,
+                tuple(value(v) for v in n.inputs),
+                {k: _attr(a, env) for k, a in n.attrs.items()},
+                tuple(value(v) for v in n.outputs),
+                n.loc,
+                n.name,
             )
             for n in f.nodes
-        )  # fmt: skip
+        )
         sizes = {
             s: SizeOf(value(o.value), o.axis)
             if isinstance(o, SizeOf)

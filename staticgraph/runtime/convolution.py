@@ -69,8 +69,10 @@ def _call(step: Library, env: Sizes, image: Buffer, windows: Buffer, filters: Bu
     attrs = step.attrs
     xs, ys, ws = (known(b.dims) for b in (image, windows, filters))
     geometry = (
-        *_three(attrs["strides"], 1), *_three(attrs["dilations"], 1), *_three(known(attrs["before"]), 0)
-    )  # fmt: skip
+        *_three(attrs["strides"], 1),
+        *_three(attrs["dilations"], 1),
+        *_three(known(attrs["before"]), 0),
+    )
     return _Call(
         _three(xs[1:-1], 1), xs[-1], _three(ys[1:-1], 1), _three(ws[:-2], 1), ws[-1],
         math.prod(ys[:-2]), D.evaluate(attrs["block"], env), geometry,
@@ -173,9 +175,16 @@ class _Rows:
         made = [Row(zero, (self.at(out),), n, self.index, whole((0, out)), nbytes(out, self.env))]
         for first, lines in self.blocks():
             m, place = lines * call.out[2], first * call.out[2] * call.features
-            made.append(self.multiply(
-                (dy, place), (w, 0), (scratch, 0), (m, call.columns, call.features), (False, True), 0.0
-            ))  # fmt: skip
+            made.append(
+                self.multiply(
+                    (dy, place),
+                    (w, 0),
+                    (scratch, 0),
+                    (m, call.columns, call.features),
+                    (False, True),
+                    0.0,
+                )
+            )
             words = (self.at(out), self.at(scratch), *call.copy_words(first, lines))
             work = 3 * m * call.columns * out.dtype.size
             made.append(Row(back, words, 1, self.index, whole((0, out), (1, scratch)), work))

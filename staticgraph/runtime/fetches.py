@@ -79,14 +79,17 @@ class FetchPlan:
     def _element(self, s: Any) -> Tensor | Operation:
         if s is None or isinstance(s, (int, float, np.ndarray)):
             raise FetchError(
-                f"{s!r} ({type(s).__name__}) cannot be fetched", loc=loc.caller(),
+                f"{s!r} ({type(s).__name__}) cannot be fetched",
+                loc=loc.caller(),
                 hint="fetch tensors, operations, variables, their names, or nested lists and dicts of them",
-            )  # fmt: skip
+            )
         try:
             return self.graph.as_graph_element(s)
         except (GraphError, UsageError) as e:
             raise FetchError(
-                f"cannot fetch {getattr(s, 'name', s)!r}: {e.message}", loc=loc.caller(), hint=e.hint
+                f"cannot fetch {getattr(s, 'name', s)!r}: {e.message}",
+                loc=loc.caller(),
+                hint=e.hint,
             ) from None
 
 
@@ -107,7 +110,9 @@ def feed_tensors(graph: Graph, feed_dict: Mapping[Any, Any] | None) -> dict[Tens
             element = graph.as_graph_element(key, allow_operation=False)
         except (GraphError, UsageError) as e:
             raise FeedError(
-                f"cannot feed {getattr(key, 'name', key)!r}: {e.message}", loc=loc.caller(), hint=e.hint
+                f"cannot feed {getattr(key, 'name', key)!r}: {e.message}",
+                loc=loc.caller(),
+                hint=e.hint,
             ) from None
         assert isinstance(element, Tensor)
         if element.op.type == "VariableV2" and hasattr(key, "as_graph_tensor"):

@@ -121,11 +121,30 @@ class _Maker:
     # ---- ops
     def step(self) -> None:
         makers = [
-            self.unary, self.unary, self.binary, self.binary, self.binary, self.reduce, self.reduce,
-            self.reshape, self.transpose, self.concat, self.slice, self.pad, self.gather,
-            self.matmul, self.select, self.cast, self.softmax, self.centre, self.expand, self.argmax,
-            self.bias, self.tile, self.reverse,
-        ]  # fmt: skip
+            self.unary,
+            self.unary,
+            self.binary,
+            self.binary,
+            self.binary,
+            self.reduce,
+            self.reduce,
+            self.reshape,
+            self.transpose,
+            self.concat,
+            self.slice,
+            self.pad,
+            self.gather,
+            self.matmul,
+            self.select,
+            self.cast,
+            self.softmax,
+            self.centre,
+            self.expand,
+            self.argmax,
+            self.bias,
+            self.tile,
+            self.reverse,
+        ]
         made = self.one(makers)()
         if made is None:
             return
@@ -166,11 +185,17 @@ class _Maker:
                 options += [(tf.sign, 1.0), (tf.floor, b), (lambda t: tf.floor(t / 2.0), b)]
             else:
                 options += [
-                    (tf.tanh, 1.0), (tf.sigmoid, 1.0), (tf.sin, 1.0), (tf.cos, 1.0),
-                    (lambda t: tf.sqrt(1.0 + t * t), b + 1), (lambda t: tf.log(1.0 + t * t), b + 1),
-                    (lambda t: tf.exp(tf.tanh(t)), 3.0), (tf.nn.softplus, b + 1),
-                    (lambda t: 1.0 / (1.0 + tf.abs(t)), 1.0), (lambda t: tf.pow(tf.abs(t) + 1.0, 0.5), b + 1),
-                ]  # fmt: skip
+                    (tf.tanh, 1.0),
+                    (tf.sigmoid, 1.0),
+                    (tf.sin, 1.0),
+                    (tf.cos, 1.0),
+                    (lambda t: tf.sqrt(1.0 + t * t), b + 1),
+                    (lambda t: tf.log(1.0 + t * t), b + 1),
+                    (lambda t: tf.exp(tf.tanh(t)), 3.0),
+                    (tf.nn.softplus, b + 1),
+                    (lambda t: 1.0 / (1.0 + tf.abs(t)), 1.0),
+                    (lambda t: tf.pow(tf.abs(t) + 1.0, 0.5), b + 1),
+                ]
         else:
             options += [
                 (lambda t: t // 2, b),
@@ -204,8 +229,13 @@ class _Maker:
         if x.kind == "b":
             return self.one([tf.logical_and, tf.logical_or, tf.logical_xor])(x.t, y.t), shape, 1
         a, b = x.bound, y.bound
-        options = [(tf.add, a + b), (tf.subtract, a + b), (tf.multiply, a * b), (tf.maximum, max(a, b)),
-                   (tf.minimum, max(a, b))]  # fmt: skip
+        options = [
+            (tf.add, a + b),
+            (tf.subtract, a + b),
+            (tf.multiply, a * b),
+            (tf.maximum, max(a, b)),
+            (tf.minimum, max(a, b)),
+        ]
         if self.exact or x.kind == "i":
             options += [(tf.less, 1), (tf.equal, 1), (tf.greater_equal, 1)]
         if x.kind == "i":
@@ -357,10 +387,13 @@ class _Maker:
         inner = x.shape[-2] if ta else x.shape[-1]
         rows = x.shape[-1] if ta else x.shape[-2]
         fitting = [
-            m for m in self.pool
-            if m.t.dtype == x.t.dtype and m.shape[:-2] == x.shape[:-2] and len(m.shape) == len(x.shape)
+            m
+            for m in self.pool
+            if m.t.dtype == x.t.dtype
+            and m.shape[:-2] == x.shape[:-2]
+            and len(m.shape) == len(x.shape)
             and m.shape[-1 if tb else -2] == inner
-        ]  # fmt: skip
+        ]
         if not fitting:
             if len(x.shape) != 2:
                 return None

@@ -14,9 +14,15 @@ from tests.properties.machine import run_program
 from tests.properties.programs import Case, cases
 
 COMMON = settings(
-    deadline=None, derandomize=True, database=None,
-    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much],
-)  # fmt: skip
+    deadline=None,
+    derandomize=True,
+    database=None,
+    suppress_health_check=[
+        HealthCheck.too_slow,
+        HealthCheck.data_too_large,
+        HealthCheck.filter_too_much,
+    ],
+)
 
 
 def assert_agree(case: Case, got: list[np.ndarray], want: list[np.ndarray]) -> None:
