@@ -8,6 +8,8 @@ terms before its partial result is added to the next level, whatever the number 
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from staticgraph.ir import dtypes
 from staticgraph.ir.dims import Dim, floordiv, product
 from staticgraph.ir.dtypes import DType
@@ -63,7 +65,7 @@ def schedule(
     if region.form == "flat":
         dims = region.dims
         if len(dims) > 1 and writer.needs_decomposition():
-            region.form, region.split = "row", len(dims) - 1
+            region = replace(region, form="row", split=len(dims) - 1)
             return _Writer(region, values, stored).row()
         return writer.flat()
     return writer.row()
