@@ -10,7 +10,8 @@ from __future__ import annotations
 import hashlib
 import os
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 from staticgraph.codegen import native
@@ -60,17 +61,44 @@ def kernel_address(source: str) -> int:
     return kernel_addresses([source])[0]
 
 
-def kernel_addresses(sources: Sequence[str]) -> list[int]:
+def kernel_addresses(
+    sources: Sequence[str], direct: Mapping[str, Callable[[], str]] | None = None
+) -> list[int]:
     """Return the addresses of the native functions for Numba sources.
 
     A source is looked for in this process, then on disk, and compiled only if it is in neither.
     Threads that ask for one source at the same time compile it once.
 
+    Args:
+      direct: for sources that have it, who writes the same kernel as LLVM IR (``@entry``); it is
+        then compiled without Numba.  How a kernel was made is a part of its key.
+
     Raises:
       CompileError: a source could not be compiled.  The others are, and asking for them by
         themselves gives their addresses.
     """
-    return _addresses_of(sources, compile_many, counted=True)
+    if not direct:
+        return _addresses_of(sources, compile_many, counted=True)
+    emitters = {_DIRECT + source: emit for source, emit in direct.items()}
+    texts = [_DIRECT + source if source in direct else source for source in sources]
+    return _addresses_of(texts, partial(_compile_either, emitters), counted=True)
+
+
+_DIRECT = "# written as LLVM IR\n"
+
+
+def _compile_either(emitters: Mapping[str, Callable[[], str]], texts: dict[str, str]) -> Results:
+    out: Results = {}
+    numba = {symbol: text for symbol, text in texts.items() if text not in emitters}
+    if numba:
+        out.update(compile_many(numba))
+    for symbol, text in texts.items():
+        if text in emitters:
+            try:
+                out[symbol] = native.compile_ir(emitters[text](), symbol)
+            except CompileError as e:
+                out[symbol] = e
+    return out
 
 
 def ir_address(text: str) -> int:

@@ -6,10 +6,13 @@ spare words for a failed index check; those of library calls are in `runtime.lib
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
+from functools import partial
 
 from staticgraph.codegen.cache import kernel_addresses
 from staticgraph.codegen.cpu import SIGNATURE_WORDS, kernel_source
+from staticgraph.codegen.llvm import kernel_ir
 from staticgraph.ir import dims as D
 from staticgraph.ir.kernel import Kernel
 from staticgraph.ir.program import Buffer, Launch, Library, Program, Step
@@ -26,9 +29,15 @@ class Code:
         for s in program.steps:
             if isinstance(s, Library):
                 texts |= dict.fromkeys(LIBRARY[s.kind].sources(s))
-        found = kernel_addresses(list(texts)) if texts else []
+        direct = {s: partial(kernel_ir, k) for k, s in self.sources.items()} if emits_ir() else {}
+        found = kernel_addresses(list(texts), direct) if texts else []
         self.addresses = dict(zip(texts, found, strict=True))
         self.kernels = {k: self.addresses[s] for k, s in self.sources.items()}
+
+
+def emits_ir() -> bool:
+    """True unless $STATICGRAPH_CODEGEN asks for ``numba``: kernels then go through Numba's front end."""
+    return os.environ.get("STATICGRAPH_CODEGEN", "") != "numba"
 
 
 def rows(steps: Sequence[Step], code: Code, env: Sizes, at: AddressOf) -> list[Row]:

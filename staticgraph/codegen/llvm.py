@@ -1,0 +1,230 @@
+"""Kernels as LLVM IR, without Numba: the quick way to the same machine code.
+
+Numba's front end is most of what compiling a kernel costs, and importing it costs more than that.
+This emits what Numba would have lowered the printed source to; `native.emit` then optimises both
+alike.  The printed source stays the readable form, the identity of a kernel and the reference: the
+tests compile every op both ways and compare bits.
+
+Every array of a kernel is its own: a plan gives a step distinct arrays, or, for an update in
+place, one that is read and written at the same element.  Loads and stores say so to LLVM, which
+then needs no checks at run time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from llvmlite import ir  # type: ignore[import-untyped]  # llvmlite ships no stubs
+
+from staticgraph.codegen import vector_math
+from staticgraph.codegen.llvm_expressions import (
+    FLAGS,
+    I1,
+    I64,
+    Expressions,
+    literal,
+    value_type,
+)
+from staticgraph.ir import dtypes
+from staticgraph.ir.kernel import (
+    Accumulate,
+    AccumulateArg,
+    Init,
+    Kernel,
+    Let,
+    Loop,
+    Pointer,
+    Statement,
+    Store,
+)
+from staticgraph.ir.scalar import Expr, Prim, ReduceKind
+
+
+def kernel_ir(kernel: Kernel) -> str:
+    """The LLVM IR of a kernel: a function ``entry(args, lo, hi)``; see `codegen.cpu`."""
+    return _Emitter(kernel).text()
+
+
+class _Emitter:
+    def __init__(self, kernel: Kernel) -> None:
+        self.kernel = kernel
+        self.module = ir.Module("kernel")
+        pointer = ir.PointerType()
+        self.function = ir.Function(
+            self.module, ir.FunctionType(I64, [pointer, I64, I64]), "entry"
+        )
+        self.args, self.lo, self.hi = self.function.args
+        self.entry = self.function.append_basic_block("entry")
+        self.b = ir.IRBuilder(self.entry)
+        self.x = Expressions(self.b)
+        self.site = 0
+        self.bad: tuple[Any, Any, Any] | None = None
+
+    def text(self) -> str:
+        """Emit everything."""
+        self._parameters()
+        checked = self.kernel.checks() > 0
+        if checked:
+            self.bad = tuple(self._variable(I64, ir.Constant(I64, 0)) for _ in range(3))  # type: ignore[assignment]
+        self._loop("p", self.lo, self.hi, lambda: self._body(self.kernel.body))
+        self._finish()
+        return str(self.module)
+
+    def _parameters(self) -> None:
+        b = self.b
+        pointers = [i for i, p in enumerate(self.kernel.params) if isinstance(p, Pointer)]
+        scopes = _Scopes(self.module, len(pointers))
+        for i, p in enumerate(self.kernel.params):
+            where = b.gep(self.args, [ir.Constant(I64, i)], source_etype=I64)
+            word = b.load(where, typ=I64)
+            if isinstance(p, Pointer):
+                address = b.inttoptr(word, ir.PointerType())
+                self.x.pointers[i] = (address, p.dtype, scopes.of(pointers.index(i)))
+            else:
+                self.x.names[f"s{i}"] = word
+
+    def _finish(self) -> None:
+        b = self.b
+        if self.bad is None:
+            b.ret(ir.Constant(I64, 0))
+            return
+        n = len(self.kernel.params)
+        site, index, bound = (b.load(v, typ=I64) for v in self.bad)
+        with b.if_then(b.icmp_signed("!=", site, ir.Constant(I64, 0))):
+            for k, value in enumerate((index, bound)):
+                where = b.gep(self.args, [ir.Constant(I64, n + k)], source_etype=I64)
+                b.store(value, where)
+        b.ret(site)
+
+    def _variable(self, ty: Any, start: Any) -> Any:
+        """A mutable local: on the stack, which LLVM turns into registers."""
+        with self.b.goto_entry_block():
+            slot = self.b.alloca(ty)
+        self.b.store(start, slot)
+        return slot
+
+    # ---- statements
+    def _loop(self, var: str, start: Any, stop: Any, body: Callable[[], None]) -> None:
+        b = self.b
+        before = b.block
+        inside, after = b.append_basic_block(f"{var}.body"), b.append_basic_block(f"{var}.end")
+        b.cbranch(b.icmp_signed("<", start, stop), inside, after)
+        b.position_at_end(inside)
+        i = b.phi(I64, var)
+        i.add_incoming(start, before)
+        outer = self.x.names.get(var)
+        self.x.names[var] = i
+        body()
+        following = b.add(i, ir.Constant(I64, 1), flags=("nsw",))
+        i.add_incoming(following, b.block)
+        b.cbranch(b.icmp_signed("<", following, stop), inside, after)
+        b.position_at_end(after)
+        if outer is not None:
+            self.x.names[var] = outer
+
+    def _body(self, statements: tuple[Statement, ...]) -> None:
+        for s in statements:
+            self._statement(s)
+
+    def _statement(self, s: Statement) -> None:
+        match s:
+            case Let(name, Prim("check_index", (i, bound))):
+                self.x.names[name] = self._check(i, bound)
+            case Let(name, value):
+                self.x.names[name] = self.x.emit(value)
+            case Loop(var, start, stop, inner):
+                self._loop(var, self.x.emit(start), self.x.emit(stop), lambda: self._body(inner))
+            case Init():
+                self._init(s)
+            case Accumulate(name, kind, value):
+                self._accumulate(name, kind, self.x.emit(value), value)
+            case AccumulateArg():
+                self._extreme(s)
+            case Store(param, index, value):
+                self.x.store(param, index, self.x.emit(value))
+
+    def _init(self, s: Init) -> None:
+        start = literal(neutral(s.kind, s.dtype), s.dtype)
+        if s.kind in ("argmax", "argmin"):
+            self.x.names[s.name] = self._variable(I64, ir.Constant(I64, 0))
+            self.x.names[f"{s.name}_best"] = self._variable(value_type(s.dtype), start)
+            self.x.names[f"{s.name}_none"] = self._variable(I1, ir.Constant(I1, 1))
+        else:
+            self.x.names[s.name] = self._variable(value_type(s.dtype), start)
+
+    def _accumulate(self, name: str, kind: ReduceKind, value: Any, e: Expr) -> None:
+        b, slot = self.b, self.x.names[name]
+        old = b.load(slot, typ=slot.allocated_type)
+        if kind in ("all", "any"):
+            new = b.and_(old, value) if kind == "all" else b.or_(old, value)
+        else:
+            new = vector_math.emit_accumulate(b, kind, old, value, signed=not e.dtype.is_unsigned)
+        b.store(new, slot)
+
+    def _extreme(self, s: AccumulateArg) -> None:
+        b, x = self.b, self.x
+        value = x.emit(s.value)
+        at, best, none = (x.names[f"{s.name}{end}"] for end in ("", "_best", "_none"))
+        old = b.load(best, typ=best.allocated_type)
+        better = x.compare(">" if s.kind == "argmax" else "<", [value, old], s.value.dtype)
+        take = b.or_(b.load(none, typ=I1), better)
+        if s.value.dtype.is_floating:
+            first_nan = b.and_(b.fcmp_unordered("uno", value, value, flags=FLAGS),
+                               b.fcmp_ordered("ord", old, old, flags=FLAGS))  # fmt: skip
+            take = b.or_(take, first_nan)
+        b.store(b.select(take, x.emit(s.at), b.load(at, typ=I64)), at)
+        b.store(b.select(take, value, old), best)
+        b.store(ir.Constant(I1, 0), none)
+
+    def _check(self, i: Expr, bound: Expr) -> Any:
+        """The index, or 0 where it is outside; the first site that fails is remembered."""
+        b = self.b
+        assert self.bad is not None
+        self.site += 1
+        index, limit = self.x.emit(i), self.x.emit(bound)
+        outside = b.icmp_unsigned(">=", index, limit)
+        with b.if_then(outside, likely=False):
+            for slot, value in zip(self.bad, (ir.Constant(I64, self.site), index, limit), strict=True):
+                b.store(value, slot)
+        return b.select(outside, ir.Constant(I64, 0), index)
+
+
+class _Scopes:
+    """Alias metadata: what is accessed through one parameter is accessed through no other."""
+
+    def __init__(self, module: Any, count: int) -> None:
+        self.module, self.count = module, count
+        domain = module.add_metadata([ir.MetaDataString(module, "kernel")])
+        self.scopes = [
+            module.add_metadata([ir.MetaDataString(module, f"a{i}"), domain]) for i in range(count)
+        ]
+        self.sets = [module.add_metadata([s]) for s in self.scopes]
+
+    def of(self, i: int) -> Callable[[Any], None]:
+        """A function that marks an instruction as an access through parameter number `i`."""
+        if self.count < 2:
+            return lambda instruction: None
+        own = self.sets[i]
+        others = self.module.add_metadata([s for k, s in enumerate(self.scopes) if k != i])
+
+        def mark(instruction: Any) -> None:
+            instruction.set_metadata("alias.scope", own)
+            instruction.set_metadata("noalias", others)
+
+        return mark
+
+
+def neutral(kind: ReduceKind, dtype: dtypes.DType) -> int | float | bool:
+    """The value that a reduction of nothing gives."""
+    match kind:
+        case "sum":
+            return 0
+        case "prod":
+            return 1
+        case "all" | "any":
+            return kind == "all"
+        case "max" | "argmax":
+            return float("-inf") if dtype.is_floating else dtype.min
+        case "min" | "argmin":
+            return float("inf") if dtype.is_floating else dtype.max
