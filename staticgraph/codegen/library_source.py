@@ -11,6 +11,7 @@ store through a pointer that is not read afterwards as dead.
 
 from __future__ import annotations
 
+import textwrap
 from functools import cache
 
 from staticgraph.ir.dtypes import DType
@@ -124,6 +125,14 @@ def kernel(args, lo, hi):
     step = -inner if args[5] != 0 else inner
     start = (n - 1) * inner if args[5] != 0 else 0
     exclusive = args[6] != 0
+    if inner == 1:
+        # rows do not depend on each other: several at a time hide the latency of each
+        rest = lo + (hi - lo) // {rows} * {rows}
+        for p in range(lo, rest, {rows}):
+{several}
+        for p in range(rest, hi):
+{one}
+        return 0
     for p in range(lo, hi):
         outer = p // blocks
         first = (p - outer * blocks) * {columns}
@@ -136,15 +145,43 @@ def kernel(args, lo, hi):
             for k in range(first, last):
                 a = out[at + k]
                 b = x[new + k]
-{combine}
+{combined}
+                out[at + step + k] = y
             at += step
             new += step
     return 0
 """
 
+_ROWS = """\
+at = p * n + start
+{begin}
+new = at if exclusive else at + step
+for _ in range(n - 1):
+    at += step
+{loop}
+    new += step
+"""
+
+_BEGIN = """\
+y{r} = {neutral} if exclusive else x[at + {r} * n]
+out[at + {r} * n] = y{r}
+"""
+
+_STEP = """\
+a = y{r}
+b = x[new + {r} * n]
+{combined}
+y{r} = y
+out[at + {r} * n] = y{r}
+"""
+
 _LOG_ADD_EXP = """\
 low = {zero} if a == b else -abs(a - b)  # equal infinities have no difference
-y = maximum(a, b) + log1p(exp(low))"""
+y = maximum(a, b) + log1p(exp(low))
+"""
+
+ROWS = 8
+"""How many rows go along together where the serial axis is the last one."""
 
 
 @cache
@@ -154,16 +191,31 @@ def cumulative(op: str, dtype: DType) -> str:
     The parallel axis is (outer, block of inner).
     """
     neutral = {"Cumsum": "0", "Cumprod": "1", "CumulativeLogsumexp": "-np.inf"}[op]
+    neutral = f"np.{dtype.name}({neutral})"
     if op == "CumulativeLogsumexp":
-        lines = _LOG_ADD_EXP.format(zero=f"np.{dtype.name}(0)").split("\n")
+        combined = _LOG_ADD_EXP.format(zero=f"np.{dtype.name}(0)")
     else:
-        lines = ["y = " + _narrow("a + b" if op == "Cumsum" else "a * b", dtype)]
+        combined = "y = " + _narrow("a + b" if op == "Cumsum" else "a * b", dtype)
     return _CUMULATIVE.format(
         pointer=_pointer(dtype),
         columns=COLUMNS,
-        neutral=f"np.{dtype.name}({neutral})",
-        combine="\n".join(" " * 16 + line for line in [*lines, "out[at + step + k] = y"]),
+        rows=ROWS,
+        neutral=neutral,
+        several=_indented(_rows(ROWS, neutral, combined), 3),
+        one=_indented(_rows(1, neutral, combined), 3),
+        combined=_indented(combined, 4),
     )
+
+
+def _rows(count: int, neutral: str, combined: str) -> str:
+    """So many rows from the row `p` on, their last results in variables."""
+    begin = "".join(_BEGIN.format(r=r, neutral=neutral) for r in range(count))
+    loop = "".join(_STEP.format(r=r, combined=combined.rstrip()) for r in range(count))
+    return _ROWS.format(begin=begin.rstrip(), loop=_indented(loop, 1))
+
+
+def _indented(text: str, levels: int) -> str:
+    return textwrap.indent(text.rstrip(), "    " * levels)
 
 
 # ---------------------------------------------------------------- copies

@@ -73,9 +73,9 @@ class Plan:
             self.views[new] = self.views[old]
         self.commits = self._commits(program, donated)
         self.counters: list[tuple[int, str, int]] = []
-        self.peak_bytes = placement.size + sum(
-            self.views[b].nbytes for b in program.buffers if b.role == "constant" and b in self.views
-        ) + sum(self.views[q.buffer].nbytes for q in program.params if q.kind == "feed")  # fmt: skip
+        lasting = [b for b in program.buffers if b.role == "constant" and b in self.views]
+        lasting += [q.buffer for q in program.params if q.kind == "feed"]
+        self.peak_bytes = placement.size + sum(self.views[b].nbytes for b in lasting)
         self._table(program, code)
         self.results = [self.views[b] for b in program.results]
         self.takes = [v.copy if v.ndim else partial(v.__getitem__, ()) for v in self.results]
@@ -89,7 +89,9 @@ class Plan:
     def _place(self, b: Buffer) -> Place:
         view, direct = self.views[b], b in self.direct
         convertible = frozenset() if direct or not b.dtype.is_floating else EXACT
-        scalars = SCALARS.get(b.dtype.kind, frozenset()) | {b.dtype.np.type} if view.ndim == 0 else frozenset()
+        scalars: frozenset[type] = frozenset()
+        if view.ndim == 0:
+            scalars = SCALARS.get(b.dtype.kind, scalars) | {b.dtype.np.type}
         return b, view, b.dtype.np, view.shape, direct, convertible, scalars
 
     def _shape(self, b: Buffer) -> tuple[int, ...]:
@@ -119,7 +121,9 @@ class Plan:
             if b not in self.views and b in shapes and b.role == "temporary":
                 self.views[b] = aligned_empty(shapes[b], b.dtype.np)  # never read or written
 
-    def _commits(self, program: Program, donated: Mapping[Buffer, Buffer]) -> list[tuple[str, Buffer]]:
+    def _commits(
+        self, program: Program, donated: Mapping[Buffer, Buffer]
+    ) -> list[tuple[str, Buffer]]:
         """Updates that are copied into the variable after the table has run."""
         counters = {q.name for q in program.params if q.kind == "counter"}
         names = {q.name: q.buffer for q in program.params if q.kind == "variable"}

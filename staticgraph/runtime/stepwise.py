@@ -160,7 +160,9 @@ def segments(program: Program) -> list[Segment | Host]:
 class Stepwise:
     """Runs a program segment by segment."""
 
-    def __init__(self, program: Program, code: Code, constants: Mapping[Buffer, np.ndarray]) -> None:
+    def __init__(
+        self, program: Program, code: Code, constants: Mapping[Buffer, np.ndarray]
+    ) -> None:
         self.program, self.code, self.constants = program, code, constants
         self.items = segments(program)
         self.sized: dict[Buffer, list[tuple[Symbol, SizeSource]]] = {}

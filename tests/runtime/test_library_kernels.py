@@ -164,7 +164,7 @@ def test_the_gradient_of_a_lookup_is_native() -> None:
 
 # ---------------------------------------------------------------- cumulative operations
 @pytest.mark.parametrize(("exclusive", "reverse"), [*product([False, True], repeat=2)])
-@pytest.mark.parametrize("shape", [(7,), (3, 5), (2, 3, 300), (4, 0, 3), (0, 2), (1, 1)])
+@pytest.mark.parametrize("shape", [(7,), (3, 5), (19, 6), (2, 3, 300), (4, 0, 3), (0, 2), (1, 1)])
 def test_running_sums_along_every_axis(
     shape: tuple[int, ...], exclusive: bool, reverse: bool
 ) -> None:
