@@ -13,7 +13,7 @@ from llvmlite import ir  # type: ignore[import-untyped]  # llvmlite ships no stu
 
 
 def int_division(b: Any, kind: str, x: Any, y: Any, signed: bool) -> Any:
-    """floordiv, mod, truncdiv or truncmod; 0 for a divisor of 0, and the lowest number by -1 wraps."""
+    """floordiv, mod, truncdiv, truncmod; 0 for a divisor of 0, the lowest number by -1 wraps."""
     ty = x.type
     zero, one = ir.Constant(ty, 0), ir.Constant(ty, 1)
     by_zero = b.icmp_unsigned("==", y, zero)

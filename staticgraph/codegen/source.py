@@ -46,9 +46,9 @@ class Printer:
     """Prints the parts of a kernel that do not depend on how its parallel axis is bound."""
 
     functions: ClassVar[frozenset[str]] = frozenset(
-        "sqrt rsqrt cbrt exp expm1 exp2 log log1p log2 log10 tanh sigmoid softplus sin cos tan asin "
-        "acos atan sinh cosh asinh acosh atanh erf erfc erfinv lgamma digamma atan2 pow floor ceil "
-        "rint trunc".split()
+        "sqrt rsqrt cbrt exp expm1 exp2 log log1p log2 log10 tanh sigmoid softplus sin cos tan "
+        "asin acos atan sinh cosh asinh acosh atanh erf erfc erfinv lgamma digamma atan2 pow "
+        "floor ceil rint trunc".split()
     )
 
     def __init__(self, kernel: Kernel) -> None:
@@ -221,7 +221,8 @@ class Printer:
                 return f"abs({xs[0]})"
             case "sign":
                 x = xs[0]
-                return f"({one} if {x} > {zero} else (-{one} if {x} < {zero} else ({zero} if {x} == {zero} else {x})))"
+                rest = f"({zero} if {x} == {zero} else {x})"
+                return f"({one} if {x} > {zero} else (-{one} if {x} < {zero} else {rest}))"
             case "floordiv":
                 return self.call("floor_divide", xs)
             case "mod":
@@ -252,7 +253,8 @@ class Printer:
                 zero, one = self.literal(0, d), self.literal(1, d)
                 if d.is_unsigned:
                     return f"({one} if {x} > {zero} else {zero})"
-                return f"({one} if {x} > {zero} else ({self.literal(-1, d)} if {x} < {zero} else {zero}))"
+                minus = self.literal(-1, d)
+                return f"({one} if {x} > {zero} else ({minus} if {x} < {zero} else {zero}))"
             case "maximum" | "minimum":
                 return f"({x} if {x} {'>' if name == 'maximum' else '<'} {xs[1]} else {xs[1]})"
             case "bitnot":

@@ -96,7 +96,8 @@ def to_array(value: object, dtype: DType | None, strict: bool) -> np.ndarray:
             lossy = bool(array.min() < target.min or array.max() > target.max)
         if lossy or (target.kind == "bool" and array.dtype.kind != "b"):
             raise DtypeError(
-                f"{_shorten(value)} ({array.dtype.name}) cannot be held by {target.name} without loss",
+                f"{_shorten(value)} ({array.dtype.name}) cannot be held by {target.name} "
+                "without loss",
                 loc=loc.caller(),
                 hint="use tf.cast to convert",
             )
@@ -163,7 +164,8 @@ def convert(
     if isinstance(value, Tensor):
         if wanted is not None and value.dtype.base is not wanted:
             raise DtypeError(
-                f"the tensor {value.name!r} is {value.dtype.base.name} where {wanted.name} is needed",
+                f"the tensor {value.name!r} is {value.dtype.base.name} "
+                f"where {wanted.name} is needed",
                 loc=loc.caller(),
                 operands=(f"{value.name}: {value.describe()}",),
                 hint=f"convert it with tf.cast(x, tf.{wanted.name})",

@@ -132,7 +132,8 @@ class Tensor(Operators):
             "true nor false",
             loc=loc.caller(),
             operands=(f"{self.name}: {self.describe()}",),
-            hint="use tf.cond or tf.where to choose inside the graph, `is None` to test for presence",
+            hint="use tf.cond or tf.where to choose inside the graph, "
+            "`is None` to test for presence",
         )
 
     def __len__(self) -> int:

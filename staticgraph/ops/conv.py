@@ -64,7 +64,8 @@ def _check(
     if attrs["padding"] == "EXPLICIT":
         if len(pads) != 2 * rank or any(p < 0 for p in pads):
             raise RuleError(
-                f"explicit_paddings takes {2 * rank} numbers that are not negative, got {list(pads)}"
+                f"explicit_paddings takes {2 * rank} numbers that are not negative, "
+                f"got {list(pads)}"
             )
         if any(pads[2 * i] or pads[2 * i + 1] for i in range(rank) if i not in at):
             raise RuleError(f"explicit_paddings must be 0 for batch and channels, got {list(pads)}")

@@ -252,7 +252,7 @@ def _gather_nd(params: np.ndarray, indices: Any, *, batch_dims: int) -> np.ndarr
     b, depth = batch_dims, np.asarray(indices).shape[-1]
     p = params.shape
     rows = flat_rows("GatherNd", indices, p[b : b + depth])
-    flat = params.reshape(p[:b] + (prod(p[b : b + depth]),) + p[b + depth :])
+    flat = params.reshape((*p[:b], prod(p[b : b + depth]), *p[b + depth :]))
     return take("GatherNd", flat, rows, b, b)
 
 

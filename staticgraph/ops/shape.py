@@ -190,7 +190,8 @@ def _reshape_samples() -> tuple[Sample, ...]:
         ((2, 1, 5), (2, 5, 1)), ((0, 3), (3, 0)), ((0, 3), (-1, 3)), ((), (1, 1)), ((1,), ()),
         ((17, 2), (2, 17)), ((3, 2, 2, 3), (3, 4, 3)),
     )  # fmt: skip
-    return tuple(Sample((floats(shape=a),), {"shape": b}) for a, b in cases) + (
+    return (
+        *tuple(Sample((floats(shape=a),), {"shape": b}) for a, b in cases),
         Sample((floats(shape=(2, 3), dtype="float64"),), {"shape": (3, 2)}),
         Sample((ints(),), {"shape": (2, -1)}, grad=False),
     )

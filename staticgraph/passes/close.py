@@ -310,7 +310,8 @@ class _Closing:
             if isinstance(w, int) and h != w:
                 if isinstance(h, int):
                     raise RuleError(
-                        f"a value of shape {list(have)} is assigned to a variable of shape {list(want)}"
+                        f"a value of shape {list(have)} is assigned "
+                        f"to a variable of shape {list(want)}"
                     )
                 self._guard(op, h, w, "the variable has size {b}, the value assigned to it {a}")
 

@@ -153,7 +153,7 @@ class KernelWriter:
 
     # ---- expressions
     def emit(self, e: Expr) -> Expr:
-        """Translate an expression, placing definitions in the outermost scope that can hold them."""
+        """Translate an expression; definitions go to the outermost scope that can hold them."""
         found = self.inner_memo.get(e) or self.outer_memo.get(e)
         if found is not None:
             return found

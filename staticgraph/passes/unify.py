@@ -60,7 +60,7 @@ class Unify:
 
 
 def substitution(f: Function) -> dict[Symbol, Dim]:
-    """Symbol to the size that stands for it: an int where one is known, else the earliest symbol."""
+    """Symbol to the size that stands for it: an int if one is known, else the earliest symbol."""
     order = {s: i for i, s in enumerate(f.sizes)}
     env: dict[Symbol, Dim] = {}
     for site in f.guards:

@@ -6,13 +6,13 @@ that programs written for TensorFlow run unchanged.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 
 class Options:
     """A bag of options that starts with the given values and accepts any others."""
 
-    _defaults: dict[str, Any] = {}
+    _defaults: ClassVar[dict[str, Any]] = {}
 
     def __init__(self, **options: Any) -> None:
         for key, value in {**self._defaults, **options}.items():
@@ -26,7 +26,7 @@ class Options:
 class GPUOptions(Options):
     """Accepted for compatibility; the CPU backend reads none of it."""
 
-    _defaults = {
+    _defaults: ClassVar[dict[str, Any]] = {
         "per_process_gpu_memory_fraction": 1.0,
         "allow_growth": True,
         "visible_device_list": "",
@@ -37,7 +37,7 @@ class OptimizerOptions(Options):
     """`opt_level`: `L1` compiles optimised, `L0` gives each operation its own kernel."""
 
     L0, L1 = -1, 0
-    _defaults = {"opt_level": 0}
+    _defaults: ClassVar[dict[str, Any]] = {"opt_level": 0}
 
 
 class GraphOptions(Options):
@@ -56,7 +56,7 @@ class ConfigProto(Options):
       graph_options: see `GraphOptions`.
     """
 
-    _defaults = {
+    _defaults: ClassVar[dict[str, Any]] = {
         "intra_op_parallelism_threads": 0, "inter_op_parallelism_threads": 0,
         "allow_soft_placement": True, "log_device_placement": False, "device_count": None,
     }  # fmt: skip
@@ -71,7 +71,7 @@ class RunOptions(Options):
     """Options of one run; accepted for compatibility."""
 
     NO_TRACE, SOFTWARE_TRACE, HARDWARE_TRACE, FULL_TRACE = range(4)
-    _defaults = {"trace_level": 0, "timeout_in_ms": 0}
+    _defaults: ClassVar[dict[str, Any]] = {"trace_level": 0, "timeout_in_ms": 0}
 
 
 class RunMetadata(Options):

@@ -86,7 +86,7 @@ def _bits(x: float) -> int:
 def rows(step: Library, index: int, code: Addresses, env: Sizes, at: AddressOf) -> list[Row]:
     """The table rows of a call."""
     one, two = step.inputs
-    out, scratch = step.outputs
+    out, _scratch = step.outputs
     match step.attrs["op"]:
         case "ConvForward":
             return _Rows(step, index, code, env, at, _call(step, env, one, out, two)).forward(

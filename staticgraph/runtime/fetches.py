@@ -81,7 +81,8 @@ class FetchPlan:
             raise FetchError(
                 f"{s!r} ({type(s).__name__}) cannot be fetched",
                 loc=loc.caller(),
-                hint="fetch tensors, operations, variables, their names, or nested lists and dicts of them",
+                hint="fetch tensors, operations, variables, their names, "
+                "or nested lists and dicts of them",
             )
         try:
             return self.graph.as_graph_element(s)
@@ -132,7 +133,8 @@ def feed_array(t: Tensor, value: Any) -> np.ndarray:
     """Convert a fed value to an array of the tensor's dtype, and check its shape.
 
     Raises:
-      FeedError: the shape or the dtype does not fit; names the placeholder and the line that made it.
+      FeedError: the shape or the dtype does not fit; names the placeholder and the line that
+        made it.
     """
     dtype = t.dtype.base
     try:

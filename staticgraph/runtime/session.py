@@ -217,9 +217,11 @@ class BaseSession:
             last = self._graph.get_operations()[-1]
             warnings.warn(
                 GraphGrowthWarning(
-                    f"operations are added to the graph between runs: {last.type} {last.name!r} is made "
+                    "operations are added to the graph between runs: "
+                    f"{last.type} {last.name!r} is made "
                     f"again and again at\n  {last.loc.excerpt()}\n"
-                    "  hint: build the graph once, before the loop; graph.finalize() finds such lines"
+                    "  hint: build the graph once, before the loop; "
+                    "graph.finalize() finds such lines"
                 ),
                 stacklevel=2,
             )

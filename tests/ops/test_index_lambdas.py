@@ -20,7 +20,8 @@ from staticgraph.ir.op import Op, Sample, lookup
 from staticgraph.ir.scalar import Index, Lit, Load, Operand, Prim, Reduce, Size
 from tests.ops.harness import flat_args, sample_function
 
-NAMES = """Identity StopGradient IdentityN EnsureShape PlaceholderWithDefault Shape Size Rank Reshape
+NAMES = """
+Identity StopGradient IdentityN EnsureShape PlaceholderWithDefault Shape Size Rank Reshape
 Transpose ExpandDims Squeeze BroadcastTo BroadcastArgs Fill Range FloatRange LinSpace
 InvertPermutation Pack Unpack ConcatV2 ConcatGrad Split SplitV Slice PadLike SliceLike StridedSlice
 StridedSliceGrad TakeIndex PutIndex Pad PadV2 MirrorPad MirrorPadGrad Tile TileGrad ReverseV2 Roll

@@ -1,4 +1,4 @@
-"""Every op record compiled: unoptimised = oracle, optimised = oracle, gradients too, sizes open or fixed."""
+"""Every op record compiled: unoptimised = oracle = optimised; gradients; sizes open or fixed."""
 
 from __future__ import annotations
 

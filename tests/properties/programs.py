@@ -155,7 +155,8 @@ class _Maker:
             else:
                 t, bound = tf.tanh(t) if t.dtype.is_floating else tf.mod(t, 7), 7.0
         self.log.append(
-            f"{t.name} = {t.op.type}({', '.join(x.name for x in t.op.inputs)})  {t.dtype.name} {list(shape)}"
+            f"{t.name} = {t.op.type}({', '.join(x.name for x in t.op.inputs)})  "
+            f"{t.dtype.name} {list(shape)}"
         )
         self.pool.append(Made(t, tuple(int(d) for d in shape), bound))
 
@@ -178,7 +179,7 @@ class _Maker:
                 (lambda t: t * 2.0, 2 * b),
                 (lambda t: 1.0 - t, b + 1),
                 (lambda t: t * t * t, b**3),
-                (lambda t: -(-t), b),
+                (lambda t: tf.negative(tf.negative(t)), b),
                 (lambda t: t - 0.0, b),
             ]
             if self.exact:
