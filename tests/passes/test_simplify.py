@@ -156,6 +156,21 @@ FIRES: list[tuple[str, str, list[str]]] = [
         )
         for op in ("BatchMatMul", "BatchMatMulV2")
     ),
+    (
+        "scatter of reshapes",
+        "%x: f32[3, 2] feed, %u: f32[4, 2] feed |"
+        "%i: i32[4] = Const {value=dense<i32[4]: [2, 0, 1, 2]>, dtype=i32}\n"
+        "%b: f32[6] = Reshape %x {shape=(6,)}\n"
+        "%f: f32[8] = Reshape %u {shape=(8,)}\n"
+        '%z: f32[6] = ScatterBlocks %b, %i, %f {sizes=(1, 1, 3, 2, 4), kind="add"}\nreturn %z',
+        [
+            "%i: i32[4] = Const {value=dense<i32[4]: [2, 0, 1, 2]>, dtype=i32}",
+            "%z: f32[3, 2] = ScatterBlocks %x, %i, %u "
+            '{sizes=(1, 1, 3, 2, 4), kind="add", skip_negative=False}',
+            "%z_1: f32[6] = Reshape %z {shape=(6,)}",
+            "return %z_1",
+        ],
+    ),
     ("cast to its own type", X + "%y: f32[n, 3] = Cast %x {DstT=f32}\nreturn %y", ["return %x"]),
 ]
 
