@@ -1,9 +1,17 @@
-"""Fold updates into matrix products: ``W - lr * (A @ B)`` is one GEMM with alpha and beta."""
+"""Fold updates into what they add.
+
+- ``W - lr * (A @ B)`` is one GEMM with alpha and beta.
+- ``W - lr * scatter(zeros, i, u)``, the step of an embedding, is a scatter onto W: the rows that
+  were looked up are touched, and no others.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import ClassVar
+
+import numpy as np
 
 from staticgraph.ir.function import Builder, Function, Node, Value
 from staticgraph.ir.op import lookup
@@ -11,10 +19,11 @@ from staticgraph.ir.op import lookup
 
 @dataclass(frozen=True)
 class FoldUpdates:
-    """Rewrite ``c + s * Gemm(a, b)`` and ``c - s * Gemm(a, b)``, s a constant, to ``GemmAdd``.
+    """Rewrite ``c + s * p`` and ``c - s * p`` where p is a product or a scatter onto zeros.
 
-    Only where nothing else reads the product; alpha multiplies inside the product, which rounds
-    differently from a separate multiplication by less than one unit in the last place.
+    For a product s is a constant, for a scatter any scalar.  Only where nothing else reads p.
+    Rounding changes by units in the last place: alpha multiplies inside the product, and an index
+    that comes twice is added twice to c, as TensorFlow does it, instead of the sum once.
     """
 
     name: ClassVar[str] = "update"
@@ -22,9 +31,9 @@ class FoldUpdates:
     def __call__(self, f: Function) -> Function:
         uses = f.uses()
         made = f.producers()
-        folded: dict[Value, tuple[Value, Node, float]] = {}
+        folded: dict[Value, Rewrite] = {}
         for node in f.nodes:
-            found = _match(node, made, uses)
+            found = _match(node, made, uses) or _match_scatter(node, made, uses)
             if found is not None:
                 folded[node.output] = found
         if not folded:
@@ -38,33 +47,40 @@ class FoldUpdates:
                     new = b.copy(node, env)
                     env.update(zip(node.outputs, new.outputs, strict=True))
                     continue
-                c, product, alpha = hit
-                x, y = product.inputs
                 b.loc, b.label = node.loc, node.name
-                env[node.output] = lookup("GemmAdd")(
-                    env.get(c, c), env.get(x, x), env.get(y, y), alpha=alpha, **product.attrs
-                )
+                env[node.output] = hit(lambda v: env.get(v, v))
         return b.finish(f.results, f.updates, env)
 
 
-def _match(
-    node: Node, made: dict[Value, Node], uses: dict[Value, int]
-) -> tuple[Value, Node, float] | None:
-    if node.op.name not in ("Add", "AddV2", "Sub") or not node.output.dtype.is_floating:
-        return None
-    sign = -1.0 if node.op.name == "Sub" else 1.0
-    pairs = [(node.inputs[0], node.inputs[1])]
-    if sign > 0:
-        pairs.append((node.inputs[1], node.inputs[0]))
-    for c, scaled in pairs:
-        alpha, product = _scaled_product(scaled, made, uses)
-        if (
-            product is not None
-            and c.type == node.output.type == product.output.type
-            and c is not scaled
-        ):
-            return c, product, sign * alpha
+Rewrite = Callable[[Callable[[Value], Value]], Value]  # given what values have become
+
+
+def _terms(node: Node) -> Iterator[tuple[Value, Value, str]]:
+    """(c, x, sign) of every way to read a node as ``c + x`` or ``c - x``."""
+    if node.op.name in ("Add", "AddV2", "Sub"):
+        x, y = node.inputs
+        yield x, y, "sub" if node.op.name == "Sub" else "add"
+        if node.op.name != "Sub":
+            yield y, x, "add"
+
+
+def _match(node: Node, made: dict[Value, Node], uses: dict[Value, int]) -> Rewrite | None:
+    for c, scaled, sign in _terms(node):
+        scale, product = _scaled_product(scaled, made, uses)
+        if product is None or c is scaled or not node.output.dtype.is_floating:
+            continue
+        if c.type == node.output.type == product.output.type:
+            return _gemm_add(c, product, scale if sign == "add" else -scale)
     return None
+
+
+def _gemm_add(c: Value, product: Node, alpha: float) -> Rewrite:
+    def rewrite(now: Callable[[Value], Value]) -> Value:
+        x, y = product.inputs
+        out: Value = lookup("GemmAdd")(now(c), now(x), now(y), alpha=alpha, **product.attrs)
+        return out
+
+    return rewrite
 
 
 def _scaled_product(
@@ -89,3 +105,50 @@ def _scaled_product(
         ):
             return float(constant.attrs["value"].array), product
     return 1.0, None
+
+
+def _match_scatter(node: Node, made: dict[Value, Node], uses: dict[Value, int]) -> Rewrite | None:
+    def alone(v: Value) -> Node | None:
+        return made.get(v) if uses.get(v, 0) == 1 else None
+
+    def reshaped(v: Value) -> Value:
+        while (n := alone(v)) is not None and n.op.name in ("Reshape", "ExpandDims", "Squeeze"):
+            v = n.inputs[0]
+        return v
+
+    for c, x, sign in _terms(node):
+        if c.type != node.output.type or x.type != node.output.type:
+            continue
+        v, scale = reshaped(x), None
+        n = alone(v)
+        if n is not None and n.op.name == "Mul":
+            scale, v = n.inputs if n.inputs[0].type.shape == () else n.inputs[::-1]
+            if scale.type.shape != () or v.type != n.output.type:
+                continue
+            n = alone(reshaped(v))
+        if n is None or n.op.name != "ScatterBlocks" or n.attrs["kind"] != "add":
+            continue
+        if _is_zero(n.inputs[0], made):
+            return _scatter_onto(c, n, scale, sign)
+    return None
+
+
+def _scatter_onto(c: Value, scatter: Node, scale: Value | None, kind: str) -> Rewrite:
+    def rewrite(now: Callable[[Value], Value]) -> Value:
+        _, indices, updates = (now(v) for v in scatter.inputs)
+        if scale is not None:
+            updates = lookup("Mul")(now(scale), updates)
+        out: Value = scatter.op(now(c), indices, updates, **{**scatter.attrs, "kind": kind})
+        return out
+
+    return rewrite
+
+
+def _is_zero(v: Value, made: dict[Value, Node]) -> bool:
+    node = made.get(v)
+    while node is not None and node.op.name in ("Reshape", "Fill", "BroadcastTo"):
+        node = made.get(node.inputs[-1 if node.op.name == "Fill" else 0])
+    return (
+        node is not None and node.op.name == "Const"
+        and node.output.dtype.is_numeric and not np.any(node.attrs["value"].array)
+    )  # fmt: skip

@@ -162,6 +162,28 @@ def test_the_gradient_of_a_lookup_is_native() -> None:
         assert sess.run(w)[:, 0].tolist() == [1.0, 0.5, 1.0, 1.0, 0.0, 1.0]
 
 
+@pytest.mark.parametrize("rate", ["constant", "fed", "one"])
+def test_the_step_of_an_embedding_touches_no_other_rows(rate: str) -> None:
+    start = np.random.default_rng(5).normal(size=(1000, 8)).astype(np.float32)
+    start[7] = np.inf  # what is not looked up takes no part in any arithmetic
+    w = tf.Variable(start)
+    i = tf.placeholder(tf.int32, [None])
+    lr = {"constant": tf.constant(0.25), "fed": tf.placeholder(tf.float32, []), "one": 1.0}[rate]
+    loss = tf.reduce_sum(tf.nn.embedding_lookup(w, i) ** 3)
+    step = tf.train.GradientDescentOptimizer(lr).minimize(loss)
+    feeds = {i: [1, 4, 4, 999]} | ({lr: 0.25} if rate == "fed" else {})
+    with tf.Session() as sess:
+        sess.run(tf.global_variables_initializer())
+        sess.run(step, feeds)
+        program = _program(sess)
+        (scatter,) = (s for s in program.steps if isinstance(s, Library))
+        assert donations(program) == {scatter.outputs[0]: scatter.inputs[0]}
+        assert sess.executables()[-1].last.arena_bytes < start.nbytes / 10
+        want, scale = start.copy(), 3 * (1.0 if rate == "one" else 0.25)
+        np.subtract.at(want, [1, 4, 4, 999], scale * start[[1, 4, 4, 999]] ** 2)
+        np.testing.assert_allclose(sess.run(w), want, rtol=1e-5)
+
+
 # ---------------------------------------------------------------- cumulative operations
 @pytest.mark.parametrize(("exclusive", "reverse"), [*product([False, True], repeat=2)])
 @pytest.mark.parametrize("shape", [(7,), (3, 5), (19, 6), (2, 3, 300), (4, 0, 3), (0, 2), (1, 1)])
