@@ -7,6 +7,8 @@
 array([2., 4.], dtype=float32)
 """
 
+import builtins as _builtins
+
 from staticgraph import errors, ops
 from staticgraph.api import activations as _activations
 from staticgraph.api import array as _array
@@ -165,7 +167,7 @@ disable_resource_variables = disable_v2_behavior
 enable_resource_variables = disable_v2_behavior
 
 
-def executing_eagerly() -> bool:
+def executing_eagerly() -> _builtins.bool:
     """False: operations are built, and run by a session."""
     return False
 

@@ -7,7 +7,7 @@ equal in every other respect and `base` takes the reference away.
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
 
 import ml_dtypes
 import numpy as np
@@ -123,7 +123,8 @@ def _limit(dtype: DType, which: str) -> float | int:
         return int(which == "max")
     if dtype.is_integer:
         return int(getattr(np.iinfo(dtype.np), which))
-    info = ml_dtypes.finfo(dtype.np) if dtype.short == "bf16" else np.finfo(dtype.np)
+    finfo: Any = ml_dtypes.finfo if dtype.short == "bf16" else np.finfo
+    info = finfo(dtype.np)
     return float(getattr(info, which))
 
 

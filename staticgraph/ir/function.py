@@ -268,7 +268,7 @@ class Builder:
         return node
 
     def _define(self, d: Dim, origin: SizeOf | ElementOf) -> None:
-        terms = getattr(d, "terms", ())
+        terms: Any = getattr(d, "terms", ())
         if len(terms) == 1 and terms[0][1] == 1 and len(terms[0][0]) == 1:
             atom = terms[0][0][0]
             if isinstance(atom, Symbol) and atom not in self.sizes:

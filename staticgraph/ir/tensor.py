@@ -114,7 +114,8 @@ class Tensor(Operators):
         self, op: Op, args: Sequence[Any], kwargs: Mapping[str, Any], name: str | None
     ) -> Tensor:
         """Build `op` in the default graph; `Op.__call__` comes here."""
-        return default_builder()(op, args, kwargs, name)
+        made: Tensor = default_builder()(op, args, kwargs, name)
+        return made
 
     def describe(self) -> str:
         """Type and origin in one line, for error texts."""

@@ -111,7 +111,8 @@ def ints(
     lo: int = -9, hi: int = 10, shape: tuple[int, ...] = (3, 4), seed: int = 0, dtype: str = "int32"
 ) -> np.ndarray:
     """Evenly random integers in [lo, hi)."""
-    return np.floor(lo + (hi - lo) * _uniform((lo, hi, shape, seed), shape)).astype(dtype)
+    drawn: np.ndarray = np.floor(lo + (hi - lo) * _uniform((lo, hi, shape, seed), shape))
+    return drawn.astype(dtype)
 
 
 def bools(shape: tuple[int, ...] = (3, 4), seed: int = 0) -> np.ndarray:

@@ -182,7 +182,7 @@ scatter = Op(
         kind=kind, skip_negative=skip_negative,
     ),
     attrs={"kind": REQUIRED, "skip_negative": False},
-    operand_dtypes={"indices": None}, cheap=False,  # type: ignore[dict-item]
+    operand_dtypes={"indices": None}, cheap=False,
     samples=(
         *(_case(k) for k in KINDS), _case("add", "float32", skip=True), _case("update", skip=True),
         _case("add", "float16", False),
@@ -212,10 +212,10 @@ def _np_blocks(
     return out.reshape(base.shape)
 
 
-scatter_blocks = Op(
+scatter_blocks: Op = Op(
     "ScatterBlocks", ("base", "indices", "updates", "@sizes"), into_dtypes,
     lambda ctx, base, indices, updates, **_: base.dims, _np_blocks, None, library="scatter",
-    attrs={"kind": REQUIRED, "skip_negative": False}, operand_dtypes={"indices": None}, cheap=False,  # type: ignore[dict-item]
+    attrs={"kind": REQUIRED, "skip_negative": False}, operand_dtypes={"indices": None}, cheap=False,
     samples=(
         *(Sample((ints(1, 9, (2, 3), dtype=d), ints(0, 2, (2, 2)), ints(-3, 3, (4, 3), 1, d)),
                  {"kind": k, "sizes": (1, 1, 2, 3, 4)}, grad=False)
@@ -303,7 +303,7 @@ gather_grad = Op(
     "GatherGrad", ("g", "indices", "params", "@axis"),
     lambda g, indices, params, **_: check_dtype(g, NUMERIC), _gather_grad_shape, _np_gather_grad,
     _gather_grad_grad, decompose=_gather_grad, attrs={"batch_dims": 0, "skip_negative": False},
-    operand_dtypes={"indices": None, "params": None},  # type: ignore[dict-item]
+    operand_dtypes={"indices": None, "params": None},
     samples=(
         Sample((floats(shape=(4, 3)), ints(0, 5, (4,)), floats(shape=(5, 3))), {"axis": 0}),
         Sample((floats(shape=(2, 3, 5, 2)), ints(-1, 4, (2, 5)), floats(shape=(2, 3, 4, 2))),
@@ -373,7 +373,7 @@ def _rows_grad(g: Any, y: Any, current: Any, indices: Any, updates: Any, *, kind
 
 scatter_rows = Op(
     "ScatterRows", ("current", "indices", "updates"), into_dtypes, _rows_shape, _np_rows,
-    _rows_grad, decompose=_rows, attrs={"kind": REQUIRED}, operand_dtypes={"indices": None},  # type: ignore[dict-item]
+    _rows_grad, decompose=_rows, attrs={"kind": REQUIRED}, operand_dtypes={"indices": None},
     samples=(
         *(
             Sample((floats(1, 2, (5, 3), dtype="float64"), np.array([[0, 2], [2, 4]]),

@@ -44,6 +44,7 @@ class Decompose:
                     env.update(zip(node.outputs, new.outputs, strict=True))
                     continue
                 b.loc, b.label = node.loc, node.name
+                assert node.op.decompose is not None
                 try:
                     out = node.op.decompose(*(env.get(v, v) for v in node.inputs), **node.attrs)
                 except RuleError as e:

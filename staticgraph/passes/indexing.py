@@ -168,8 +168,8 @@ def from_terms(terms: Mapping[Expr, Dim], constant: Dim) -> Expr:
         term = mul(e, size_expr(c))
         total = term if total is None else add(total, term)
     if constant != 0 or total is None:
-        c = size_expr(constant)
-        total = c if total is None else add(total, c)
+        offset = size_expr(constant)
+        total = offset if total is None else add(total, offset)
     return total
 
 

@@ -55,10 +55,10 @@ class FetchPlan:
             return lambda v, f: [p(v, f) for p in parts]
         if isinstance(s, Mapping):
             items = [(k, self._take(x)) for k, x in s.items()]
-            kind = type(s)
-            if kind is dict:
+            mapping: Any = type(s)
+            if mapping is dict:
                 return lambda v, f: {k: p(v, f) for k, p in items}
-            return lambda v, f: kind((k, p(v, f)) for k, p in items)
+            return lambda v, f: mapping((k, p(v, f)) for k, p in items)
         return self._leaf(s)
 
     def _leaf(self, s: Any) -> Callable[[Sequence[Any], dict[Operation, int]], Any]:
