@@ -24,6 +24,7 @@ from staticgraph.ops import (
     masking,
     matmul,
     padding,
+    pooling,
     random,
     reduce,
     scatter,
@@ -44,7 +45,7 @@ from staticgraph.ops import (
 __all__ = [
     "activation", "arithmetic", "bias", "cast", "comparison", "constant", "conv", "cumulative", "decomposition",
     "diagonal", "effects", "fill", "gather", "identity", "index", "join", "like", "linalg",
-    "logical", "losses", "masking", "matmul", "padding", "random", "reduce", "scatter",
+    "logical", "losses", "masking", "matmul", "padding", "pooling", "random", "reduce", "scatter",
     "scatter_points", "segment", "select", "shape", "slicing", "softmax", "sorting", "space",
     "special", "state", "transcendental", "windows",
 ]  # fmt: skip

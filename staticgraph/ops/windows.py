@@ -176,16 +176,34 @@ def np_inner(padded: np.ndarray, axes: Sequence[Axis]) -> np.ndarray:
 
 
 # ---------------------------------------------------------------- elements and windows
-def _times(e: Expr, by: Dim) -> Expr:
-    return e if by == 1 or e == ZERO else prim("mul", e, size_expr(by))
+def covering(i: Expr, axis: Axis, j: Expr) -> tuple[list[Expr], Expr, Expr]:
+    """The j-th window from the last that holds element i, and the element's place in it.
+
+    For windows without dilation; `windows_over` says how many there may be.
+
+    Returns:
+      conditions under which there is one, its number, and the place; both are 0 elsewhere.
+    """
+    stride = axis.stride
+    t = shifted(i, axis.before)
+    o = t if stride == 1 else prim("floordiv", t, stride)
+    k = _minus(t, o if stride == 1 else o * stride)
+    conditions = []
+    if j != ZERO:
+        o, k = o - j, k + (j if stride == 1 else j * stride)
+        conditions.append(o >= 0)
+    kernel = axis.kernel
+    if not isinstance(kernel, int) or kernel % stride:
+        conditions.append(k < size_expr(kernel))
+    conditions.append(o < size_expr(axis.out))
+    return conditions, guarded(conditions, o, ZERO), k
 
 
-def window_at(i: Expr, k: Expr, stride: Dim, dilation: Dim, out: Dim) -> tuple[list[Expr], Expr]:
-    """Which window has element i at place k: conditions that there is one, and its number."""
-    t = i if k == ZERO else i - _times(k, dilation)
-    conditions = [] if k == ZERO else [t >= 0]
-    if stride != 1:
-        conditions.append(prim("mod", t, size_expr(stride)).eq(0))
-        t = prim("floordiv", t, size_expr(stride))
-    conditions.append(t < size_expr(out))
-    return conditions, guarded(conditions, t, ZERO)
+def _minus(a: Expr, b: Expr) -> Expr:
+    return ZERO if a == b else a - b
+
+
+def windows_over(axis: Axis) -> int:
+    """How many windows may hold one element; for kernels of a known size."""
+    assert isinstance(axis.kernel, int)
+    return -(-axis.kernel // axis.stride)
