@@ -22,9 +22,10 @@ HostRule = Callable[[Node, Sequence[np.ndarray], Mapping[str, Any]], Any]
 class BrokenGuardError(Exception):
     """Sizes at hand contradict what the function assumed; it must be specialised."""
 
-    def __init__(self, sites: Sequence[GuardSite]) -> None:
+    def __init__(self, sites: Sequence[GuardSite], message: str = "") -> None:
         super().__init__(", ".join(str(s.guard) for s in sites))
         self.sites = tuple(sites)
+        self.message = message  # for the user, where no specialisation helps
 
 
 def concrete(value: Any, env: Mapping[Symbol, int]) -> Any:
@@ -49,6 +50,7 @@ def check_guards(sites: Sequence[GuardSite], env: Mapping[Symbol, int]) -> None:
       InvalidArgumentError: a requirement on sizes is not met.
     """
     broken = []
+    message = ""
     for site in sites:
         guard = site.guard
         try:
@@ -62,8 +64,9 @@ def check_guards(sites: Sequence[GuardSite], env: Mapping[Symbol, int]) -> None:
                 )
         elif a != b:
             broken.append(site)
+            message = message or f"{site.op}: {guard.message.format(a=a, b=b)}"
     if broken:
-        raise BrokenGuardError(broken)
+        raise BrokenGuardError(broken, message)
 
 
 def bind_sizes(function: Function, value: Value, array: np.ndarray, env: dict[Symbol, int]) -> None:

@@ -39,6 +39,10 @@ from staticgraph.ir.tensor import Operation, Tensor
 from staticgraph.ir.types import TensorType
 
 
+class OpenRankError(ShapeError):
+    """A rank hangs on a size that is open; it may be known where sizes are fixed."""
+
+
 def needed_operations(fetches: Iterable[Operation], fed: set[Tensor]) -> list[Operation]:
     """The operations a run executes, in creation order."""
     seen: set[Operation] = set()
@@ -263,7 +267,7 @@ class _Closing:
         elif shape is not None and len(shape) == 1 and isinstance(shape[0], int):
             out = tuple(self._element(value, i) for i in range(shape[0]))
         else:
-            raise ShapeError(
+            raise OpenRankError(
                 f"{op.type}: the length of {key} is unknown, so is the rank of the result",
                 loc=op.loc, operands=(f"{key}: {t.describe()}",),
             )  # fmt: skip

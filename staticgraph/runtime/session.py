@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import warnings
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -17,7 +18,7 @@ from staticgraph.ir.evaluate import BrokenGuardError
 from staticgraph.ir.graph import Graph, get_default_graph
 from staticgraph.ir.tensor import Tensor, sessions
 from staticgraph.ir.types import TensorType
-from staticgraph.passes.close import close
+from staticgraph.passes.close import OpenRankError, close
 from staticgraph.runtime.compile import compile_function, function_stages, specialised_types
 from staticgraph.runtime.config import ConfigProto
 from staticgraph.runtime.executable import Executable
@@ -135,9 +136,10 @@ class BaseSession:
     def _entry_of(self, fetches: Any, feed_dict: Mapping[Any, Any] | None) -> _Entry:
         try:
             key = (
-                tuple(fetches) if type(fetches) is list else fetches,
+                (list, *fetches, *map(type, fetches)) if type(fetches) is list
+                else (type(fetches), fetches),
                 tuple(feed_dict) if feed_dict else (),
-            )
+            )  # fmt: skip
             entry = self._entries.get(key)
         except TypeError:  # unhashable: nested lists or dicts
             key = (_frozen(fetches), tuple(feed_dict) if feed_dict else ())
@@ -182,11 +184,16 @@ class BaseSession:
             )  # fmt: skip
             types = tuple(fixed[t] for t in entry.tensors)
             reason = f"sizes broke the assumption {broken}"
-            if types == last[0]:
-                site = broken.sites[0]
-                guard = site.guard
-                raise FeedError(f"{site.op}: sizes that must agree differ: {guard}", loc=site.loc)
-        exe = self._compile(entry, types, reason)
+            if any(types == tried for tried, _ in entry.executables):
+                raise FeedError(broken.message, loc=broken.sites[0].loc)
+        try:
+            exe = self._compile(entry, types, reason)
+        except OpenRankError:
+            fixed_types = tuple(TensorType(t.dtype, a.shape) for t, a in zip(types, arrays, strict=True))
+            if types == fixed_types:
+                raise
+            types = fixed_types
+            exe = self._compile(entry, types, "a rank hangs on the sizes")
         entry.executables.insert(0, (types, exe))
         return self._execute_new(entry, exe, arrays)
 
@@ -207,6 +214,10 @@ class BaseSession:
         )  # fmt: skip
         exe = compile_function(closed, self._optimize, reason=reason)
         exe.asked = asked
+        for p in closed.params:  # a stream without a seed starts anywhere
+            if p.kind == "counter" and p.name not in self._store.counters:
+                if self._graph.get_operation_by_name(p.name).attrs.get("nondeterministic"):
+                    self._store.counters[p.name] = int.from_bytes(os.urandom(5), "little") << 16
         return exe
 
     def _notice_growth(self) -> None:
