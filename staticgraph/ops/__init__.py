@@ -10,6 +10,7 @@ from staticgraph.ops import (
     conv,
     cumulative,
     decomposition,
+    depthwise,
     diagonal,
     effects,
     fill,
@@ -43,7 +44,7 @@ from staticgraph.ops import (
 )  # fmt: skip
 
 __all__ = [
-    "activation", "arithmetic", "bias", "cast", "comparison", "constant", "conv", "cumulative", "decomposition",
+    "activation", "arithmetic", "bias", "cast", "comparison", "constant", "conv", "cumulative", "decomposition", "depthwise",
     "diagonal", "effects", "fill", "gather", "identity", "index", "join", "like", "linalg",
     "logical", "losses", "masking", "matmul", "padding", "pooling", "random", "reduce", "scatter",
     "scatter_points", "segment", "select", "shape", "slicing", "softmax", "sorting", "space",
