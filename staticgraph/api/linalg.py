@@ -10,7 +10,7 @@ from staticgraph.api.framework import name_scope
 from staticgraph.api.reduction import either, reduce_max, reduce_sum
 from staticgraph.errors import GraphError, UsageError
 from staticgraph.ir import loc
-from staticgraph.ir.build import constant, convert
+from staticgraph.ir.build import constant, convert, is_tensor_like
 from staticgraph.ir.op import lookup
 from staticgraph.ir.tensor import Tensor
 
@@ -47,7 +47,7 @@ def matmul(
     ta, tb = bool(transpose_a or adjoint_a), bool(transpose_b or adjoint_b)
     with name_scope(name, "MatMul", [a, b]) as scope:
         a = convert(a, name="a")
-        b = convert(b, a.dtype.base, name="b")
+        b = convert(b, None if is_tensor_like(b) else a.dtype.base, name="b")
         if any(_rank(t) is None or _rank(t) > 2 for t in (a, b)):  # type: ignore[operator]
             return lookup("BatchMatMulV2")(a, b, adj_x=ta, adj_y=tb, name=scope)  # type: ignore[no-any-return]
         return lookup("MatMul")(a, b, transpose_a=ta, transpose_b=tb, name=scope)  # type: ignore[no-any-return]

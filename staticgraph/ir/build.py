@@ -292,7 +292,13 @@ def _convert_operand(
     if hasattr(value, "as_graph_tensor"):
         value = value.as_graph_tensor()
     if isinstance(value, Tensor) and want is not None and value.dtype.base is not want:
-        shown = [f"{k}: {v.describe()}" for k, v in operands.items() if isinstance(v, Tensor)]
+        shown = []
+        for k, v in operands.items():
+            items = enumerate(v) if isinstance(v, (list, tuple)) else [(None, v)]
+            shown += [
+                f"{k if i is None else f'{k}[{i}]'}: {x.describe()}"
+                for i, x in items if isinstance(x, Tensor)
+            ]  # fmt: skip
         raise DtypeError(
             f"{op.name}: dtypes differ, {want.name} and {value.dtype.base.name}",
             loc=loc.caller(),

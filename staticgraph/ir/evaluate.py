@@ -60,8 +60,9 @@ def check_guards(sites: Sequence[GuardSite], env: Mapping[Symbol, int]) -> None:
         if guard.kind == "<=":
             if a > b:
                 raise InvalidArgumentError(
-                    f"{site.op}: {guard.message.format(a=a, b=b)}", loc=site.loc
-                )
+                    f"{site.op}: {guard.message.format(a=a, b=b)}", loc=site.loc,
+                    operands=(f"operation {site.name!r}",) if site.name else (),
+                )  # fmt: skip
         elif a != b:
             broken.append(site)
             message = message or f"{site.op}: {guard.message.format(a=a, b=b)}"

@@ -324,7 +324,11 @@ class Graph:
             obj = obj.as_graph_element()
         if isinstance(obj, (Tensor, Operation)):
             if obj.graph is not self:
-                raise GraphError(f"{obj.name!r} is not an element of this graph", loc=loc.caller())
+                made = obj.describe() if isinstance(obj, Tensor) else f"made at {obj.loc.short()}"
+                raise GraphError(
+                    f"{obj.name!r} belongs to another graph", loc=loc.caller(),
+                    operands=(f"{obj.name}: {made}",),
+                )  # fmt: skip
             if not (allow_tensor if isinstance(obj, Tensor) else allow_operation):
                 raise UsageError(f"a {type(obj).__name__} cannot be used here", loc=loc.caller())
             return obj

@@ -119,13 +119,27 @@ class Tensor(Operators):
 
     def describe(self) -> str:
         """Type and origin in one line, for error texts."""
-        return f"{self.type.public()}  {self.op.type} {self.op.name!r} at {self.op.loc.short()}"
+        op, kind = self.op, self.op.type
+        source = op.inputs[0].op if kind == "Identity" else op
+        if source.type == "VariableV2":
+            op, kind = source, "variable"
+        return f"{self.type.public()}  {kind} {op.name!r} at {op.loc.short()}"
 
     def __repr__(self) -> str:
         return f"<tf.Tensor {self.name!r} shape={self.shape} dtype={self.dtype.name}>"
 
     def __str__(self) -> str:
         return f'Tensor("{self.name}", shape={self.shape}, dtype={self.dtype.name})'
+
+    def _as_number(self) -> Any:
+        raise UsageError(
+            f"the tensor {self.name!r} has no value while the graph is built, so it is no number",
+            loc=loc.caller(),
+            operands=(f"{self.name}: {self.describe()}",),
+            hint="run it in a session first: sess.run(x)",
+        )
+
+    __float__ = __int__ = _as_number
 
     def __bool__(self) -> bool:
         raise UsageError(

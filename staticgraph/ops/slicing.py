@@ -60,7 +60,7 @@ def _slice_sizes(
         sum_ = (
             f"begin {b} + size {n}"
             if isinstance(b, int) and isinstance(n, int)
-            else "begin + size {a}"
+            else "begin + size = {a}"
         )
         ctx.at_most(b + n, d, f"{sum_} exceeds {{b}}, the size of axis {k}")
         out.append(n)

@@ -90,6 +90,7 @@ class FetchPlan:
             raise FetchError(
                 f"cannot fetch {getattr(s, 'name', s)!r}: {e.message}",
                 loc=loc.caller(),
+                operands=e.operands,
                 hint=e.hint,
             ) from None
 
@@ -113,6 +114,7 @@ def feed_tensors(graph: Graph, feed_dict: Mapping[Any, Any] | None) -> dict[Tens
             raise FeedError(
                 f"cannot feed {getattr(key, 'name', key)!r}: {e.message}",
                 loc=loc.caller(),
+                operands=e.operands,
                 hint=e.hint,
             ) from None
         assert isinstance(element, Tensor)
@@ -125,6 +127,8 @@ def feed_tensors(graph: Graph, feed_dict: Mapping[Any, Any] | None) -> dict[Tens
                 f"the value fed for {element.name!r} is the symbolic {value!r}", loc=loc.caller(),
                 hint="feed numbers or arrays; run it first to get its value",
             )  # fmt: skip
+        if element in out:
+            raise FeedError(f"{element.name!r} is fed twice", loc=loc.caller())
         out[element] = value
     return out
 
@@ -144,8 +148,9 @@ def feed_array(t: Tensor, value: Any) -> np.ndarray:
     except (ValueError, TypeError, OverflowError, DtypeError) as e:
         if isinstance(e, FeedError):
             raise
+        reason = "its nested lists differ in length" if "inhomogeneous" in str(e) else e
         raise FeedError(
-            f"the value fed for {t.name!r} cannot be turned into a {dtype.name} array: {e}",
+            f"the value fed for {t.name!r} cannot be turned into a {dtype.name} array: {reason}",
             loc=loc.caller(), operands=(f"{t.name}: {t.describe()}",),
         ) from None  # fmt: skip
     want = t.type.shape
@@ -178,10 +183,12 @@ def _converted(t: Tensor, array: np.ndarray, dtype: DType) -> np.ndarray:
     if source in "iu" and dtype.is_integer and array.size:
         lossy = bool(array.min() < dtype.min or array.max() > dtype.max)
     if lossy:
+        text = source in "OSU"
         raise FeedError(
-            f"{array.dtype.name} values are fed for {t.name!r}, which is {dtype.name}",
+            f"{'text or objects' if text else array.dtype.name + ' values'} are fed for {t.name!r}, "
+            f"which is {dtype.name}",
             loc=loc.caller(), operands=(f"{t.name}: {t.describe()}",),
-            hint=f"convert the array with .astype({dtype.name!r}) if that is meant",
+            hint=None if text else f"convert the array with .astype({dtype.name!r}) if that is meant",
         )  # fmt: skip
     return array.astype(dtype.np)
 

@@ -269,7 +269,7 @@ def step_failure(step: Step, status: int, index: int, bound: int) -> OpError:
     if isinstance(step, Launch) and step.checks:
         origin = step.checks[min(status, len(step.checks)) - 1]
         operands = (f"operation {origin.name!r}",)
-    op = "Scatter" if origin.op == "ScatterBlocks" else origin.op
+    # the operation's own name: what computes it may be called otherwise inside
     return OutOfBoundsError(
-        f"{op}: index {index} is outside [0, {bound})", loc=origin.loc, operands=operands
+        f"{origin.name or origin.op}: index {index} is outside [0, {bound})", loc=origin.loc
     )

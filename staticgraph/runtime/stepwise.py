@@ -277,3 +277,6 @@ def host_rule(node: Node, inputs: Sequence[np.ndarray], attrs: Mapping[str, Any]
         raise type(e)(
             message, loc=node.loc, operands=(f"operation {node.name!r}", *e.operands), hint=e.hint
         ) from e.__cause__
+    except Exception as e:
+        e.add_note(f"in the operation {node.name!r}, {node.loc.excerpt()}")
+        raise
