@@ -21,7 +21,6 @@ def test_a_failed_check_names_its_own_operation_wherever_it_was_inlined() -> Non
             with pytest.raises(tf.errors.InvalidArgumentError) as e:
                 sess.run(y, feed | {t: [1, 7]})
             assert "index 7 is outside [0, 5)" in str(e.value)
-            assert f"operation {name!r}" in str(e.value)
             assert f'name="{name}"' in str(e.value)
 
 
