@@ -174,6 +174,8 @@ def _converted(t: Tensor, array: np.ndarray, dtype: DType) -> np.ndarray:
     source, kind = array.dtype.kind, dtype.kind
     if dtype.np == object:
         return array.astype(object)
+    if not array.size:  # an empty list has no dtype of its own
+        return array.astype(dtype.np)
     lossy = (
         source in "OSU"
         or (source in "fc" and kind in ("int", "uint", "bool"))
