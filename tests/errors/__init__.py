@@ -1,0 +1,1 @@
+"""Every error that a program can cause, word for word."""
