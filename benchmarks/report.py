@@ -1,0 +1,172 @@
+"""`docs/performance.md`, made from a file of results."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+from benchmarks.case import Work, load
+from benchmarks.results import Results, Row
+from benchmarks.table import duration, markdown
+from benchmarks.verdict import judge
+
+INTRODUCTION = """\
+# Performance
+
+Made by `python -m benchmarks report` from [`{source}`]({link}); do not edit.
+
+Every number comes from one run, in which each implementation has a process of its own and the
+processes take turns, round by round. A time is the median over rounds, with the quartiles as
+differences from it. **Ratio** is an implementation's time over staticgraph's: above 1, staticgraph
+is faster. **Of copy** and **of GEMM** relate the bytes that have to be moved and the operations
+that have to be done to what a large copy and a large product of matrices reached on the same
+machine in the same run. **First** is what building, compiling and the first step take, with empty
+caches. **Memory** is how much the process grew from before building to its peak.
+"""
+
+
+def document(results: Results, source: str, link: str, picture: str) -> str:
+    """The document as Markdown.
+
+    Args:
+      source: the name of the file of results.
+      link: where it is, as seen from the document.
+      picture: where the plot is, as seen from the document.
+    """
+    works = _works(results)
+    parts = [
+        INTRODUCTION.format(source=source, link=link),
+        _machine(results),
+        f"![times relative to staticgraph]({picture})",
+        "## Targets\n\n" + _targets(results, works),
+    ]
+    for name, work in works.items():
+        parts.append(f"## {work.title}\n" + _body(work))
+        for (of, variant), rows in results.variants().items():
+            if of == name:
+                parts.append(f"**{variant}**, a {work.unit}:\n\n" + _table(results, rows))
+                parts += filter(None, [_facts(rows)])
+        if name == "graph_size":
+            parts += filter(None, [_slopes(results)])
+    return "\n\n".join(part.strip() for part in parts) + "\n"
+
+
+def _works(results: Results) -> dict[str, Work]:
+    names = dict.fromkeys(row["work"] for row in results.rows)
+    package = results.run.get("package", "benchmarks.works")
+    return {name: load(name, package) for name in names}
+
+
+def _body(work: Work) -> str:
+    lines = (work.module.__doc__ or "").strip().splitlines()[1:]
+    text = "\n".join(lines).strip()
+    floor = f"The floor: {work.floor[0].lower()}{work.floor[1:]}." if work.floor else ""
+    return "\n" + "\n\n".join(filter(None, [text, floor]))
+
+
+def _machine(results: Results) -> str:
+    run, top = results.run, results.ceilings
+    machine = run["machine"]
+    versions = {f"{k} {v}" for seen in run["versions"].values() for k, v in seen.items()}
+    lines = [
+        f"- {run['date']}, {machine['cpu']}, {machine['cores']} cores, "
+        f"{machine['memory_bytes'] / 2**30:.0f} GiB, {machine['system']}",
+        f"- {', '.join(sorted(versions))}",
+        f"- copy {top['copy'] / 1e9:.1f} GB/s, GEMM {top['gemm'] / 1e9:.0f} GFLOP/s",
+    ]
+    if run.get("load") is not None:
+        lines.append(f"- load before the run: {run['load']:.2f}")
+    if run.get("quick"):
+        lines.append("- **a quick run with small sizes: not to be quoted**")
+    lines += [f"- not run: {text}" for text in run.get("skipped", [])]
+    return "\n".join(lines)
+
+
+def _targets(results: Results, works: dict[str, Work]) -> str:
+    lines = ["| work | target | seen | |", "|---|---|---:|---|"]
+    for (name, variant), rows in results.variants().items():
+        for target in works[name].targets:
+            if target.variants and variant not in target.variants:
+                continue
+            v = judge(target, rows, results.ceilings["copy"])
+            mark = {True: "met", False: "**missed**", None: ""}[v.met]
+            lines.append(f"| {name} {variant} | {v.text} | {v.seen} | {mark} |")
+    return "\n".join(lines)
+
+
+def _table(results: Results, rows: Sequence[Row]) -> str:
+    return markdown(rows, results.ceilings["copy"], results.ceilings["gemm"])
+
+
+def _facts(rows: Sequence[Row]) -> str:
+    lines = [
+        f"- {row['peer']}: " + ", ".join(f"{k} {_number(k, v)}" for k, v in row["facts"].items())
+        for row in rows
+        if row.get("facts")
+    ]
+    return "\n".join(lines)
+
+
+def _number(name: str, value: object) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, int | float):
+        return (
+            duration(value)
+            if name.endswith("_s")
+            else f"{value:,.6g}"
+            if isinstance(value, float)
+            else f"{value:,}"
+        )
+    return str(value)
+
+
+def slope(points: Sequence[tuple[float, float]]) -> float:
+    """The power of the size that a time grows with: 1 is linear.
+
+    >>> round(slope([(10, 1.0), (100, 10.0), (1000, 100.0)]), 3)
+    1.0
+    """
+    xs, ys = [math.log(x) for x, _ in points], [math.log(y) for _, y in points]
+    mx, my = sum(xs) / len(xs), sum(ys) / len(ys)
+    spread = sum((x - mx) ** 2 for x in xs)
+    return sum((x - mx) * (y - my) for x, y in zip(xs, ys, strict=True)) / spread
+
+
+def _slopes(results: Results) -> str:
+    seen: dict[tuple[str, str], list[tuple[float, float]]] = {}
+    for row in results.rows:
+        facts = row.get("facts", {})
+        if row["work"] != "graph_size" or not facts.get("operations"):
+            continue
+        for stage in ("build_s", "differentiate_s", "compile_s"):
+            if facts.get(stage, 0) > 0:
+                seen.setdefault((row["peer"], stage), []).append(
+                    (facts["operations"], facts[stage])
+                )
+    lines = [
+        f"| {peer} | {stage[:-2]} | {slope(points):.2f} "
+        f"| {duration(points[-1][1] / points[-1][0])} |"
+        for (peer, stage), points in seen.items()
+        if len(points) > 1
+    ]
+    head = [
+        "| | stage | grows with the power | an operation, at the largest |",
+        "|---|---|---:|---:|",
+    ]
+    return "\n".join(head + lines) if lines else ""
+
+
+def write(results: Results, source: Path, root: Path) -> Path:
+    """Write the document and its plot into ``docs/`` under `root`."""
+    from benchmarks.plot import draw
+
+    docs = root / "docs"
+    draw(results, docs / "images" / "performance.png")
+    link = f"../benchmarks/results/{source.name}"
+    path = docs / "performance.md"
+    path.write_text(
+        document(results, source.name, link, "images/performance.png"), encoding="utf-8"
+    )
+    return path

@@ -1,0 +1,22 @@
+"""The works, one module each; see `benchmarks.case` for what a module holds.
+
+The functions ``tf1`` and ``staticgraph`` share their program: it is the same text for both.
+"""
+
+NAMES = (
+    "scalar",
+    "cubic_fit",
+    "cubic_loop",
+    "two_layer",
+    "chain",
+    "softmax_xent",
+    "layer_norm",
+    "column_sums",
+    "adam",
+    "convnet",
+    "mlp12",
+    "rnn50",
+    "batch_sizes",
+    "first_step",
+    "graph_size",
+)
