@@ -22,6 +22,7 @@ from staticgraph.ops import (
     linalg,
     logical,
     losses,
+    lrn,
     masking,
     matmul,
     padding,
@@ -46,7 +47,7 @@ from staticgraph.ops import (
 __all__ = [
     "activation", "arithmetic", "bias", "cast", "comparison", "constant", "conv", "cumulative", "decomposition", "depthwise",
     "diagonal", "effects", "fill", "gather", "identity", "index", "join", "like", "linalg",
-    "logical", "losses", "masking", "matmul", "padding", "pooling", "random", "reduce", "scatter",
+    "logical", "losses", "lrn", "masking", "matmul", "padding", "pooling", "random", "reduce", "scatter",
     "scatter_points", "segment", "select", "shape", "slicing", "softmax", "sorting", "space",
     "special", "state", "transcendental", "windows",
 ]  # fmt: skip
