@@ -90,12 +90,14 @@ def _same_places(k: Kernel, reading: Sequence[int], writing: Sequence[int]) -> b
     stores: set[Expr] = set()
     loads: set[Expr] = set()
     for s in walk(k.body):
-        if isinstance(s, Store) and s.param in writing:
-            stores.add(s.index)
         for e in expressions(s):
             for x in subexpressions(e):
                 if isinstance(x, Load) and x.operand in reading:
+                    if stores:
+                        return False  # the old value is needed after the new one is stored
                     loads.add(x.index[0])
+        if isinstance(s, Store) and s.param in writing:
+            stores.add(s.index)
     return len(stores) == 1 and loads <= stores
 
 
