@@ -108,6 +108,19 @@ def test_two_variables_can_be_swapped_in_one_run() -> None:
     np.testing.assert_array_equal(sess.run(b), [10, 11, 12])
 
 
+@pytest.mark.parametrize("n", [1, 4, 1000])
+def test_two_variables_can_be_computed_from_each_others_old_value(n: int) -> None:
+    a, b = tf.Variable(np.zeros(n)), tf.Variable(np.ones(n))
+    step = tf.group(a.assign(b + 1.0), b.assign(a * 2.0 + 1.0))
+    sess = session()
+    x, y = np.zeros(n), np.ones(n)
+    for _ in range(3):
+        sess.run(step)
+        x, y = y + 1, x * 2 + 1
+        np.testing.assert_array_equal(sess.run(a), x)
+        np.testing.assert_array_equal(sess.run(b), y)
+
+
 def test_three_variables_can_be_rotated_in_one_run() -> None:
     vs = [tf.Variable(np.full(40, float(i))) for i in range(3)]
     turn = tf.group(*[v.assign(vs[(i + 1) % 3]) for i, v in enumerate(vs)])

@@ -1,0 +1,130 @@
+"""Which operations become one kernel: counts for programs whose shape is known by heart."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+import staticgraph as tf
+from staticgraph.ir.kernel import Kernel, Loop, Store, walk
+from staticgraph.ir.program import Host, Launch, Library, Program
+from staticgraph.runtime.compile import function_stages
+
+
+def program(fetches: Any) -> Program:
+    """The optimised program of fetches of the default graph."""
+    made = function_stages(tf.get_default_graph(), fetches).program
+    assert made is not None
+    return made
+
+
+def launches(p: Program) -> list[Launch]:
+    """The kernel launches; nothing else may be in the program."""
+    assert all(isinstance(s, Launch) for s in p.steps), p
+    return [s for s in p.steps if isinstance(s, Launch)]
+
+
+def loops(k: Kernel) -> int:
+    """Serial loops in a kernel."""
+    return sum(isinstance(s, Loop) for s in walk(k.body))
+
+
+def test_a_chain_of_maps_is_one_kernel_with_one_store() -> None:
+    x = tf.placeholder(tf.float32, [None, 3])
+    (step,) = launches(program(tf.nn.relu(tf.exp(x * 2.0 + 1.0) - x) * tf.tanh(x)))
+    assert step.kernel.form == "flat"
+    assert sum(isinstance(s, Store) for s in walk(step.kernel.body)) == 1
+
+
+def test_maps_of_one_space_are_one_kernel_even_if_unrelated() -> None:
+    x, y = tf.placeholder(tf.float32, [8]), tf.placeholder(tf.float32, [8])
+    assert len(launches(program([tf.exp(x), tf.exp(y), x + y]))) == 1
+
+
+def test_a_step_of_the_cubic_fit_is_two_kernels() -> None:
+    x, y = tf.placeholder(tf.float32, [None]), tf.placeholder(tf.float32, [None])
+    a, b, c, d = (tf.Variable(0.1 * k) for k in range(4))
+    loss = tf.reduce_sum(tf.square(a + b * x + c * x**2 + d * x**3 - y))
+    train = tf.train.GradientDescentOptimizer(1e-6).minimize(loss)
+    assert [s.kernel.form for s in launches(program([train, loss]))] == ["full", "row"]
+
+
+def test_softmax_is_one_kernel_of_three_passes() -> None:
+    x = tf.placeholder(tf.float32, [None, 10])
+    (step,) = launches(program(tf.nn.softmax(x)))
+    assert (step.kernel.form, loops(step.kernel)) == ("row", 3)
+
+
+def test_softmax_cross_entropy_with_its_gradient_is_one_row_kernel() -> None:
+    x, y = tf.placeholder(tf.float32, [None, 10]), tf.placeholder(tf.float32, [None, 10])
+    loss = tf.nn.softmax_cross_entropy_with_logits(labels=y, logits=x)
+    (step,) = launches(program([loss, tf.gradients(loss, x)[0]]))
+    assert (step.kernel.form, loops(step.kernel)) == ("row", 3)
+
+
+def test_layer_normalisation_is_one_row_kernel() -> None:
+    x = tf.placeholder(tf.float32, [None, 32])
+    mean = tf.reduce_mean(x, 1, keepdims=True)
+    variance = tf.reduce_mean(tf.square(x - mean), 1, keepdims=True)
+    (step,) = launches(program((x - mean) * tf.rsqrt(variance + 1e-6)))
+    assert (step.kernel.form, loops(step.kernel)) == ("row", 3)
+
+
+def test_the_bias_gradient_and_the_relu_mask_are_one_column_kernel() -> None:
+    x, g = tf.placeholder(tf.float32, [None, 32]), tf.placeholder(tf.float32, [None, 32])
+    bias = tf.Variable(tf.zeros([32]))
+    (step,) = launches(program(tf.gradients(tf.nn.relu(x + bias), [bias, x], g)))
+    assert step.kernel.form == "column"
+
+
+def test_a_weight_less_a_scaled_product_is_one_product() -> None:
+    w = tf.Variable(tf.zeros([5, 6]))
+    a, b = tf.placeholder(tf.float32, [None, 5]), tf.placeholder(tf.float32, [None, 6])
+    (step,) = program(w.assign(w - 0.1 * tf.matmul(a, b, transpose_a=True)).op).steps
+    assert isinstance(step, Library) and step.attrs["op"] == "GemmAdd"
+    assert step.attrs["transpose_a"] and np.float32(step.attrs["alpha"]) == np.float32(-0.1)
+
+
+def test_adam_over_parameters_of_different_sizes_is_one_kernel_text() -> None:
+    sizes = ([3], [5, 4], [7, 2, 2], [100])
+    loss = tf.add_n([tf.reduce_sum(tf.square(tf.Variable(tf.ones(s)))) for s in sizes])
+    steps = launches(program(tf.train.AdamOptimizer().minimize(loss)))
+    assert len(steps) == 5  # one for the powers of the betas
+    assert len({s.kernel for s in steps}) == 2
+    assert sorted(int(s.extent) for s in steps if s.extent != 1) == [3, 20, 28, 100]
+
+
+def test_unoptimised_every_operation_has_its_own_kernel() -> None:
+    x = tf.placeholder(tf.float32, [None])
+    y = tf.exp(x) * 2.0 + x
+    p = function_stages(tf.get_default_graph(), y, optimize=False).program
+    assert p is not None and sum(isinstance(s, Launch) for s in p.steps) == 3
+
+
+def test_a_host_step_stands_between_kernels_in_order() -> None:
+    x = tf.placeholder(tf.float32, [3])
+    y = tf.py_func(np.sort, [x * 2.0], tf.float32)
+    y.set_shape([3])
+    kinds = [type(s) for s in program(y + 1.0).steps]
+    assert kinds == [Launch, Host, Launch]
+
+
+# ---- what random programs found
+def test_the_gradient_of_a_broadcast_of_open_sizes_is_summed_in_the_program() -> None:
+    x, y = tf.placeholder(tf.float32, [None]), tf.placeholder(tf.float32, [None])
+    assert tf.gradients(x * y, x)[0].op.type == "SumToShapeOf"
+    assert (x + y).shape.as_list() == [None]
+
+
+def test_padding_an_empty_array_reads_nothing_that_is_not_there() -> None:
+    x = tf.placeholder(tf.float64, [None, 300_000])
+    with tf.Session() as sess:
+        got = sess.run(tf.pad(x, [[1, 0], [0, 0]]), {x: np.zeros((0, 300_000))})
+    assert got.shape == (1, 300_000) and not got.any()
+
+
+def test_zeros_like_an_empty_tensor() -> None:
+    x = tf.placeholder(tf.float32, [0, 3])
+    with tf.Session() as sess:
+        assert sess.run(x > tf.zeros_like(x), {x: np.zeros((0, 3))}).shape == (0, 3)
