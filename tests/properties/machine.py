@@ -29,6 +29,7 @@ from staticgraph.ir.kernel import (
 from staticgraph.ir.op import lookup
 from staticgraph.ir.program import Buffer, Host, Launch, Library, Program
 from staticgraph.ir.scalar import Expr, Lit, Load, Prim
+from staticgraph.passes.memory import donations, place
 from staticgraph.passes.schedule import neutral
 from staticgraph.runtime.store import room
 
@@ -194,12 +195,14 @@ class _Run:
 
 
 def run_program(
-    program: Program, args: list[np.ndarray]
+    program: Program, args: list[np.ndarray], planned: bool = False
 ) -> tuple[list[np.ndarray], dict[str, np.ndarray]]:
     """The results and updates of a program, run on the slow machine.
 
     Args:
       args: one array per parameter.
+      planned: use memory as a plan does, temporaries in one arena and updates in place; the sizes
+        must follow from the arguments.
     """
     arrays: dict[Buffer, np.ndarray] = {}
     written: dict[Buffer, np.ndarray] = {}
@@ -227,6 +230,9 @@ def run_program(
             put(b, np.asarray(b.data))
     for q, a in zip(program.params, args, strict=True):
         put(q.buffer, a)
+    if planned:
+        for b, a in _planned(program, arrays, env).items():
+            arrays[b], written[b] = a, np.zeros(a.shape, bool)
     with np.errstate(all="ignore"):
         for step in program.steps:
             if isinstance(step, Launch):
@@ -235,10 +241,29 @@ def run_program(
                     bind(b)
             else:
                 for b, a in zip(step.outputs, _outputs(step, arrays, env), strict=True):
-                    put(b, a)
+                    if b in arrays:
+                        arrays[b][...], written[b][...] = a, True
+                    else:
+                        put(b, a)
     for b in (*program.results, *program.updates.values()):
         assert written[b].all(), f"{b} is not wholly written"
     return [arrays[b] for b in program.results], {k: arrays[b] for k, b in program.updates.items()}
+
+
+def _planned(
+    program: Program, arrays: Mapping[Buffer, np.ndarray], env: Mapping[Any, int]
+) -> dict[Buffer, np.ndarray]:
+    """Temporaries where a plan has them: in the arena, or in the place of what they replace."""
+    shapes = {b: tuple(D.evaluate(d, env) for d in b.dims or ()) for b in program.buffers}
+    donated = donations(program)
+    placement = place(program, lambda b: room(shapes[b]) * b.dtype.size, frozenset(donated))
+    arena = np.full(placement.size, 0x5A, np.uint8)
+    out = {new: arrays[old] for new, old in donated.items()}
+    for b, at in placement.offsets.items():
+        if b not in arrays:
+            n = int(np.prod(shapes[b], dtype=np.int64)) * b.dtype.size
+            out[b] = arena[at : at + n].view(b.dtype.np).reshape(shapes[b])
+    return out
 
 
 def _launch(

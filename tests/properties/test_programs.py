@@ -46,8 +46,10 @@ def check_on_machine(case: Case) -> None:
     want, _ = evaluate(f, args)
     for optimize in (False, True):
         done = run_pipeline(f, optimize, verify=verify_function)
-        got, _ = run_program(done.program, args)
-        assert_agree(case, got, want)
+        assert done.program is not None
+        for planned in (False, True):
+            got, _ = run_program(done.program, args, planned)
+            assert_agree(case, got, want)
 
 
 @given(cases(exact=True))
