@@ -78,8 +78,17 @@ declare i32 @pthread_mutex_lock(ptr)
 declare i32 @pthread_mutex_unlock(ptr)
 declare i32 @pthread_cond_broadcast(ptr)
 
-define i64 @entry(ptr %pool, ptr %fn, ptr %args, i64 %lo, i64 %end, i64 %chunk) {{
+define i64 @entry(ptr %block, i64 %lo, i64 %end) {{
 start:
+  %b.fn = getelementptr i64, ptr %block, i64 1
+  %b.args = getelementptr i64, ptr %block, i64 2
+  %b.chunk = getelementptr i64, ptr %block, i64 3
+  %b.most = getelementptr i64, ptr %block, i64 4
+  %pool = load ptr, ptr %block
+  %fn = load ptr, ptr %b.fn
+  %args = load ptr, ptr %b.args
+  %chunk = load i64, ptr %b.chunk
+  %most = load i64, ptr %b.most
   %p.next = getelementptr i64, ptr %pool, i64 8
   %p.asleep = getelementptr i64, ptr %pool, i64 16
   %p.status = getelementptr i64, ptr %pool, i64 24
@@ -88,6 +97,7 @@ start:
   %p.args = getelementptr i64, ptr %pool, i64 41
   %p.end = getelementptr i64, ptr %pool, i64 42
   %p.chunk = getelementptr i64, ptr %pool, i64 43
+  %p.most = getelementptr i64, ptr %pool, i64 44
   %mutex = getelementptr i64, ptr %pool, i64 48
   %condition = getelementptr i64, ptr %pool, i64 64
   %got = cmpxchg ptr %p.busy, i64 0, i64 1 seq_cst seq_cst
@@ -101,6 +111,7 @@ open:
   store ptr %args, ptr %p.args
   store i64 %end, ptr %p.end
   store i64 %chunk, ptr %p.chunk
+  store i64 %most, ptr %p.most
   store i64 0, ptr %p.status
   store atomic i64 %lo, ptr %p.next seq_cst, align 8
   %old = load atomic i64, ptr %pool seq_cst, align 8
@@ -226,8 +237,15 @@ def _text(body: str) -> str:
     return (_COMMON + body).format(declare=declare, pause=pause, spins=_SPINS)
 
 
+BLOCK_WORDS = 5
+
+
 def launch_address() -> int:
-    """The address of ``launch(pool, function, arguments, lo, hi, chunk) -> status``."""
+    """The address of a function with a kernel's signature that shares a kernel's work.
+
+    Its argument block is: the pool, the kernel, the kernel's arguments, iterations per chunk, and
+    how many workers may join.
+    """
     return ir_address(_text(_LAUNCH))
 
 
@@ -239,16 +257,16 @@ class Pool:
     """
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self.reset()
-
-    def reset(self) -> None:
-        """Forget the workers and start from a fresh state."""
         raw = np.zeros(_WORDS + 8, np.int64)
         start = -(raw.__array_interface__["data"][0] // 8) % 8
         self.state = raw[start : start + _WORDS]
-        self.state[44] = 0
         self.address = int(self.state.__array_interface__["data"][0])
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget the workers and start from a fresh state, at the same address."""
+        self._lock = threading.Lock()
+        self.state[:] = 0
         self.workers: list[threading.Thread] = []
         libc = ctypes.CDLL(None)
         libc.pthread_mutex_init(ctypes.c_void_p(self.address + 48 * 8), None)
@@ -271,7 +289,6 @@ class Pool:
                 )  # fmt: skip
                 worker.start()
                 self.workers.append(worker)
-            self.state[44] = len(self.workers)
 
 
 def default_threads() -> int:

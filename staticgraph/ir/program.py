@@ -74,13 +74,17 @@ class Origin:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Launch:
-    """Run `kernel` over [0, extent); `args` are buffers, or sizes for size parameters."""
+    """Run `kernel` over [0, extent); `args` are buffers, or sizes for size parameters.
+
+    `cost` estimates the arithmetic of the whole launch, in additions; it is no part of the text.
+    """
 
     kernel: Kernel
     args: tuple[Buffer | Dim, ...]
     extent: Dim
     origins: tuple[Origin, ...] = ()
     checks: tuple[Origin, ...] = ()
+    cost: Dim = 0
 
     @property
     def reads(self) -> tuple[Buffer, ...]:

@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+from staticgraph.ir import dims as D
+from staticgraph.ir.dims import Dim
 from staticgraph.ir.dtypes import DType
 from staticgraph.ir.function import ElementOf, Function, Node, SizeOf, Value
 from staticgraph.ir.kernel import subexpressions
@@ -23,7 +25,7 @@ from staticgraph.ir.program import (
 )
 from staticgraph.ir.scalar import Load
 from staticgraph.ir.types import TensorType
-from staticgraph.passes.fusion import Fused, Region, fuse
+from staticgraph.passes.fusion import Fused, Region, fuse, measure
 from staticgraph.passes.kernel_writer import Scheduled
 from staticgraph.passes.schedule import schedule
 
@@ -114,7 +116,7 @@ class _Lowering:
         checks = tuple(_origin(n) for n in nodes if n.outputs[0] in self.fused.checking)
         if not kernel.kernel.checks():  # a region may become two kernels
             checks = ()
-        self.steps.append(Launch(kernel.kernel, tuple(args), kernel.extent, origins, checks))
+        self.steps.append(Launch(kernel.kernel, tuple(args), kernel.extent, origins, checks, _cost(region)))
 
     def _computed(self, region: Region) -> list[Node]:
         """The nodes a region computes, those inlined into its members included, in order."""
@@ -144,6 +146,15 @@ class _Lowering:
             self.steps.append(Library(node.op.library, inputs, outputs, attrs, origin))
         else:
             self.steps.append(Host(node, inputs, outputs))
+
+
+def _cost(region: Region) -> Dim:
+    """The arithmetic of a region, in additions."""
+    full, outer = D.product(region.dims), D.product(region.outer)
+    total: Dim = 0
+    for m in region.members:
+        total = total + measure(m.body)[1] * (full if m.scope == "full" else outer)
+    return total
 
 
 def _native(node: Node) -> bool:

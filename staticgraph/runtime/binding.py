@@ -18,6 +18,7 @@ from staticgraph.ir.kernel import Kernel
 from staticgraph.ir.program import Buffer, Launch, Library, Program, Step
 from staticgraph.runtime.library import LIBRARY
 from staticgraph.runtime.row import AddressOf, Row, Sizes, nbytes
+from staticgraph.runtime.threads import bytes_like
 
 
 class Code:
@@ -65,4 +66,6 @@ def _launch(step: Launch, index: int, code: Code, env: Sizes, at: AddressOf) -> 
             words.append(D.evaluate(a, env))
     words += [0] * SIGNATURE_WORDS
     extent = D.evaluate(step.extent, env)
-    return Row(code.kernels[step.kernel], tuple(words), extent, index, tuple(pointers), work)
+    work += bytes_like(D.evaluate(step.cost, env))
+    function = code.kernels[step.kernel]
+    return Row(function, tuple(words), extent, index, tuple(pointers), work, splits=True)

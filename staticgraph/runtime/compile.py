@@ -26,12 +26,13 @@ from staticgraph.runtime.fetches import FetchPlan, feed_tensors
 
 
 def compile_function(
-    closed: Function, optimize: bool = True, reference: bool = False, reason: str = ""
-) -> Executable:
+    closed: Function, optimize: bool = True, reference: bool = False, reason: str = "",
+    threads: int = 0,
+) -> Executable:  # fmt: skip
     """Compile a closed function."""
     done = run_pipeline(closed, optimize)
     assert done.program is not None
-    return Executable(done.function, done.program, reference, reason)
+    return Executable(done.function, done.program, reference, reason, threads)
 
 
 @dataclass(slots=True)

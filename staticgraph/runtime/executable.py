@@ -32,6 +32,7 @@ from staticgraph.runtime.binding import Code
 from staticgraph.runtime.plan import Plan
 from staticgraph.runtime.stepwise import RunCounts, Stepwise, host_rule, read_size
 from staticgraph.runtime.store import Store, aligned_copy
+from staticgraph.runtime.threads import threads_of
 
 MAX_PLANS = 32  # plans kept per executable, least recently used dropped
 
@@ -43,12 +44,15 @@ class Executable:
       function: the optimised function (what the reference evaluates).
       reference: evaluate with numpy instead of compiling.
       reason: why it was compiled, for `explain`.
+      threads: threads per kernel; 0 takes what the environment allows.
     """
 
     def __init__(
-        self, function: Function, program: Program, reference: bool = False, reason: str = ""
-    ) -> None:
+        self, function: Function, program: Program, reference: bool = False, reason: str = "",
+        threads: int = 0,
+    ) -> None:  # fmt: skip
         self.function, self.program, self.reason = function, program, reason
+        self.threads = threads_of(threads)
         self.counts = RunCounts()
         self.plans: OrderedDict[tuple[int, ...], Plan] = OrderedDict()
         self.reference = reference
@@ -139,7 +143,7 @@ class Executable:
         if plan is None or plan.generation != store.generation:
             check_guards(self.program.guards, env)
             assert self.code is not None
-            plan = Plan(self.program, self.code, env, store, self.constants)
+            plan = Plan(self.program, self.code, env, store, self.constants, self.threads)
             self.counts.plans += 1
             self.plans[key] = plan
             if len(self.plans) > MAX_PLANS:
@@ -206,7 +210,7 @@ class Executable:
     def _stepwise_run(self, feeds: Sequence[np.ndarray], store: Store) -> list[Any]:
         if self.stepwise is None:
             assert self.code is not None
-            self.stepwise = Stepwise(self.program, self.code, self.constants)
+            self.stepwise = Stepwise(self.program, self.code, self.constants, self.threads)
         runner, self.stepwise = self.stepwise, None  # a host step may run this executable again
         try:
             return runner.run(feeds, store, self.counts)

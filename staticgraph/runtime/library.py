@@ -51,7 +51,7 @@ def _copy(
     words = (at(source), at(target))
     function = code[library_source.copy(target.dtype)]
     n, work = count(target.dims, env), 2 * nbytes(target, env)
-    return [Row(function, words, n, index, whole((0, source), (1, target)), work)]
+    return [Row(function, words, n, index, whole((0, source), (1, target)), work, splits=True)]
 
 
 # ---------------------------------------------------------------- random draws
@@ -68,7 +68,8 @@ def _random(step: Library, index: int, code: Addresses, env: Sizes, at: AddressO
         lo, hi = (int(np.asarray(b.data)) for b in step.inputs[1:])
         words += [philox.signed_word(lo), philox.signed_word(hi - lo)]
     groups = philox_source.groups(n)
-    return [Row(code[_random_source(step)], tuple(words), groups, index, whole((0, out)), n * 16)]
+    row = Row(code[_random_source(step)], tuple(words), groups, index, whole((0, out)), n * 16, True)
+    return [row]
 
 
 def draws(step: Library, env: Sizes) -> int:
@@ -98,7 +99,7 @@ def _scatter(step: Library, index: int, code: Addresses, env: Sizes, at: Address
         *_copy(base, out, index, code, env, at),
         Row(
             combine, (at(out), at(indices), at(updates), m, r, s, n, blocks), b * m * blocks, index,
-            whole((0, out), (1, indices), (2, updates)), work + 3 * nbytes(updates, env),
+            whole((0, out), (1, indices), (2, updates)), work + 3 * nbytes(updates, env), splits=True,
         ),
     ]  # fmt: skip
 
@@ -118,7 +119,8 @@ def _cumulative(step: Library, index: int, code: Addresses, env: Sizes, at: Addr
     words = (at(out), at(x), n, inner, blocks, *flags)
     extent = outer * blocks if n else 0
     places = whole((0, out), (1, x))
-    return [Row(code[_cumulative_source(step)], words, extent, index, places, 2 * nbytes(out, env))]
+    function, work = code[_cumulative_source(step)], 2 * nbytes(out, env)
+    return [Row(function, words, extent, index, places, work, splits=True)]
 
 
 # ---------------------------------------------------------------- matrix products

@@ -6,7 +6,7 @@ and suitably laid out, read where they are.  Building a plan compiles nothing.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -23,6 +23,7 @@ from staticgraph.runtime.binding import Code, rows
 from staticgraph.runtime.library import COUNTER_WORDS, draws
 from staticgraph.runtime.row import Row
 from staticgraph.runtime.store import Store, address, aligned_empty, room
+from staticgraph.runtime.threads import BLOCK_WORDS, POOL, chunk, launch_address
 
 # What becomes a float without asking: no value changes its kind.
 EXACT = frozenset(np.dtype(t) for t in "?bhilqBHILQefd")
@@ -49,8 +50,9 @@ class Plan:
 
     def __init__(
         self, program: Program, code: Code, env: Mapping[Symbol, int], store: Store,
-        constants: Mapping[Buffer, np.ndarray],
+        constants: Mapping[Buffer, np.ndarray], threads: int = 1,
     ) -> None:  # fmt: skip
+        self.threads = threads
         self.program, self.env, self.generation = program, dict(env), store.generation
         self.views: dict[Buffer, np.ndarray] = {}
         self.direct: dict[Buffer, list[tuple[int, int]]] = {}
@@ -139,8 +141,11 @@ class Plan:
     def _table(self, program: Program, code: Code) -> None:
         made = rows(program.steps, code, self.env, lambda b: address(self.views[b]))
         self.rows: list[Row] = made
+        self.ends: list[int] = []  # where each row's argument block ends in `words`
         sizes = [len(r.words) for r in made]
-        self.words = np.zeros(max(1, sum(sizes)), np.int64)
+        chunks = [chunk(r, self.threads) for r in made]
+        shared = sum(map(bool, chunks))
+        self.words = np.zeros(max(1, sum(sizes) + BLOCK_WORDS * shared), np.int64)
         table = np.zeros((max(1, len(made)), 4), np.int64)
         base = address(self.words)
         at = 0
@@ -148,6 +153,7 @@ class Plan:
         for k, r in enumerate(made):
             self.words[at : at + len(r.words)] = r.words
             table[k] = (r.function, base + 8 * at, 0, r.extent)
+            self.ends.append(at + len(r.words))
             for word, b, offset in r.pointers:
                 if b in feeds and b in self.direct:
                     self.direct[b].append((at + word, offset))
@@ -156,12 +162,25 @@ class Plan:
                 name = next(q.name for q in program.params if q.buffer is step.inputs[0])
                 self.counters.append((at + COUNTER_WORDS, name, draws(step, self.env)))
             at += len(r.words)
+        if shared:
+            self._share(table, chunks, at)
         self.table = table
         self.failed = np.zeros(1, np.int64)
         self.slices = self._slices(program) if made else []
         self.walks = [
             bound(address(table), first, last, address(self.failed)) for first, last in self.slices
         ]
+
+    def _share(self, table: np.ndarray, chunks: Sequence[int], at: int) -> None:
+        """Replace rows that are worth it by rows that share their work between threads."""
+        POOL.ensure(self.threads)
+        launch, base = launch_address(), address(self.words)
+        for k, size in enumerate(chunks):
+            if size:
+                block = (POOL.address, table[k][0], table[k][1], size, self.threads - 1)
+                self.words[at : at + BLOCK_WORDS] = block
+                table[k][:2] = (launch, base + 8 * at)
+                at += BLOCK_WORDS
 
     def _slices(self, program: Program) -> list[tuple[int, int]]:
         """Cut the table where signals may be looked at: never after the first update in place."""
@@ -194,7 +213,7 @@ class Plan:
     def _failure(self, status: int) -> OpError:
         k = int(self.failed[0])
         row = self.rows[k]
-        end = (int(self.table[k][1]) - address(self.words)) // 8 + len(row.words)
+        end = self.ends[k]
         step = self.program.steps[row.step]
         return step_failure(step, status, int(self.words[end - 2]), int(self.words[end - 1]))
 

@@ -25,6 +25,7 @@ class Row:
       step: position in the program's steps.
       pointers: (word, buffer, bytes): words that hold the buffer's address, so many bytes on.
       work: bytes of memory traffic or a like measure of time.
+      splits: the parallel axis may be shared between threads.
     """
 
     function: int
@@ -33,6 +34,7 @@ class Row:
     step: int
     pointers: tuple[tuple[int, Buffer, int], ...]
     work: int
+    splits: bool = False
 
 
 def whole(*places: tuple[int, Buffer]) -> tuple[tuple[int, Buffer, int], ...]:

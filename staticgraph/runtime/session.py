@@ -75,6 +75,7 @@ class BaseSession:
         self._growing = 0
         level = getattr(self.config.graph_options.optimizer_options, "opt_level", 0)  # type: ignore[attr-defined]
         self._optimize = level >= 0
+        self._threads = int(getattr(self.config, "intra_op_parallelism_threads", 0) or 0)
 
     @property
     def graph(self) -> Graph:
@@ -212,7 +213,7 @@ class BaseSession:
             self._graph, entry.plan.fetches, feeds, tuple(entry.plan.final),
             values=self._store.arrays, asked=asked,
         )  # fmt: skip
-        exe = compile_function(closed, self._optimize, reason=reason)
+        exe = compile_function(closed, self._optimize, reason=reason, threads=self._threads)
         exe.asked = asked
         for p in closed.params:  # a stream without a seed starts anywhere
             if p.kind == "counter" and p.name not in self._store.counters:

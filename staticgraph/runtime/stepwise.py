@@ -91,7 +91,7 @@ class Segment:
 
     def plan(
         self, code: Code, env: Mapping[Symbol, int], store: Store,
-        constants: Mapping[Buffer, np.ndarray],
+        constants: Mapping[Buffer, np.ndarray], threads: int,
     ) -> tuple[Plan, bool]:  # fmt: skip
         """The plan for the sizes at hand, and whether it had to be made."""
         key = tuple([env[s] for s in self.symbols])
@@ -99,7 +99,7 @@ class Segment:
         if plan is not None and plan.generation == store.generation:
             self.plans.move_to_end(key)
             return plan, False
-        plan = self.plans[key] = Plan(self.program, code, env, store, constants)
+        plan = self.plans[key] = Plan(self.program, code, env, store, constants, threads)
         if len(self.plans) > MAX_PLANS:
             self.plans.popitem(last=False)
         return plan, True
@@ -161,9 +161,10 @@ class Stepwise:
     """Runs a program segment by segment."""
 
     def __init__(
-        self, program: Program, code: Code, constants: Mapping[Buffer, np.ndarray]
+        self, program: Program, code: Code, constants: Mapping[Buffer, np.ndarray], threads: int
     ) -> None:
         self.program, self.code, self.constants = program, code, constants
+        self.threads = threads
         self.items = segments(program)
         self.sized: dict[Buffer, list[tuple[Symbol, SizeSource]]] = {}
         for s, o in program.sizes.items():
@@ -237,7 +238,7 @@ class Stepwise:
         self, segment: Segment, arrays: dict[Buffer, Any], env: dict[Symbol, int], store: Store,
         counts: RunCounts,
     ) -> None:  # fmt: skip
-        plan, made = segment.plan(self.code, env, store, self.constants)
+        plan, made = segment.plan(self.code, env, store, self.constants, self.threads)
         keep = [plan.feed(b, arrays[b]) for b in segment.inputs]
         if segment.draws:
             positions = {s.inputs[0]: int(arrays[s.inputs[0]]) for s in segment.draws}

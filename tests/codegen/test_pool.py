@@ -25,24 +25,27 @@ FAIL = """def kernel(args, lo, hi):
     return 0
 """
 WORD = ctypes.c_void_p
+KEPT: list[Pool] = []  # workers look at their pool's memory for as long as the process lives
 
 
 def launch(pool: Pool, source: str, words: np.ndarray, lo: int, hi: int, chunk: int) -> int:
-    call = ctypes.CFUNCTYPE(ctypes.c_int64, *[WORD] * 6)(launch_address())
-    return call(pool.address, kernel_address(source), words.ctypes.data, lo, hi, chunk)
+    call = ctypes.CFUNCTYPE(ctypes.c_int64, *[WORD] * 3)(launch_address())
+    shared = [pool.address, kernel_address(source), words.ctypes.data, chunk, len(pool.workers)]
+    block = np.array(shared, np.int64)
+    return call(block.ctypes.data, lo, hi)
 
 
 @pytest.mark.parametrize("chunk", [1, 7, 64, 1000, 5000])
 @pytest.mark.parametrize("threads", [1, 2, 4])
 def test_every_iteration_is_done_once(chunk: int, threads: int) -> None:
     pool = Pool()
+    KEPT.append(pool)
     pool.ensure(threads)
     out = np.zeros(1000, np.int64)
     words = np.array([out.ctypes.data, 0, 0], np.int64)
     for done in range(1, 21):
         assert launch(pool, COUNT, words, 0, 1000, chunk) == 0
         np.testing.assert_array_equal(out, done * np.arange(1000))
-    pool.state[45] = 1  # lets the workers of this test end
 
 
 def test_an_empty_range_does_nothing() -> None:

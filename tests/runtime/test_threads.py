@@ -1,0 +1,54 @@
+"""Steps shared between threads: when, and that results do not depend on it."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import staticgraph as tf
+from staticgraph.errors import OutOfBoundsError
+from staticgraph.runtime.row import Row
+from staticgraph.runtime.session import Session
+from staticgraph.runtime.threads import SHARE_FROM, chunk
+
+
+def run(threads: int, n: int) -> list[np.ndarray]:
+    with tf.Graph().as_default():
+        x = tf.placeholder(tf.float32, [None, 300])
+        z = tf.tanh(x) * 2.0 + tf.exp(-tf.abs(x))
+        fetches = [z, tf.reduce_sum(z), tf.reduce_sum(z, 0), tf.reduce_mean(z, 1), tf.nn.softmax(x),
+                   tf.argmax(z, 1), tf.cumsum(x, axis=0), tf.random_normal([1000, 300], seed=3)]
+        config = tf.ConfigProto(intra_op_parallelism_threads=threads)
+        with Session(config=config) as sess:
+            value = np.random.default_rng(0).normal(size=(n, 300)).astype("f4")
+            out = sess.run(fetches, {x: value})
+            shared = sum(
+                chunk(r, threads) > 0 for e in sess.executables() for p in e.plans.values() for r in p.rows
+            )
+            assert (shared > 0) == (threads > 1)
+            return out
+
+
+@pytest.mark.parametrize("threads", [2, 3, 8])
+def test_results_do_not_depend_on_the_number_of_threads(threads: int) -> None:
+    for one, many in zip(run(1, 2000), run(threads, 2000), strict=True):
+        assert np.asarray(one).tobytes() == np.asarray(many).tobytes()
+
+
+def test_small_steps_are_not_shared() -> None:
+    assert chunk(Row(0, (), 1000, 0, (), SHARE_FROM - 1, True), 2) == 0
+    assert chunk(Row(0, (), 1000, 0, (), SHARE_FROM, True), 2) > 0
+    assert chunk(Row(0, (), 1, 0, (), SHARE_FROM, True), 2) == 0
+    assert chunk(Row(0, (), 1000, 0, (), SHARE_FROM, False), 2) == 0
+
+
+def test_a_bad_index_found_by_a_worker_is_reported() -> None:
+    with tf.Graph().as_default():
+        i = tf.placeholder(tf.int32, [None])
+        y = tf.gather(tf.constant(np.arange(1000, dtype="f4")), i)
+        with Session(config=tf.ConfigProto(intra_op_parallelism_threads=2)) as sess:
+            index = np.zeros(1_000_000, np.int32)
+            sess.run(y, {i: index})
+            index[-1] = 1234
+            with pytest.raises(OutOfBoundsError, match=r"index 1234 is outside \[0, 1000\)"):
+                sess.run(y, {i: index})
