@@ -21,11 +21,12 @@ Meaning, the same on every target:
 
 from __future__ import annotations
 
+import struct
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final, Literal
-
-import numpy as np
+from weakref import WeakValueDictionary
 
 from staticgraph.ir import dtypes
 from staticgraph.ir.dims import Call, Dim, Poly, Symbol
@@ -156,7 +157,7 @@ class Lit(Expr):
 
     @property
     def _key(self) -> object:
-        return np.float64(self.value).tobytes() if isinstance(self.value, float) else self.value
+        return struct.pack("<d", self.value) if isinstance(self.value, float) else self.value
 
     def __str__(self) -> str:
         return repr(self.value)
@@ -184,7 +185,29 @@ class Size(Expr):
         return f"<{self.dim}>"
 
 
-@dataclass(frozen=True, slots=True)
+_interned: WeakValueDictionary[object, Expr] = WeakValueDictionary()
+_lock = threading.Lock()
+
+
+def _intern(cls: type[Expr], fields: tuple[Any, ...]) -> Any:
+    """The one expression of these fields: equal trees are one object, and compared as such.
+
+    Expressions share their parts.  Hashed and compared as trees they would cost time that is
+    exponential in their depth.
+    """
+    *parts, dtype = fields
+    key = (cls, id(dtype), *parts)
+    with _lock:
+        found = _interned.get(key)
+        if found is None:
+            found = object.__new__(cls)
+            for name, value in zip(cls.__match_args__, fields, strict=True):  # type: ignore[attr-defined]
+                object.__setattr__(found, name, value)
+            _interned[key] = found
+    return found
+
+
+@dataclass(frozen=True, slots=True, init=False, eq=False, weakref_slot=True)
 class Load(Expr):
     """One element of operand number `operand`; fusion replaces it by the producer's expression."""
 
@@ -192,17 +215,29 @@ class Load(Expr):
     index: tuple[Expr, ...]
     dtype: DType
 
+    def __new__(cls, operand: int, index: tuple[Expr, ...], dtype: DType) -> Load:
+        return _intern(cls, (operand, index, dtype))  # type: ignore[no-any-return]
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return (Load, (self.operand, self.index, self.dtype))
+
     def __str__(self) -> str:
         return f"%{self.operand}[{', '.join(map(str, self.index))}]"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, init=False, eq=False, weakref_slot=True)
 class Prim(Expr):
     """A primitive applied to expressions."""
 
     name: str
     args: tuple[Expr, ...]
     dtype: DType
+
+    def __new__(cls, name: str, args: tuple[Expr, ...], dtype: DType) -> Prim:
+        return _intern(cls, (name, args, dtype))  # type: ignore[no-any-return]
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return (Prim, (self.name, self.args, self.dtype))
 
     def __str__(self) -> str:
         suffix = f".{self.dtype.short}" if self.name == "cast" else ""
