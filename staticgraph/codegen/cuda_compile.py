@@ -156,7 +156,7 @@ def _restore_row_stack() -> None:
     import numpy as np
 
     if not hasattr(np, "row_stack"):
-        setattr(np, "row_stack", np.vstack)  # noqa: B010  (absent from the type stubs)
+        np.row_stack = np.vstack
 
 
 def _argument_type(text: str) -> Any:

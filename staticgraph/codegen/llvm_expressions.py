@@ -14,8 +14,10 @@ from llvmlite import ir  # type: ignore[import-untyped]  # llvmlite ships no stu
 
 from staticgraph.codegen import scalar_emit, vector_math
 from staticgraph.codegen.source import HALF, working
+from staticgraph.codegen.vector_math_lanes import call_intrinsic
 from staticgraph.ir import dtypes
 from staticgraph.ir.dtypes import DType
+from staticgraph.ir.kernel import Temp
 from staticgraph.ir.scalar import Expr, Index, Lit, Load, Prim
 
 FLAGS = ("contract",)
@@ -80,10 +82,10 @@ class Expressions:
                 return self.load(operand, index)
             case Prim():
                 return self.primitive(e)
-            case Index(name):
+            case Temp(name) | Index(name):
                 return self.name(name)
             case _:
-                return self.name(e.name)  # type: ignore[attr-defined]
+                raise TypeError(f"{type(e).__name__} in a kernel")
 
     def name(self, name: str) -> Any:
         """A local value, or the current content of an accumulator."""
@@ -95,7 +97,8 @@ class Expressions:
     # ---- memory
     def _address(self, param: int, index: Expr) -> tuple[Any, DType, Any]:
         pointer, dtype, scopes = self.pointers[param]
-        where = self.b.gep(pointer, [self.emit(index)], inbounds=True, source_etype=storage_type(dtype))
+        at, ty = self.emit(index), storage_type(dtype)
+        where = self.b.gep(pointer, [at], inbounds=True, source_etype=ty)
         return where, dtype, scopes
 
     def load(self, param: int, index: Expr) -> Any:
@@ -159,7 +162,7 @@ class Expressions:
             return ir.Constant(I1, int(name == "isfinite"))
         if name == "isnan":
             return self.b.fcmp_unordered("!=", x, x)
-        size = vector_math.call_intrinsic(self.b, "llvm.fabs", [x])
+        size = call_intrinsic(self.b, "llvm.fabs", [x])
         infinity = ir.Constant(x.type, math.inf)
         return self.b.fcmp_ordered("==" if name == "isinf" else "<", size, infinity)
 
@@ -174,7 +177,7 @@ class Expressions:
             case "neg":
                 return b.fneg(xs[0], flags=FLAGS)
             case "abs":
-                return vector_math.call_intrinsic(b, "llvm.fabs", xs)
+                return call_intrinsic(b, "llvm.fabs", xs)
             case "sign":
                 return self.sign(xs[0])
             case "truncdiv":
@@ -195,19 +198,12 @@ class Expressions:
         if name in _INT:
             return getattr(b, _INT[name])(*xs)
         if name in _INT_DIVISION:
-            return scalar_emit.int_division(b, _INT_DIVISION[name], *xs, signed)
-        zero = ir.Constant(x.type, 0)
+            return scalar_emit.int_division(b, _INT_DIVISION[name], xs[0], xs[1], signed)
+        if name in ("neg", "abs", "sign"):
+            return self.signed(name, x, d, signed)
         match name:
             case "pow":
-                return scalar_emit.int_pow(b, *xs, signed)
-            case "neg":
-                return b.sub(zero, x)
-            case "abs":
-                return b.select(b.icmp_signed("<", x, zero), b.sub(zero, x), x) if signed else x
-            case "sign":
-                one, minus = ir.Constant(x.type, 1), ir.Constant(x.type, -1)
-                below = b.select(b.icmp_signed("<", x, zero), minus, zero) if signed else zero
-                return b.select(self.compare(">", [x, zero], d), one, below)
+                return scalar_emit.int_pow(b, xs[0], xs[1], signed)
             case "maximum" | "minimum":
                 return b.select(self.compare(">" if name == "maximum" else "<", xs, d), x, xs[1])
             case "bitnot":
@@ -220,6 +216,17 @@ class Expressions:
             case "floor" | "ceil" | "rint" | "trunc":
                 return x
         raise TypeError(f"{name} on {d.name}")
+
+    def signed(self, name: str, x: Any, d: DType, signed: bool) -> Any:
+        """neg, abs and sign of an integer."""
+        b, zero = self.b, ir.Constant(x.type, 0)
+        if name == "neg":
+            return b.sub(zero, x)
+        below = b.icmp_signed("<", x, zero) if signed else ir.Constant(I1, 0)
+        if name == "abs":
+            return b.select(below, b.sub(zero, x), x)
+        one, minus = ir.Constant(x.type, 1), ir.Constant(x.type, -1)
+        return b.select(self.compare(">", [x, zero], d), one, b.select(below, minus, zero))
 
     # ---- conversions
     def cast(self, x: Any, source: DType, target: DType) -> Any:

@@ -169,7 +169,8 @@ start:
   %condition = getelementptr i64, ptr %pool, i64 64
   br label %look
 look:
-  %seen = phi i64 [ %first, %start ], [ %seen, %pausing ], [ %seen, %woken ], [ %new, %skip ], [ %new, %worked ]
+  %seen = phi i64 [ %first, %start ], [ %seen, %pausing ], [ %seen, %woken ],
+                  [ %new, %skip ], [ %new, %worked ]
   %spins = phi i64 [ 0, %start ], [ %more, %pausing ], [ 0, %woken ], [ 0, %skip ], [ 0, %worked ]
   %stop = load atomic i64, ptr %p.stop seq_cst, align 8
   %over = icmp ne i64 %stop, 0

@@ -19,7 +19,7 @@ def _named(name: str, function: Callable[..., Any]) -> Any:
 
 def _integers(name: str, emit: Callable[[Any, Any, Any, bool], Any]) -> Any:
     def generate(context: Any, b: Any, signature: Any, args: Any) -> Any:
-        return emit(b, *args, signature.args[0].signed)
+        return emit(b, args[0], args[1], signature.args[0].signed)
 
     def typer(typing_context: Any, x: Any, y: Any) -> Any:
         return (x(x, y), generate) if isinstance(x, types.Integer) and x == y else None

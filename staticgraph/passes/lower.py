@@ -116,7 +116,9 @@ class _Lowering:
         checks = tuple(_origin(n) for n in nodes if n.outputs[0] in self.fused.checking)
         if not kernel.kernel.checks():  # a region may become two kernels
             checks = ()
-        self.steps.append(Launch(kernel.kernel, tuple(args), kernel.extent, origins, checks, _cost(region)))
+        self.steps.append(
+            Launch(kernel.kernel, tuple(args), kernel.extent, origins, checks, _cost(region))
+        )
 
     def _computed(self, region: Region) -> list[Node]:
         """The nodes a region computes, those inlined into its members included, in order."""

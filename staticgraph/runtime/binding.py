@@ -37,7 +37,7 @@ class Code:
 
 
 def emits_ir() -> bool:
-    """True unless $STATICGRAPH_CODEGEN asks for ``numba``: kernels then go through Numba's front end."""
+    """True unless $STATICGRAPH_CODEGEN is ``numba``, which sends kernels through Numba."""
     return os.environ.get("STATICGRAPH_CODEGEN", "") != "numba"
 
 

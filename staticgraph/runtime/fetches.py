@@ -186,11 +186,13 @@ def _converted(t: Tensor, array: np.ndarray, dtype: DType) -> np.ndarray:
         lossy = bool(array.min() < dtype.min or array.max() > dtype.max)
     if lossy:
         text = source in "OSU"
+        what = "text or objects" if text else f"{array.dtype.name} values"
         raise FeedError(
-            f"{'text or objects' if text else array.dtype.name + ' values'} are fed for {t.name!r}, "
-            f"which is {dtype.name}",
+            f"{what} are fed for {t.name!r}, which is {dtype.name}",
             loc=loc.caller(), operands=(f"{t.name}: {t.describe()}",),
-            hint=None if text else f"convert the array with .astype({dtype.name!r}) if that is meant",
+            hint=None
+            if text
+            else f"convert the array with .astype({dtype.name!r}) if that is meant",
         )  # fmt: skip
     return array.astype(dtype.np)
 

@@ -68,7 +68,9 @@ def _random(step: Library, index: int, code: Addresses, env: Sizes, at: AddressO
         lo, hi = (int(np.asarray(b.data)) for b in step.inputs[1:])
         words += [philox.signed_word(lo), philox.signed_word(hi - lo)]
     groups = philox_source.groups(n)
-    row = Row(code[_random_source(step)], tuple(words), groups, index, whole((0, out)), n * 16, True)
+    row = Row(
+        code[_random_source(step)], tuple(words), groups, index, whole((0, out)), n * 16, True
+    )
     return [row]
 
 
@@ -99,7 +101,7 @@ def _scatter(step: Library, index: int, code: Addresses, env: Sizes, at: Address
         *_copy(base, out, index, code, env, at),
         Row(
             combine, (at(out), at(indices), at(updates), m, r, s, n, blocks), b * m * blocks, index,
-            whole((0, out), (1, indices), (2, updates)), work + 3 * nbytes(updates, env), splits=True,
+            whole((0, out), (1, indices), (2, updates)), work + 3 * nbytes(updates, env), True,
         ),
     ]  # fmt: skip
 

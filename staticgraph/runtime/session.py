@@ -190,7 +190,9 @@ class BaseSession:
         try:
             exe = self._compile(entry, types, reason)
         except OpenRankError:
-            fixed_types = tuple(TensorType(t.dtype, a.shape) for t, a in zip(types, arrays, strict=True))
+            fixed_types = tuple(
+                TensorType(t.dtype, a.shape) for t, a in zip(types, arrays, strict=True)
+            )
             if types == fixed_types:
                 raise
             types = fixed_types
@@ -216,9 +218,10 @@ class BaseSession:
         exe = compile_function(closed, self._optimize, reason=reason, threads=self._threads)
         exe.asked = asked
         for p in closed.params:  # a stream without a seed starts anywhere
-            if p.kind == "counter" and p.name not in self._store.counters:
-                if self._graph.get_operation_by_name(p.name).attrs.get("nondeterministic"):
-                    self._store.counters[p.name] = int.from_bytes(os.urandom(5), "little") << 16
+            if p.kind != "counter" or p.name in self._store.counters:
+                continue
+            if self._graph.get_operation_by_name(p.name).attrs.get("nondeterministic"):
+                self._store.counters[p.name] = int.from_bytes(os.urandom(5), "little") << 16
         return exe
 
     def _notice_growth(self) -> None:

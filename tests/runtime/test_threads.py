@@ -16,14 +16,25 @@ def run(threads: int, n: int) -> list[np.ndarray]:
     with tf.Graph().as_default():
         x = tf.placeholder(tf.float32, [None, 300])
         z = tf.tanh(x) * 2.0 + tf.exp(-tf.abs(x))
-        fetches = [z, tf.reduce_sum(z), tf.reduce_sum(z, 0), tf.reduce_mean(z, 1), tf.nn.softmax(x),
-                   tf.argmax(z, 1), tf.cumsum(x, axis=0), tf.random_normal([1000, 300], seed=3)]
+        fetches = [
+            z,
+            tf.reduce_sum(z),
+            tf.reduce_sum(z, 0),
+            tf.reduce_mean(z, 1),
+            tf.nn.softmax(x),
+            tf.argmax(z, 1),
+            tf.cumsum(x, axis=0),
+            tf.random_normal([1000, 300], seed=3),
+        ]
         config = tf.ConfigProto(intra_op_parallelism_threads=threads)
         with Session(config=config) as sess:
             value = np.random.default_rng(0).normal(size=(n, 300)).astype("f4")
             out = sess.run(fetches, {x: value})
             shared = sum(
-                chunk(r, threads) > 0 for e in sess.executables() for p in e.plans.values() for r in p.rows
+                chunk(r, threads) > 0
+                for e in sess.executables()
+                for p in e.plans.values()
+                for r in p.rows
             )
             assert (shared > 0) == (threads > 1)
             return out
