@@ -3,9 +3,9 @@
 Numba's front end is most of what compiling a kernel costs, and importing it costs more than that.
 This emits what Numba would have lowered the printed source to; `native.emit` then optimises both
 alike.  The printed source stays the readable form, the identity of a kernel and the reference: the
-tests compile every op both ways.  They give the same bits, except that LLVM may split the sum of a
-reduction over other lanes; how a kernel is made is therefore a setting ($STATICGRAPH_CODEGEN) and a
-part of its key in the cache, never a matter of what is ready.
+tests compile every op both ways.  LLVM may fuse other products with sums, or split a reduction over
+other lanes, so the last bit of a float can differ; how a kernel is made is therefore a setting
+($STATICGRAPH_CODEGEN) and a part of its key in the cache, never a matter of what is ready.
 
 Every array of a kernel is its own: a plan gives a step distinct arrays, or, for an update in
 place, one that is read and written at the same element.  Loads and stores say so to LLVM, which
