@@ -30,7 +30,7 @@ from staticgraph.ops.matmul import NATIVE, gemm
 from staticgraph.ops.padding import reverse
 from staticgraph.ops.rules import floats, same
 from staticgraph.ops.shape import reshape, transpose
-from staticgraph.ops.windows import Axis, np_inner, np_padded, np_places
+from staticgraph.ops.windows import Axis, ints, np_inner, np_padded, np_places
 
 SHORT = 16  # elements: where rows of a window are shorter, windows are copied to columns
 BLOCK = 1 << 20  # bytes of windows that are copied at once: they stay in the cache
@@ -48,7 +48,7 @@ def _np_back(x: np.ndarray, first: bool) -> np.ndarray:
 def np_forward(x: np.ndarray, w: np.ndarray, axes: Sequence[Axis], first: bool) -> np.ndarray:
     """Filters [*K, C, F] over the input."""
     x = np_padded(_np_last(x, first), axes)
-    out = np.zeros((x.shape[0], *(int(a.out) for a in axes), w.shape[-1]), x.dtype)
+    out = np.zeros((x.shape[0], *ints([a.out for a in axes]), w.shape[-1]), x.dtype)
     for k, cut in np_places(axes):
         out += x[cut] @ w[k]
     return _np_back(out, first)
@@ -59,7 +59,7 @@ def np_input(
 ) -> np.ndarray:
     """The transposed convolution."""
     dy = _np_last(dy, first)
-    like = np.zeros((dy.shape[0], *(int(a.size) for a in axes), w.shape[-2]), dy.dtype)
+    like = np.zeros((dy.shape[0], *ints([a.size for a in axes]), w.shape[-2]), dy.dtype)
     out = np_padded(like, axes)
     for k, cut in np_places(axes):
         out[cut] += dy @ w[k].T

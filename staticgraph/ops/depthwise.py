@@ -254,7 +254,7 @@ def _split_shape(ctx: Infer, x: TensorType, w: TensorType, **attrs: Any) -> tupl
 
 
 def _np_split(x: np.ndarray, w: np.ndarray, **attrs: Any) -> np.ndarray:
-    y = _np_forward(x, w, **attrs)
+    y: np.ndarray = _np_forward(x, w, **attrs)
     return y.reshape(*y.shape[:3], *w.shape[2:])
 
 

@@ -16,6 +16,7 @@ from staticgraph.ops.windows import (
     Axis,
     axis_windows,
     checked,
+    ints,
     np_inner,
     np_padded,
     np_places,
@@ -121,8 +122,9 @@ def np_pick(form: ConvForm) -> Callable[..., np.ndarray]:
 def _np_counts(axes: list[Axis], dtype: Any) -> np.ndarray:
     counts = np.ones((1,) * (len(axes) + 2), dtype)
     for i, a in enumerate(axes):
-        start = np.arange(int(a.out)) * a.stride - int(a.before)  # type: ignore[arg-type]
-        n = np.minimum(start + a.kernel, a.size) - np.maximum(start, 0)
+        size, kernel, out, before = ints((a.size, a.kernel, a.out, a.before))
+        start = np.arange(out) * a.stride - before
+        n = np.minimum(start + kernel, size) - np.maximum(start, 0)
         counts = counts * n.astype(dtype).reshape([-1 if j == i + 1 else 1 for j in range(len(axes) + 2)])
     return counts
 

@@ -146,33 +146,45 @@ def combined(
 
 
 # ---------------------------------------------------------------- on arrays
+def ints(values: Sequence[Dim]) -> tuple[int, ...]:
+    """Sizes that are known."""
+    return tuple(v if isinstance(v, int) else D.evaluate(v, {}) for v in values)
+
+
 def np_padded(x: np.ndarray, axes: Sequence[Axis], value: Any = 0) -> np.ndarray:
     """The array [N, *S, C] with its padding, and so much more that every window is whole."""
-    out_shape = [x.shape[0]]
+    shape, to, of = [x.shape[0]], [slice(None)], [slice(None)]
     for a in axes:
-        reach = (a.out - 1) * a.stride + (a.kernel - 1) * a.dilation + 1
-        out_shape.append(int(max(a.before + a.size + a.after, reach)))  # type: ignore[call-overload]
-    out = np.full((*out_shape, x.shape[-1]), value, x.dtype)
-    inside = (slice(None), *(slice(max(int(a.before), 0), int(a.before + a.size)) for a in axes))
-    out[inside] = x[(slice(None), *(slice(max(-int(a.before), 0), None) for a in axes))]
-    return out
+        size, kernel, out, before, after = ints((a.size, a.kernel, a.out, a.before, a.after))
+        reach = (out - 1) * a.stride + (kernel - 1) * a.dilation + 1
+        shape.append(max(before + size + after, reach))
+        to.append(slice(max(before, 0), before + size))
+        of.append(slice(max(-before, 0), None))
+    padded = np.full((*shape, x.shape[-1]), value, x.dtype)
+    padded[tuple(to)] = x[tuple(of)]
+    return padded
 
 
 def np_places(axes: Sequence[Axis]) -> list[tuple[tuple[int, ...], tuple[slice, ...]]]:
     """Each place k of a window, and the slices of the padded array that all windows have there."""
-    out = []
-    for k in np.ndindex(*(int(a.kernel) for a in axes)):
+    places = []
+    counts = ints([a.out for a in axes])
+    for k in np.ndindex(*ints([a.kernel for a in axes])):
         cut = tuple(
-            slice(i * a.dilation, i * a.dilation + a.stride * int(a.out), a.stride)
-            for i, a in zip(k, axes, strict=True)
+            slice(i * a.dilation, i * a.dilation + a.stride * n, a.stride)
+            for i, a, n in zip(k, axes, counts, strict=True)
         )
-        out.append((k, (slice(None), *cut)))
-    return out
+        places.append((k, (slice(None), *cut)))
+    return places
 
 
 def np_inner(padded: np.ndarray, axes: Sequence[Axis]) -> np.ndarray:
     """The array without its padding."""
-    return padded[(slice(None), *(slice(int(a.before), int(a.before + a.size)) for a in axes))]
+    inner = [slice(None)]
+    for a in axes:
+        before, size = ints((a.before, a.size))
+        inner.append(slice(before, before + size))
+    return padded[tuple(inner)]
 
 
 # ---------------------------------------------------------------- elements and windows
