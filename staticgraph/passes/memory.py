@@ -15,6 +15,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from staticgraph.ir.kernel import Kernel, Store, expressions, subexpressions, walk
 from staticgraph.ir.program import Buffer, Host, Launch, Library, Program, Step
 from staticgraph.ir.scalar import Expr, Load
@@ -132,19 +134,20 @@ def place(p: Program, bytes_of: Callable[[Buffer], int], skip: frozenset[Buffer]
 def fit(requests: Sequence[tuple[Buffer, int, int, int]]) -> Placement:
     """Place (buffer, first step, last step, bytes): larger ones first, each as low as it can be."""
     order = sorted(requests, key=lambda r: (-r[3], r[1], r[0].number))
-    placed: list[tuple[int, int, int, int]] = []  # offset, end, first, last; sorted by offset
+    placed = np.zeros((4, len(order)), np.int64)  # offset, end, first, last; sorted by offset
     offsets: dict[Buffer, int] = {}
     total = 0
-    for b, start, stop, size in order:
+    for k, (b, start, stop, size) in enumerate(order):
         size = max(ALIGNMENT, -(-size // ALIGNMENT) * ALIGNMENT)
-        at = 0
-        for o, e, s, t in placed:
-            if s <= stop and start <= t:  # alive together
-                if at + size <= o:
-                    break
-                at = max(at, e)
+        known = placed[:, :k]
+        low, high = known[:2, (known[2] <= stop) & (known[3] >= start)]  # alive together
+        reach = np.maximum.accumulate(high)  # where everything up to this one has ended
+        before = np.concatenate(([0], reach))
+        gaps = np.flatnonzero(low - before[:-1] >= size)
+        at = int(before[gaps[0]] if gaps.size else before[-1])
         offsets[b] = at
         total = max(total, at + size)
-        placed.append((at, at + size, start, stop))
-        placed.sort()
+        place_ = int(np.searchsorted(known[0], at, side="right"))
+        placed[:, place_ + 1 : k + 1] = placed[:, place_:k].copy()
+        placed[:, place_] = at, at + size, start, stop
     return Placement(offsets, total)
