@@ -40,11 +40,17 @@ def around(value: Any, n: int, data_format: str, what: str) -> list[int]:
     """A number, one per spatial axis, or one per axis, as one per axis of the data format."""
     if value is None:
         value = 1
-    values = [int(v) for v in value] if isinstance(value, Sequence) or hasattr(value, "__len__") else [int(value)]
+    values = (
+        [int(v) for v in value]
+        if isinstance(value, Sequence) or hasattr(value, "__len__")
+        else [int(value)]
+    )
     if len(values) == n + 2:
         return values
     if len(values) not in (1, n):
-        raise ShapeError(f"{what} takes 1, {n} or {n + 2} numbers, got {len(values)}", loc=loc.caller())
+        raise ShapeError(
+            f"{what} takes 1, {n} or {n + 2} numbers, got {len(values)}", loc=loc.caller()
+        )
     inner = values * n if len(values) == 1 else values
     return [1, 1, *inner] if data_format.startswith("NC") else [1, *inner, 1]
 
@@ -148,7 +154,9 @@ def conv2d_transpose(
         )  # fmt: skip
 
 
-def atrous_conv2d(value: Any, filters: Any, rate: int, padding: str, name: str | None = None) -> Tensor:
+def atrous_conv2d(
+    value: Any, filters: Any, rate: int, padding: str, name: str | None = None
+) -> Tensor:
     """`conv2d` with `rate` - 1 elements skipped between those a filter reads."""
     return convolution(value, filters, padding, dilation_rate=[rate, rate], name=name)
 
@@ -172,7 +180,9 @@ def _wide(data_format: str | None, what: str) -> tuple[str, int]:
             return "NHWC", 1
         case "NCW" | "NCHW":
             return "NCHW", 2
-    raise ShapeError(f"{what}: data_format is 'NWC' or 'NCW', not {data_format!r}", loc=loc.caller())
+    raise ShapeError(
+        f"{what}: data_format is 'NWC' or 'NCW', not {data_format!r}", loc=loc.caller()
+    )
 
 
 def _row(values: list[int], at: int) -> list[int]:
@@ -221,7 +231,9 @@ def conv1d_transpose(
             output_shape = _row(list(output_shape), at)
         else:
             shape = convert(output_shape, name="output_shape")
-            output_shape = lookup("ConcatV2")([shape[:at], convert([1], shape.dtype), shape[at:]], 0)
+            output_shape = lookup("ConcatV2")(
+                [shape[:at], convert([1], shape.dtype), shape[at:]], 0
+            )
         out = lookup("Conv2DBackpropInput")(
             output_shape, lookup("ExpandDims")(filters, 0), lookup("ExpandDims")(input, at),
             strides=_row(around(strides, 1, form, "conv1d_transpose: strides"), at),
@@ -298,19 +310,30 @@ def convolution(
         rank = None if input.type.shape is None else len(input.type.shape)
         if rank not in (3, 4, 5):
             raise ShapeError(
-                f"convolution: the input must have rank 3, 4 or 5, it has rank {rank or '?'}", loc=loc.caller()
+                f"convolution: the input must have rank 3, 4 or 5, it has rank {rank or '?'}",
+                loc=loc.caller(),
             )
         n = rank - 2
         form = data_format or ("NWC", "NHWC", "NDHWC")[n - 1]
         steps = around(strides, n, form, "convolution: strides")
         rates = around(rates, n, form, "convolution: dilation_rate")
         if max(steps) > 1 and max(rates) > 1:
-            raise ShapeError("convolution: strides and dilation_rate cannot both exceed 1", loc=loc.caller())
+            raise ShapeError(
+                "convolution: strides and dilation_rate cannot both exceed 1", loc=loc.caller()
+            )
         if n == 1:
-            return conv1d(input, filters, steps, padding, data_format=form, dilations=rates, name=scope)
+            return conv1d(
+                input, filters, steps, padding, data_format=form, dilations=rates, name=scope
+            )
         op = conv2d if n == 2 else conv3d
         return op(
-            input, filters, strides=steps, padding=padding, data_format=form, dilations=rates, name=scope
+            input,
+            filters,
+            strides=steps,
+            padding=padding,
+            data_format=form,
+            dilations=rates,
+            name=scope,
         )
 
 
@@ -335,7 +358,8 @@ def depthwise_conv2d_native_backprop_input(
     return lookup("DepthwiseConv2dNativeBackpropInput")(  # type: ignore[no-any-return]
         input_sizes, filter, out_backprop, padding=padding, data_format=data_format, name=name,
         strides=around(strides, 2, data_format, "depthwise_conv2d_native_backprop_input: strides"),
-        dilations=around(dilations, 2, data_format, "depthwise_conv2d_native_backprop_input: dilations"),
+        dilations=around(dilations, 2, data_format,
+            "depthwise_conv2d_native_backprop_input: dilations"),
     )  # fmt: skip
 
 
@@ -347,7 +371,8 @@ def depthwise_conv2d_native_backprop_filter(
     return lookup("DepthwiseConv2dNativeBackpropFilter")(  # type: ignore[no-any-return]
         input, filter_sizes, out_backprop, padding=padding, data_format=data_format, name=name,
         strides=around(strides, 2, data_format, "depthwise_conv2d_native_backprop_filter: strides"),
-        dilations=around(dilations, 2, data_format, "depthwise_conv2d_native_backprop_filter: dilations"),
+        dilations=around(dilations, 2, data_format,
+            "depthwise_conv2d_native_backprop_filter: dilations"),
     )  # fmt: skip
 
 
@@ -358,7 +383,8 @@ def depthwise_conv2d(
     """`depthwise_conv2d_native` with `rate` for dilations.
 
     >>> import staticgraph as tf
-    >>> tf.nn.depthwise_conv2d(tf.ones([1, 5, 5, 3]), tf.ones([3, 3, 3, 2]), [1, 1, 1, 1], "SAME").shape
+    >>> x, filters = tf.ones([1, 5, 5, 3]), tf.ones([3, 3, 3, 2])
+    >>> tf.nn.depthwise_conv2d(x, filters, [1, 1, 1, 1], "SAME").shape
     TensorShape([Dimension(1), Dimension(5), Dimension(5), Dimension(6)])
     """
     rate = one_of("depthwise_conv2d", "rate", rate, "dilations", dilations, False)
@@ -370,7 +396,8 @@ def depthwise_conv2d(
 
 def separable_conv2d(
     input: Any, depthwise_filter: Any, pointwise_filter: Any, strides: Any, padding: str,  # noqa: A002
-    rate: Any = None, name: str | None = None, data_format: str | None = None, dilations: Any = None,
+    rate: Any = None, name: str | None = None, data_format: str | None = None,
+    dilations: Any = None,
 ) -> Tensor:  # fmt: skip
     """`depthwise_conv2d`, then a 1x1 `conv2d` that mixes the channels.
 
@@ -385,9 +412,12 @@ def separable_conv2d(
     with name_scope(name, "separable_conv2d", [input, depthwise_filter, pointwise_filter]) as scope:
         point = convert(pointwise_filter, name="pointwise_filter")
         sizes = None if point.type.shape is None else point.shape.as_list()
-        if sizes is not None and (len(sizes) != 4 or sizes[0] not in (1, None) or sizes[1] not in (1, None)):
+        if sizes is not None and (
+            len(sizes) != 4 or sizes[0] not in (1, None) or sizes[1] not in (1, None)
+        ):
             raise ShapeError(
-                f"separable_conv2d: the pointwise filter must be [1, 1, in, out], it is {point.type.public()}",
+                "separable_conv2d: the pointwise filter must be [1, 1, in, out], "
+                f"it is {point.type.public()}",
                 loc=loc.caller(),
             )
         deep = lookup("DepthwiseConv2dNative")(

@@ -83,7 +83,9 @@ def max_pool3d(
     """The greatest element of each window of volumes.  See `max_pool`."""
     with name_scope(name, "MaxPool3D", [input]) as scope:
         value = convert(input, name="input")
-        return _pool("MaxPool3D", "max_pool3d", 3, value, ksize, strides, padding, data_format, scope)
+        return _pool(
+            "MaxPool3D", "max_pool3d", 3, value, ksize, strides, padding, data_format, scope
+        )
 
 
 def avg_pool3d(
@@ -93,14 +95,18 @@ def avg_pool3d(
     """The mean of each window of volumes; padding does not count.  See `max_pool`."""
     with name_scope(name, "AvgPool3D", [input]) as scope:
         value = convert(input, name="input")
-        return _pool("AvgPool3D", "avg_pool3d", 3, value, ksize, strides, padding, data_format, scope)
+        return _pool(
+            "AvgPool3D", "avg_pool3d", 3, value, ksize, strides, padding, data_format, scope
+        )
 
 
 def _along(op: str, what: str, value: Any, ksize: Any, strides: Any, padding: str, data_format: str,
            name: str | None) -> Tensor:  # fmt: skip
     """Pool sequences as images of one row."""
     if data_format not in ("NWC", "NCW"):
-        raise ShapeError(f"{what}: data_format is 'NWC' or 'NCW', not {data_format!r}", loc=loc.caller())
+        raise ShapeError(
+            f"{what}: data_format is 'NWC' or 'NCW', not {data_format!r}", loc=loc.caller()
+        )
     at = 1 if data_format == "NWC" else 2
     lists = []
     for values, which in ((ksize, "ksize"), (strides, "strides")):
@@ -133,7 +139,8 @@ def avg_pool1d(
 
 def pool(
     input: Any, window_shape: Any, pooling_type: str, padding: str, dilation_rate: Any = None,  # noqa: A002
-    strides: Any = None, name: str | None = None, data_format: str | None = None, dilations: Any = None,
+    strides: Any = None, name: str | None = None, data_format: str | None = None,
+    dilations: Any = None,
 ) -> Tensor:  # fmt: skip
     """Pool over one, two or three axes, as many as `window_shape` has numbers.
 
@@ -148,11 +155,15 @@ def pool(
     sizes = [int(v) for v in window_shape]
     n = len(sizes)
     if pooling_type not in ("MAX", "AVG"):
-        raise ShapeError(f"pool: pooling_type is 'MAX' or 'AVG', not {pooling_type!r}", loc=loc.caller())
+        raise ShapeError(
+            f"pool: pooling_type is 'MAX' or 'AVG', not {pooling_type!r}", loc=loc.caller()
+        )
     if n not in (1, 2, 3):
         raise ShapeError(f"pool: window_shape takes 1, 2 or 3 numbers, got {n}", loc=loc.caller())
     if rates is not None and any(int(r) != 1 for r in rates):
-        raise ShapeError(f"pool: dilated windows are not available, got dilation_rate {rates}", loc=loc.caller())
+        raise ShapeError(
+            f"pool: dilated windows are not available, got dilation_rate {rates}", loc=loc.caller()
+        )
     form = data_format or ("NWC", "NHWC", "NDHWC")[n - 1]
     steps = [1] * n if strides is None else [int(v) for v in strides]
     with name_scope(name, f"{pooling_type.lower()}_pool", [input]) as scope:
@@ -168,9 +179,13 @@ def local_response_normalization(
     input: Any, depth_radius: int = 5, bias: float = 1, alpha: float = 1, beta: float = 0.5,  # noqa: A002
     name: str | None = None,
 ) -> Tensor:  # fmt: skip
-    """Divide by ``(bias + alpha * sum of squares over channels at most depth_radius away) ** beta``."""
+    """Divide by ``(bias + alpha * s) ** beta``.
+
+    s is the sum of squares over the channels at most `depth_radius` away.
+    """
     return lookup("LRN")(  # type: ignore[no-any-return]
-        input, depth_radius=int(depth_radius), bias=float(bias), alpha=float(alpha), beta=float(beta),
+        input, depth_radius=int(depth_radius), bias=float(bias), alpha=float(alpha),
+        beta=float(beta),
         name=name,
     )  # fmt: skip
 

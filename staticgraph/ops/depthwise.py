@@ -48,7 +48,8 @@ def _check(x: TensorType, what: str, w: TensorType | None, attrs: Attrs) -> None
 def _axes(ctx: Infer, x: tuple[Dim, ...], w: tuple[Dim, ...], attrs: Attrs) -> list[Axis]:
     at = (2, 3) if TWO.channels_first(attrs["data_format"]) else (1, 2)
     return [
-        axis_windows(ctx, x[i], k, attrs["strides"][i], attrs["dilations"][i], attrs["padding"], what="filter")
+        axis_windows(ctx, x[i], k, attrs["strides"][i], attrs["dilations"][i], attrs["padding"],
+            what="filter")
         for i, k in zip(at, w[:2], strict=True)
     ]  # fmt: skip
 
@@ -74,7 +75,9 @@ def _forward_shape(ctx: Infer, x: TensorType, w: TensorType, **attrs: Any) -> tu
     return _result(ctx, x.dims, w.dims, attrs)
 
 
-def _check_out(ctx: Infer, x: tuple[Dim, ...], w: tuple[Dim, ...], dy: TensorType, attrs: Attrs) -> None:
+def _check_out(
+    ctx: Infer, x: tuple[Dim, ...], w: tuple[Dim, ...], dy: TensorType, attrs: Attrs
+) -> None:
     for i, (a, b) in enumerate(zip(dy.dims, _result(ctx, x, w, attrs), strict=True)):
         ctx.equal(a, b, f"out_backprop has {{a}} on axis {i} where the convolution gives {{b}}")
 
@@ -86,7 +89,9 @@ def _sizes(values: Any, what: str) -> tuple[Dim, ...]:
     return out
 
 
-def _input_shape(ctx: Infer, w: TensorType, dy: TensorType, *, input_sizes: Any, **attrs: Any) -> Any:
+def _input_shape(
+    ctx: Infer, w: TensorType, dy: TensorType, *, input_sizes: Any, **attrs: Any
+) -> Any:
     _check(dy, "out_backprop", w, attrs)
     if input_sizes is None:
         return tuple(ctx.fresh("d") for _ in range(4))
@@ -95,7 +100,9 @@ def _input_shape(ctx: Infer, w: TensorType, dy: TensorType, *, input_sizes: Any,
     return dims
 
 
-def _filter_shape(ctx: Infer, x: TensorType, dy: TensorType, *, filter_sizes: Any, **attrs: Any) -> Any:
+def _filter_shape(
+    ctx: Infer, x: TensorType, dy: TensorType, *, filter_sizes: Any, **attrs: Any
+) -> Any:
     _check(x, "input", None, attrs)
     if filter_sizes is None:
         return tuple(ctx.fresh("d") for _ in range(4))
@@ -146,7 +153,9 @@ def _np_filter(x: np.ndarray, dy: np.ndarray, *, filter_sizes: Any, **attrs: Any
 
 
 # ---------------------------------------------------------------- index lambdas
-def _around(x: Operand, n: Expr, axes: list[Axis], o: tuple[Expr, ...], k: tuple[Expr, ...], c: Expr) -> Expr:
+def _around(
+    x: Operand, n: Expr, axes: list[Axis], o: tuple[Expr, ...], k: tuple[Expr, ...], c: Expr
+) -> Expr:
     """The element at place k of window o, 0 where that is padding."""
     at, conditions = [], []
     for a, i, j in zip(axes, o, k, strict=True):
@@ -213,7 +222,8 @@ def _around_all(v: int, first: bool) -> tuple[int, ...]:
 
 
 def _case(n: int, inner: tuple[int, int], c: int, kernel: tuple[int, int], m: int, stride: int = 1,
-          padding: str = "SAME", dilation: int = 1, first: bool = False, dtype: str = "float64") -> Any:  # fmt: skip
+          padding: str = "SAME", dilation: int = 1, first: bool = False,
+          dtype: str = "float64") -> Any:  # fmt: skip
     shape = (n, c, *inner) if first else (n, *inner, c)
     kw = {"strides": _around_all(stride, first), "padding": padding,
           "dilations": _around_all(dilation, first), "data_format": TWO.formats[first]}  # fmt: skip
@@ -224,10 +234,16 @@ _CASES = (
     _case(2, (4, 3), 2, (3, 3), 1), _case(1, (5, 4), 2, (2, 3), 2, stride=2),
     _case(1, (4, 5), 3, (2, 2), 2, padding="VALID", first=True),
     _case(1, (5, 5), 2, (2, 2), 1, padding="VALID", dilation=2),
-    _case(1, (2, 3), 17, (1, 2), 1, dtype="float32"), _case(0, (3, 3), 2, (2, 2), 1, dtype="float32"),
+    _case(1, (2, 3), 17, (1, 2), 1, dtype="float32"),
+    _case(0, (3, 3), 2, (2, 2), 1, dtype="float32"),
     _case(1, (3, 3), 2, (2, 2), 2, dtype="float16"),
 )  # fmt: skip
-_ATTRS = {"strides": REQUIRED, "padding": REQUIRED, "data_format": "NHWC", "dilations": (1, 1, 1, 1)}
+_ATTRS = {
+    "strides": REQUIRED,
+    "padding": REQUIRED,
+    "data_format": "NHWC",
+    "dilations": (1, 1, 1, 1),
+}
 _OUTS = [_np_forward(x, w, **kw) for x, w, kw in _CASES]
 _GRADS = [floats(shape=y.shape, dtype=y.dtype.name, seed=3) for y in _OUTS]
 
@@ -273,7 +289,8 @@ _forward: Op = Op(
 _by_input: Op = Op(
     "DepthwiseByInput", ("w", "dy", "@input_sizes"), same(FLOATING),
     lambda ctx, w, dy, *, input_sizes, **_: tuple(input_sizes),
-    lambda w, dy, *, input_sizes, **kw: _np_input(w, _flat(dy), input_sizes=input_sizes, **kw), None,
+    lambda w, dy, *, input_sizes, **kw: _np_input(w, _flat(dy), input_sizes=input_sizes, **kw),
+    None,
     lower=_lower_input, attrs=_ATTRS, cheap=False,
     samples=tuple(
         Sample((_CASES[i][1], _GRADS[i].reshape(*_GRADS[i].shape[:3], *_CASES[i][1].shape[2:])),
@@ -284,7 +301,8 @@ _by_input: Op = Op(
 _by_filter: Op = Op(
     "DepthwiseByFilter", ("x", "dy", "@filter_sizes"), same(FLOATING),
     lambda ctx, x, dy, *, filter_sizes, **_: tuple(filter_sizes),
-    lambda x, dy, *, filter_sizes, **kw: _np_filter(x, _flat(dy), filter_sizes=filter_sizes, **kw), None,
+    lambda x, dy, *, filter_sizes, **kw: _np_filter(x, _flat(dy), filter_sizes=filter_sizes,
+        **kw), None,
     lower=_lower_filter, attrs=_ATTRS, cheap=False,
     samples=tuple(
         Sample((_CASES[i][0], _GRADS[i].reshape(*_GRADS[i].shape[:3], *_CASES[i][1].shape[2:])),
@@ -337,7 +355,8 @@ depthwise: Op = Op(
     doc="Filters [h, w, channel, multiplier]: channel c gives outputs c*multiplier and on.",
 )  # fmt: skip
 depthwise_backprop_input: Op = Op(
-    "DepthwiseConv2dNativeBackpropInput", ("@input_sizes", "filter", "out_backprop"), same(FLOATING),
+    "DepthwiseConv2dNativeBackpropInput", ("@input_sizes", "filter", "out_backprop"),
+    same(FLOATING),
     _input_shape, _np_input,
     lambda g, y, w, dy, *, input_sizes, **kw: (_filter_like(g, w, dy, **kw), depthwise(g, w, **kw)),
     decompose=_decompose_input, attrs=_ATTRS, cheap=False,
@@ -346,11 +365,13 @@ depthwise_backprop_input: Op = Op(
         for (x, w, kw), dy in zip(_CASES, _GRADS, strict=True)
     ),
     error_samples=(
-        ErrorSample((_W, _GRADS[0]), {"input_sizes": [1, 2], **_KW}, "input_sizes takes 4 numbers, got 2"),
+        ErrorSample((_W, _GRADS[0]), {"input_sizes": [1, 2], **_KW},
+            "input_sizes takes 4 numbers, got 2"),
     ),
 )  # fmt: skip
 depthwise_backprop_filter: Op = Op(
-    "DepthwiseConv2dNativeBackpropFilter", ("input", "@filter_sizes", "out_backprop"), same(FLOATING),
+    "DepthwiseConv2dNativeBackpropFilter", ("input", "@filter_sizes", "out_backprop"),
+    same(FLOATING),
     _filter_shape, _np_filter,
     lambda g, y, x, dy, *, filter_sizes, **kw: (_input_like(x, g, dy, **kw), depthwise(x, g, **kw)),
     decompose=_decompose_filter, attrs=_ATTRS, cheap=False,
@@ -359,7 +380,8 @@ depthwise_backprop_filter: Op = Op(
         for (x, w, kw), dy in zip(_CASES, _GRADS, strict=True)
     ),
     error_samples=(
-        ErrorSample((_X, _GRADS[0]), {"filter_sizes": [1, 2], **_KW}, "filter_sizes takes 4 numbers, got 2"),
+        ErrorSample((_X, _GRADS[0]), {"filter_sizes": [1, 2], **_KW},
+            "filter_sizes takes 4 numbers, got 2"),
     ),
 )  # fmt: skip
 _input_like: Op = Op(
@@ -369,7 +391,8 @@ _input_like: Op = Op(
     lambda g, y, like, w, dy, **kw: (None, _filter_like(g, w, dy, **kw), depthwise(g, w, **kw)),
     decompose=lambda like, w, dy, **kw: depthwise_backprop_input(like.type.dims, w, dy, **kw),
     attrs=_ATTRS, cheap=False,
-    samples=tuple(Sample((x, w, dy), kw) for (x, w, kw), dy in zip(_CASES[:2], _GRADS, strict=False)),
+    samples=tuple(Sample((x, w, dy), kw) for (x, w, kw),
+        dy in zip(_CASES[:2], _GRADS, strict=False)),
 )  # fmt: skip
 _filter_like: Op = Op(
     "DepthwiseConv2dNativeBackpropFilterLike", ("input", "like", "out_backprop"), same(FLOATING),
@@ -378,5 +401,6 @@ _filter_like: Op = Op(
     lambda g, y, x, like, dy, **kw: (_input_like(x, g, dy, **kw), None, depthwise(x, g, **kw)),
     decompose=lambda x, like, dy, **kw: depthwise_backprop_filter(x, like.type.dims, dy, **kw),
     attrs=_ATTRS, cheap=False,
-    samples=tuple(Sample((x, w, dy), kw) for (x, w, kw), dy in zip(_CASES[:2], _GRADS, strict=False)),
+    samples=tuple(Sample((x, w, dy), kw) for (x, w, kw),
+        dy in zip(_CASES[:2], _GRADS, strict=False)),
 )  # fmt: skip

@@ -40,7 +40,8 @@ neighbour_sums: Op = Op(
     lower=_sums_lower, attrs={"radius": 1}, cheap=False,
     samples=(
         Sample((floats(shape=(2, 3), dtype="float64"),), {"radius": 1}),
-        Sample((floats(shape=(3, 5)),), {"radius": 20}), Sample((floats(shape=(0, 2)),), {"radius": 2}),
+        Sample((floats(shape=(3, 5)),), {"radius": 20}),
+        Sample((floats(shape=(0, 2)),), {"radius": 2}),
     ),
     doc="Sums over channels at most `radius` away.",
 )  # fmt: skip
@@ -53,7 +54,9 @@ def _shape(ctx: Infer, x: TensorType, **_: Any) -> tuple[Dim, ...]:
 
 
 @in_float32
-def _numpy(x: np.ndarray, *, depth_radius: int, bias: float, alpha: float, beta: float) -> np.ndarray:
+def _numpy(
+    x: np.ndarray, *, depth_radius: int, bias: float, alpha: float, beta: float
+) -> np.ndarray:
     return (x * (bias + alpha * _np_sums(x * x, radius=depth_radius)) ** -beta).astype(x.dtype)
 
 

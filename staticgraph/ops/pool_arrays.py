@@ -27,10 +27,14 @@ Attrs = Mapping[str, Any]
 
 
 # ---------------------------------------------------------------- geometry
-def pool_axes(ctx: Infer, form: ConvForm, dims: tuple[Dim, ...], attrs: Attrs) -> tuple[tuple[int, ...], list[Axis]]:
+def pool_axes(
+    ctx: Infer, form: ConvForm, dims: tuple[Dim, ...], attrs: Attrs
+) -> tuple[tuple[int, ...], list[Axis]]:
     """Positions of the axes that windows slide over, and how they do."""
     lists = {"ksize": attrs["ksize"], "strides": attrs["strides"]}
-    at = checked(TensorType(dtypes.float32, dims), "the input", attrs["data_format"], form.formats, **lists)
+    at = checked(
+        TensorType(dtypes.float32, dims), "the input", attrs["data_format"], form.formats, **lists
+    )
     only_spatial(at, **lists)
     if attrs["padding"] not in ("SAME", "VALID"):
         raise RuleError(f"padding is 'SAME' or 'VALID', not {attrs['padding']!r}")
@@ -40,7 +44,9 @@ def pool_axes(ctx: Infer, form: ConvForm, dims: tuple[Dim, ...], attrs: Attrs) -
     ]
 
 
-def known_axes(form: ConvForm, dims: tuple[Dim, ...], attrs: Attrs) -> tuple[tuple[int, ...], list[Axis]]:
+def known_axes(
+    form: ConvForm, dims: tuple[Dim, ...], attrs: Attrs
+) -> tuple[tuple[int, ...], list[Axis]]:
     """As `pool_axes`, of arguments that were checked before."""
     return pool_axes(Infer(lambda hint: 0), form, dims, attrs)
 
@@ -52,7 +58,6 @@ def pooled_dims(ctx: Infer, form: ConvForm, dims: tuple[Dim, ...], attrs: Attrs)
     for i, a in zip(at, axes, strict=True):
         out[i] = a.out
     return tuple(out)
-
 
 
 # ---------------------------------------------------------------- on arrays
@@ -76,6 +81,7 @@ def _np_lowest(dtype: np.dtype[Any]) -> Any:
 
 def np_max(form: ConvForm) -> Callable[..., np.ndarray]:
     """The maximum of each window."""
+
     def rule(x: np.ndarray, **attrs: Any) -> np.ndarray:
         _, axes = known_axes(form, x.shape, attrs)
         stack = _np_stack(_np_last(x, attrs), axes, _np_lowest(x.dtype))
@@ -86,6 +92,7 @@ def np_max(form: ConvForm) -> Callable[..., np.ndarray]:
 
 def np_place(form: ConvForm) -> Callable[..., np.ndarray]:
     """Where in its window each maximum is."""
+
     def rule(x: np.ndarray, **attrs: Any) -> np.ndarray:
         _, axes = known_axes(form, x.shape, attrs)
         stack = _np_stack(_np_last(x, attrs), axes, _np_lowest(x.dtype))
@@ -96,7 +103,10 @@ def np_place(form: ConvForm) -> Callable[..., np.ndarray]:
 
 def np_spread(form: ConvForm) -> Callable[..., np.ndarray]:
     """Numbers put at their places in windows, summed over windows."""
-    def rule(dy: np.ndarray, place: np.ndarray, *, orig_input_shape: Any, **attrs: Any) -> np.ndarray:
+
+    def rule(
+        dy: np.ndarray, place: np.ndarray, *, orig_input_shape: Any, **attrs: Any
+    ) -> np.ndarray:
         _, axes = known_axes(form, tuple(orig_input_shape), attrs)
         dy, place = _np_last(dy, attrs), _np_last(place, attrs)
         like = _np_last(np.zeros(orig_input_shape, dy.dtype), attrs)
@@ -110,6 +120,7 @@ def np_spread(form: ConvForm) -> Callable[..., np.ndarray]:
 
 def np_pick(form: ConvForm) -> Callable[..., np.ndarray]:
     """The elements at given places of windows."""
+
     def rule(x: np.ndarray, place: np.ndarray, **attrs: Any) -> np.ndarray:
         _, axes = known_axes(form, x.shape, attrs)
         stack = _np_stack(_np_last(x, attrs), axes, 0)
@@ -125,12 +136,15 @@ def _np_counts(axes: list[Axis], dtype: Any) -> np.ndarray:
         size, kernel, out, before = ints((a.size, a.kernel, a.out, a.before))
         start = np.arange(out) * a.stride - before
         n = np.minimum(start + kernel, size) - np.maximum(start, 0)
-        counts = counts * n.astype(dtype).reshape([-1 if j == i + 1 else 1 for j in range(len(axes) + 2)])
+        counts = counts * n.astype(dtype).reshape(
+            [-1 if j == i + 1 else 1 for j in range(len(axes) + 2)]
+        )
     return counts
 
 
 def np_mean(form: ConvForm) -> Callable[..., np.ndarray]:
     """The mean of each window without its padding."""
+
     def rule(x: np.ndarray, **attrs: Any) -> np.ndarray:
         _, axes = known_axes(form, x.shape, attrs)
         total = _np_stack(_np_last(x, attrs), axes, 0).sum(0, dtype=x.dtype)
@@ -141,6 +155,7 @@ def np_mean(form: ConvForm) -> Callable[..., np.ndarray]:
 
 def np_mean_grad(form: ConvForm) -> Callable[..., np.ndarray]:
     """Numbers shared evenly among the elements of windows."""
+
     def rule(dy: np.ndarray, *, orig_input_shape: Any, **attrs: Any) -> np.ndarray:
         _, axes = known_axes(form, tuple(orig_input_shape), attrs)
         share = _np_last(dy, attrs) / _np_counts(axes, dy.dtype)

@@ -47,7 +47,9 @@ def _pool_shape(form: ConvForm) -> Any:
     return lambda ctx, x, **attrs: pooled_dims(ctx, form, x.dims, attrs)
 
 
-def _check_pooled(ctx: Infer, form: ConvForm, x: tuple[Dim, ...], dy: TensorType, attrs: Attrs) -> None:
+def _check_pooled(
+    ctx: Infer, form: ConvForm, x: tuple[Dim, ...], dy: TensorType, attrs: Attrs
+) -> None:
     want = pooled_dims(ctx, form, x, attrs)
     if len(dy.dims) != len(want):
         raise RuleError(f"grad must have rank {len(want)}, it has rank {len(dy.dims)}")
@@ -142,7 +144,9 @@ def _over(
 
 
 def _lower_spread(form: ConvForm) -> Callable[..., Expr | Reduce]:
-    def rule(ix: tuple[Expr, ...], dy: Operand, place: Operand, *, orig_input_shape: Any, **attrs: Any) -> Any:
+    def rule(
+        ix: tuple[Expr, ...], dy: Operand, place: Operand, *, orig_input_shape: Any, **attrs: Any
+    ) -> Any:
         at, axes = known_axes(form, orig_input_shape, attrs)
         if any(d == 0 for d in dy.shape):
             return lift(0, dy.dtype)
@@ -202,7 +206,9 @@ def _lower_mean(form: ConvForm) -> Callable[..., Expr | Reduce]:
     def rule(ix: tuple[Expr, ...], x: Operand, **attrs: Any) -> Expr | Reduce:
         at, axes = known_axes(form, x.shape, attrs)
         zero = lift(0, x.dtype)
-        total = combined("sum", _extents(axes), lambda k: _element(ix, x, at, axes, k, zero), x.dtype)
+        total = combined(
+            "sum", _extents(axes), lambda k: _element(ix, x, at, axes, k, zero), x.dtype
+        )
         if isinstance(total, Reduce):
             return general(ix, x, **attrs)  # a reduction has no last step: divide every term
         return total / _share(ix, at, axes, x.dtype)
@@ -223,7 +229,9 @@ def _lower_mean_grad(form: ConvForm) -> Callable[..., Expr | Reduce]:
 
 
 # ---------------------------------------------------------------- samples
-def _attrs(form: ConvForm, ksize: int, stride: int, padding: str, first: bool = False) -> dict[str, Any]:
+def _attrs(
+    form: ConvForm, ksize: int, stride: int, padding: str, first: bool = False
+) -> dict[str, Any]:
     def around(v: int) -> tuple[int, ...]:
         inner = (v,) * form.rank
         return (1, 1, *inner) if first else (1, *inner, 1)
@@ -241,7 +249,8 @@ _CASES = {
         ((1, 1, 1, 1), _attrs(TWO, 3, 1, "SAME")),
     ),
     THREE: (
-        ((1, 3, 4, 3, 2), _attrs(THREE, 2, 2, "SAME")), ((1, 2, 3, 4, 3), _attrs(THREE, 2, 1, "VALID", True)),
+        ((1, 3, 4, 3, 2), _attrs(THREE, 2, 2, "SAME")),
+        ((1, 2, 3, 4, 3), _attrs(THREE, 2, 1, "VALID", True)),
         ((1, 3, 5, 4, 1), _attrs(THREE, 3, 2, "SAME")),
     ),
 }  # fmt: skip
@@ -259,23 +268,32 @@ def _wrong(form: ConvForm) -> tuple[ErrorSample, ...]:
     last = form.formats[0]
     return (
         ErrorSample((x[0],), kw, f"the input must have rank {n}, it has rank {n - 1}"),
-        ErrorSample((x,), {**kw, "ksize": (2, 2)}, f"ksize takes {n} numbers, one per axis of {last}, got 2"),
+        ErrorSample((x,), {**kw, "ksize": (2, 2)},
+            f"ksize takes {n} numbers, one per axis of {last}, got 2"),
         ErrorSample((x,), {**kw, "ksize": (2,) * n}, "ksize must be 1 for batch and channels"),
         ErrorSample((x,), {**kw, "strides": (0,) * n}, "strides must be positive"),
-        ErrorSample((x,), {**kw, "padding": "EXPLICIT"}, "padding is 'SAME' or 'VALID', not 'EXPLICIT'"),
-        ErrorSample((x,), {**_attrs(form, 9, 1, "VALID")}, rf"a window of 9 does not fit {shape[1]}"),
+        ErrorSample((x,), {**kw, "padding": "EXPLICIT"},
+            "padding is 'SAME' or 'VALID', not 'EXPLICIT'"),
+        ErrorSample((x,), {**_attrs(form, 9, 1, "VALID")},
+            rf"a window of 9 does not fit {shape[1]}"),
         ErrorSample((bools(shape),), kw, "does not take bool"),
     )  # fmt: skip
 
 
 # ---------------------------------------------------------------- records
 def _max_family(form: ConvForm, name: str) -> tuple[Op, Op]:
-    attrs = {"ksize": REQUIRED, "strides": REQUIRED, "padding": REQUIRED, "data_format": form.formats[0]}
+    attrs = {
+        "ksize": REQUIRED,
+        "strides": REQUIRED,
+        "padding": REQUIRED,
+        "data_format": form.formats[0],
+    }
     cases = _CASES[form]
     of_max, of_place = np_max(form), np_place(form)
     of_spread, of_pick = np_spread(form), np_pick(form)
     tensors = [
-        (_distinct(shape, "float64" if i % 2 == 0 else "float32"), kw) for i, (shape, kw) in enumerate(cases)
+        (_distinct(shape, "float64" if i % 2 == 0 else "float32"), kw)
+        for i, (shape, kw) in enumerate(cases)
     ]
     triples = []
     for x, kw in tensors:
@@ -285,7 +303,9 @@ def _max_family(form: ConvForm, name: str) -> tuple[Op, Op]:
     def picked_shape(ctx: Infer, x: TensorType, place: TensorType, **kw: Any) -> tuple[Dim, ...]:
         return place.dims
 
-    def spread_shape(ctx: Infer, dy: TensorType, place: TensorType, *, orig_input_shape: Any, **kw: Any) -> Any:
+    def spread_shape(
+        ctx: Infer, dy: TensorType, place: TensorType, *, orig_input_shape: Any, **kw: Any
+    ) -> Any:
         return tuple(orig_input_shape)
 
     def grad_shape(ctx: Infer, x: TensorType, y: TensorType, dy: TensorType, **kw: Any) -> Any:
@@ -306,7 +326,8 @@ def _max_family(form: ConvForm, name: str) -> tuple[Op, Op]:
             Sample((ints(shape=cases[0][0]),), cases[0][1], grad=False),
             Sample((floats(shape=cases[1][0], dtype="float16"),), cases[1][1], grad=False),
         ),
-        error_samples=_wrong(form), doc="The greatest element of each window; padding is less than all.",
+        error_samples=_wrong(form),
+        doc="The greatest element of each window; padding is less than all.",
     )  # fmt: skip
     place: Op = Op(
         f"{name}Place", ("input",), lambda x, **_: dtypes.int32, _pool_shape(form), of_place, None,
@@ -315,7 +336,8 @@ def _max_family(form: ConvForm, name: str) -> tuple[Op, Op]:
         doc="Which place of each window holds its first maximum, in row-major order.",
     )  # fmt: skip
     spread: Op = Op(
-        f"{name}Spread", ("grad", "place", "@orig_input_shape"), lambda d, *_, **__: d, spread_shape,
+        f"{name}Spread", ("grad", "place", "@orig_input_shape"), lambda d, *_, **__: d,
+        spread_shape,
         of_spread, None, lower=_lower_spread(form), attrs=attrs, cheap=False,
         operand_dtypes={"place": dtypes.int32},
         samples=tuple(
@@ -360,14 +382,22 @@ def _max_family(form: ConvForm, name: str) -> tuple[Op, Op]:
 
 
 def _mean_family(form: ConvForm, name: str) -> Op:
-    attrs = {"ksize": REQUIRED, "strides": REQUIRED, "padding": REQUIRED, "data_format": form.formats[0]}
+    attrs = {
+        "ksize": REQUIRED,
+        "strides": REQUIRED,
+        "padding": REQUIRED,
+        "data_format": form.formats[0],
+    }
     cases = _CASES[form]
     of_mean, of_grad = in_float32(np_mean(form)), in_float32(np_mean_grad(form))
     tensors = [
         (floats(shape=shape, dtype="float64" if i % 2 == 0 else "float32"), kw)
         for i, (shape, kw) in enumerate(cases)
     ]
-    grads = [(x, floats(shape=of_mean(x, **kw).shape, dtype=x.dtype.name, seed=5), kw) for x, kw in tensors]
+    grads = [
+        (x, floats(shape=of_mean(x, **kw).shape, dtype=x.dtype.name, seed=5), kw)
+        for x, kw in tensors
+    ]
 
     def grad_shape(ctx: Infer, dy: TensorType, *, orig_input_shape: Any, **kw: Any) -> Any:
         if orig_input_shape is None:
@@ -388,7 +418,8 @@ def _mean_family(form: ConvForm, name: str) -> Op:
             *(Sample((x,), kw) for x, kw in tensors),
             Sample((floats(shape=cases[1][0], dtype="float16"),), cases[1][1], grad=False),
         ),
-        error_samples=_wrong(form), doc="The mean of each window's elements; padding does not count.",
+        error_samples=_wrong(form),
+        doc="The mean of each window's elements; padding does not count.",
     )  # fmt: skip
     gradient: Op = Op(
         f"{name}Grad", ("@orig_input_shape", "grad"), same(FLOATING), grad_shape, of_grad,
@@ -396,7 +427,8 @@ def _mean_family(form: ConvForm, name: str) -> Op:
         lower=_lower_mean_grad(form), attrs=attrs, cheap=False,
         samples=tuple(Sample((dy,), {"orig_input_shape": x.shape, **kw}) for x, dy, kw in grads),
         error_samples=(
-            ErrorSample((grads[0][1],), {"orig_input_shape": [9, *grads[0][0].shape[1:]], **cases[0][1]},
+            ErrorSample((grads[0][1],), {"orig_input_shape": [9, *grads[0][0].shape[1:]],
+                **cases[0][1]},
                         "on axis 0 where pooling gives 9"),
         ),
         doc="Each window's number shared evenly among its elements.",
@@ -405,7 +437,8 @@ def _mean_family(form: ConvForm, name: str) -> Op:
         f"{name}GradLike", ("like", "grad"), same(FLOATING), like_shape,
         lambda like, dy, **kw: of_grad(dy, orig_input_shape=like.shape, **kw),
         lambda d, y, like, dy, **kw: (None, forward(d, **kw)),
-        decompose=lambda like, dy, **kw: gradient(like.type.dims, dy, **kw), attrs=attrs, cheap=False,
+        decompose=lambda like, dy, **kw: gradient(like.type.dims, dy, **kw), attrs=attrs,
+        cheap=False,
         samples=tuple(Sample((x, dy), kw) for x, dy, kw in grads[:2]),
     )  # fmt: skip
     return forward

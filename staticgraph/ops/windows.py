@@ -25,7 +25,9 @@ from staticgraph.ir.types import TensorType
 from staticgraph.ops.shape import ZERO
 from staticgraph.ops.slicing import guarded, shifted
 
-UNROLL = 32  # windows of at most this many known elements are written out, so that channels vectorise
+UNROLL = (
+    32  # windows of at most this many known elements are written out, so that channels vectorise
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +83,9 @@ def checked(
     rank = len(data_format)
     for name, values in lists.items():
         if len(values) != rank:
-            raise RuleError(f"{name} takes {rank} numbers, one per axis of {data_format}, got {len(values)}")
+            raise RuleError(
+                f"{name} takes {rank} numbers, one per axis of {data_format}, got {len(values)}"
+            )
         if any(v < 1 for v in values):
             raise RuleError(f"{name} must be positive, got {list(values)}")
     if x.shape is not None and len(x.shape) != rank:
@@ -116,10 +120,8 @@ def axis_windows(
         case "VALID" | "EXPLICIT":
             before, after = explicit if padding == "EXPLICIT" else (0, 0)
             padded = size + before + after
-            ctx.at_most(
-                reach - stride, padded, f"a {what} of {reach} does not fit {{b}}" if isinstance(reach, int)
-                else f"the {what} does not fit {{b}}",
-            )  # fmt: skip
+            subject = f"a {what} of {reach}" if isinstance(reach, int) else f"the {what}"
+            ctx.at_most(reach - stride, padded, subject + " does not fit {b}")
             out = D.floordiv(padded - reach, stride) + 1
         case _:
             raise RuleError(f"padding is 'SAME', 'VALID' or 'EXPLICIT', not {padding!r}")
@@ -132,7 +134,10 @@ def known_windows(*args: Any, **kwargs: Any) -> Axis:
 
 
 def combined(
-    kind: ReduceKind, extents: tuple[Dim, ...], body: Callable[[tuple[Expr, ...]], Expr], dtype: DType
+    kind: ReduceKind,
+    extents: tuple[Dim, ...],
+    body: Callable[[tuple[Expr, ...]], Expr],
+    dtype: DType,
 ) -> Expr | Reduce:
     """A reduction over a window, written out where it is small and its size is known."""
     n = D.product(extents)

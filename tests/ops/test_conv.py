@@ -52,7 +52,9 @@ def test_conv2d_is_scipys_correlation(kernel: tuple[int, int], padding: str) -> 
 def test_conv3d_is_scipys_correlation() -> None:
     x, w = normal(1, 4, 5, 3, 2), normal(2, 3, 2, 2, 1)
     want = signal.correlate(x[0], w[..., 0], "valid")
-    np.testing.assert_allclose(run(tf.nn.conv3d(x, w, 1, "VALID"))[0, ..., 0], want[..., 0], atol=1e-12)
+    np.testing.assert_allclose(
+        run(tf.nn.conv3d(x, w, 1, "VALID"))[0, ..., 0], want[..., 0], atol=1e-12
+    )
 
 
 def test_same_padding_puts_the_odd_zero_behind() -> None:
@@ -126,14 +128,13 @@ def test_large_convolution_in_several_blocks() -> None:
     x, w = normal(5, 30, 33, 20).astype("float32"), normal(3, 3, 20, 7).astype("float32")
     y = run(tf.nn.conv2d(x, w, 1, "SAME"))
     padded = np.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))
-    want = sum(
-        padded[:, i : i + 30, j : j + 33] @ w[i, j] for i in range(3) for j in range(3)
-    )
+    want = sum(padded[:, i : i + 30, j : j + 33] @ w[i, j] for i in range(3) for j in range(3))
     np.testing.assert_allclose(y, want, atol=1e-3)
     d = normal(*y.shape).astype("float32")
     by_filter = run(tf.nn.conv2d_backprop_filter(x, w.shape, d, 1, "SAME"))
     want = np.stack([
-        np.stack([np.einsum("nhwc,nhwf->cf", padded[:, i : i + 30, j : j + 33], d) for j in range(3)])
+        np.stack([np.einsum("nhwc,nhwf->cf", padded[:, i : i + 30, j : j + 33],
+            d) for j in range(3)])
         for i in range(3)
     ])  # fmt: skip
     np.testing.assert_allclose(by_filter, want, atol=2e-2)
