@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.case import Case, Params, Target, Traffic
+from benchmarks.case import Case, NotYet, Params, Target, Traffic
 
 VARIANTS: dict[str, dict[str, Any]] = {
     "10M": {"tensors": 100, "size": 100_000, "rate": 1e-3, "quick": {"size": 10_000}}
@@ -135,26 +135,5 @@ def jax(p: Params) -> Case:
 
 
 def pytensor(p: Params) -> Case:
-    import pytensor
-    import pytensor.tensor as pt
-
-    values, gradients = data(p)
-    t = pytensor.shared(np.float32(0.0))
-    one = np.float32(1.0)
-    now = t + one
-    rate = (
-        np.float32(p.rate)
-        * pt.sqrt(one - np.float32(0.999) ** now)
-        / (one - np.float32(0.9) ** now)
-    )
-    updates: list[Any] = [(t, now)]
-    w = [pytensor.shared(v) for v in values]
-    for k, array in enumerate(gradients):
-        g = pytensor.shared(array)
-        m, v = (pytensor.shared(np.zeros_like(array)) for _ in range(2))
-        new_m = np.float32(0.9) * m + np.float32(0.1) * g
-        new_v = np.float32(0.999) * v + np.float32(0.001) * g * g
-        new_w = w[k] - rate * new_m / (pt.sqrt(new_v) + np.float32(1e-8))
-        updates += [(m, new_m), (v, new_v), (w[k], new_w)]
-    f = pytensor.function([], [], updates=updates)
-    return Case(f, lambda: _numbers(w[0].get_value(), w[-1].get_value()))
+    """Left out"""
+    raise NotYet("left out: it takes minutes to compile")

@@ -1,0 +1,1 @@
+"""Works whose implementations are a few lines of Python."""
