@@ -14,7 +14,11 @@ from __future__ import annotations
 import textwrap
 from functools import cache
 
+from staticgraph.codegen.cpu import kernel_source
+from staticgraph.ir import dtypes
 from staticgraph.ir.dtypes import DType
+from staticgraph.ir.kernel import Kernel, Pointer, Store, Temp
+from staticgraph.ir.scalar import Load
 
 COLUMNS = 256
 """The most neighbouring elements that one step of the parallel axis covers."""
@@ -219,19 +223,29 @@ def _indented(text: str, levels: int) -> str:
 
 
 # ---------------------------------------------------------------- copies
-_COPY = """\
-def kernel(args, lo, hi):
-    source = {pointer}(args[0])
-    target = {pointer}(args[1])
-    for p in range(lo, hi):
-        target[p] = source[p]
-    return 0
-"""
+
 
 
 def copy(dtype: DType) -> str:
     """The kernel that copies one array to another; one text for all types of a size."""
-    return _COPY.format(pointer=_bits(dtype))
+    return kernel_source(copy_kernel(dtype))
+
+
+def copy_kernel(dtype: DType) -> Kernel:
+    """`copy` as a kernel record: bits are moved, whatever they mean."""
+    bits, p = _UNSIGNED[dtype.size], Temp("p", dtypes.int64)
+    params = (Pointer(bits, written=False), Pointer(bits, written=True))
+    return Kernel("flat", params, (Store(1, p, Load(0, (p,), bits)),))
+
+
+@cache
+def copies() -> dict[str, Kernel]:
+    """Every text that `copy` gives, and the kernel it prints."""
+    kernels = map(copy_kernel, _UNSIGNED.values())
+    return {kernel_source(k): k for k in kernels}
+
+
+_UNSIGNED = {1: dtypes.uint8, 2: dtypes.uint16, 4: dtypes.uint32, 8: dtypes.uint64}
 
 
 # ---------------------------------------------------------------- types

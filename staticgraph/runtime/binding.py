@@ -10,6 +10,7 @@ import os
 from collections.abc import Sequence
 from functools import partial
 
+from staticgraph.codegen import library_source
 from staticgraph.codegen.cache import kernel_addresses
 from staticgraph.codegen.cpu import SIGNATURE_WORDS, kernel_source
 from staticgraph.codegen.llvm import kernel_ir
@@ -30,7 +31,9 @@ class Code:
         for s in program.steps:
             if isinstance(s, Library):
                 texts |= dict.fromkeys(LIBRARY[s.kind].sources(s))
-        direct = {s: partial(kernel_ir, k) for k, s in self.sources.items()} if emits_ir() else {}
+        known = library_source.copies() | {s: k for k, s in self.sources.items()}
+        direct = {s: partial(kernel_ir, k) for s, k in known.items() if s in texts}
+        direct = direct if emits_ir() else {}
         found = kernel_addresses(list(texts), direct) if texts else []
         self.addresses = dict(zip(texts, found, strict=True))
         self.kernels = {k: self.addresses[s] for k, s in self.sources.items()}
