@@ -33,7 +33,7 @@ from staticgraph.ops.shape import reshape, transpose
 from staticgraph.ops.windows import Axis, ints, np_inner, np_padded, np_places
 
 SHORT = 16  # elements: where rows of a window are shorter, windows are copied to columns
-BLOCK = 1 << 20  # bytes of windows that are copied at once: they stay in the cache
+BLOCK = 1 << 22  # bytes of windows that are copied at once: they stay in a shared cache
 
 
 # ---------------------------------------------------------------- on arrays
