@@ -27,6 +27,16 @@ def peak() -> int:
     return most if sys.platform == "darwin" else most * 1024
 
 
+def children() -> int:
+    """The most bytes that any ended child process held."""
+    try:
+        import resource
+    except ImportError:
+        return 0
+    most = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
+    return most if sys.platform == "darwin" else most * 1024
+
+
 def forget() -> bool:
     """Let the peak start from what is resident now; False where the system cannot."""
     try:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from benchmarks.case import Work, load
 from benchmarks.results import Results, Row
-from benchmarks.table import duration, markdown
+from benchmarks.table import duration, markdown, size
 from benchmarks.verdict import judge
 
 INTRODUCTION = """\
@@ -109,6 +109,8 @@ def _facts(rows: Sequence[Row]) -> str:
 
 
 def _number(name: str, value: object) -> str:
+    if name.endswith("_bytes") and isinstance(value, int | float):
+        return size(value)
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, int | float):

@@ -66,7 +66,7 @@ def cells(row: Row, rows: Sequence[Row], copy: float, gemm: float) -> list[str]:
         _show(row.get("flops_per_s"), lambda x: f"{x / 1e9:.1f}"),
         _show(parts[1], lambda x: f"{100 * x:.0f} %"),
         _show(first(row), duration),
-        _show(row.get("grown_bytes"), size),
+        _show(row.get("grown_bytes") or None, size),
     ]
 
 

@@ -14,6 +14,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from benchmarks import memory
 from benchmarks.case import Case, NotYet, Params, Target
 
 VARIANTS: dict[str, dict[str, Any]] = {
@@ -34,6 +35,7 @@ TARGETS = (
 )
 PROGRAM = """
 import sys, time
+from benchmarks import memory
 from benchmarks.case import load
 name, variant, peer = sys.argv[1:]
 load(name).build(peer, variant, False).step()
@@ -76,7 +78,7 @@ def start(p: Params, peer: str) -> Case:
 
     def facts() -> dict[str, Any]:
         folder.cleanup()
-        return seen
+        return seen | {"process_peak_bytes": memory.children()}
 
     return Case(once, facts=facts, timed=True)
 
