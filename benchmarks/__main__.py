@@ -93,7 +93,7 @@ def run(args: argparse.Namespace) -> Path:
                 made = runner.run(work, variant, peers)
                 rows += made
                 print(f"\n{work.title}: {variant}, a {work.unit}")
-                print(table.plain(made, top["copy"], top["gemm"]) + "\n", flush=True)
+                print(table.plain(made, top["copies"], top["gemm"]) + "\n", flush=True)
                 results.write(path, [head, top, *rows])
         top = best_ceilings(top, _ceilings(runner, peers))
         head["seconds"] = round(time.monotonic() - start, 1)

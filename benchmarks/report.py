@@ -20,9 +20,9 @@ Every number comes from one run, in which each implementation has a process of i
 processes take turns, round by round. A time is the median over rounds, with the quartiles as
 differences from it. **Ratio** is an implementation's time over staticgraph's: above 1, staticgraph
 is faster. **Of copy** and **of GEMM** relate the bytes that have to be moved and the operations
-that have to be done to what a large copy and a large product of matrices reached on the same
-machine in the same run. **First** is what building, compiling and the first step take, with empty
-caches. **Memory** is how much the process grew from before building to its peak.
+that have to be done to what a copy that moves about as many bytes, and a large product of
+matrices, reached on the same machine in the same run. **First** is what building, compiling and
+the first step take, with empty caches. **Memory** is how much the process grew from before building to its peak.
 """
 
 
@@ -89,14 +89,14 @@ def _targets(results: Results, works: dict[str, Work]) -> str:
         for target in works[name].targets:
             if target.variants and variant not in target.variants:
                 continue
-            v = judge(target, rows, results.ceilings["copy"])
+            v = judge(target, rows, results.ceilings["copies"])
             mark = {True: "met", False: "**missed**", None: ""}[v.met]
             lines.append(f"| {name} {variant} | {v.text} | {v.seen} | {mark} |")
     return "\n".join(lines)
 
 
 def _table(results: Results, rows: Sequence[Row]) -> str:
-    return markdown(rows, results.ceilings["copy"], results.ceilings["gemm"])
+    return markdown(rows, results.ceilings["copies"], results.ceilings["gemm"])
 
 
 def _facts(rows: Sequence[Row]) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from benchmarks.peers import FLOOR, OURS, PEERS
 from benchmarks.results import Row
@@ -48,13 +48,13 @@ def name(row: Row) -> str:
     return PEERS[peer].label if peer in PEERS else peer
 
 
-def cells(row: Row, rows: Sequence[Row], copy: float, gemm: float) -> list[str]:
+def cells(row: Row, rows: Sequence[Row], copies: Mapping[str, float], gemm: float) -> list[str]:
     """The columns of one row."""
     if "median_s" not in row:
         return [name(row), row.get("not_yet") or f"failed: {row.get('error', 'no rounds')}"]
     median = row["median_s"]
     times = ratio(rows, row["peer"])
-    parts = copy_part(row, copy), gemm_part(row, gemm)
+    parts = copy_part(row, copies), gemm_part(row, gemm)
     label = name(row) if row.get("agrees", True) else f"{name(row)} (other result)"
     return [
         label,
@@ -83,9 +83,9 @@ def ordered(rows: Iterable[Row]) -> list[Row]:
     )
 
 
-def plain(rows: Sequence[Row], copy: float, gemm: float) -> str:
+def plain(rows: Sequence[Row], copies: Mapping[str, float], gemm: float) -> str:
     """A table for the terminal."""
-    body = [cells(r, rows, copy, gemm) for r in ordered(rows)]
+    body = [cells(r, rows, copies, gemm) for r in ordered(rows)]
     full = [HEAD, *(c for c in body if len(c) == len(HEAD))]
     widths = [max(len(c[k]) for c in full) for k in range(len(HEAD))]
     widths[0] = max(widths[0], *(len(c[0]) for c in body))
@@ -100,9 +100,9 @@ def plain(rows: Sequence[Row], copy: float, gemm: float) -> str:
     return "\n".join(lines)
 
 
-def markdown(rows: Sequence[Row], copy: float, gemm: float) -> str:
+def markdown(rows: Sequence[Row], copies: Mapping[str, float], gemm: float) -> str:
     """A table for a document; columns that say nothing are left out."""
-    body = [cells(r, rows, copy, gemm) for r in ordered(rows)]
+    body = [cells(r, rows, copies, gemm) for r in ordered(rows)]
     full = [c for c in body if len(c) == len(HEAD)]
     kept = [k for k in range(len(HEAD)) if k < 2 or any(c[k] for c in full)]
     lines = [_line([HEAD[k] for k in kept]), _line(["---", *["---:"] * (len(kept) - 1)])]

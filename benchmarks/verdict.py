@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from benchmarks.case import Target
@@ -36,9 +37,15 @@ def ratio(rows: Sequence[Row], peer: str) -> float | None:
     return other["median_s"] / ours["median_s"] if ours and other else None
 
 
-def copy_part(row: Row, copy: float) -> float | None:
-    """The part of the copy's bandwidth that a row reaches."""
-    return row["bytes_per_s"] / copy if copy and "bytes_per_s" in row else None
+def copy_part(row: Row, copies: Mapping[str, float]) -> float | None:
+    """The part that a row reaches of the bandwidth of a copy that moves about as many bytes.
+
+    A copy of main memory would be too low a ceiling for what fits into a cache.
+    """
+    if not copies or "bytes_per_s" not in row:
+        return None
+    nearest = min(copies, key=lambda moved: abs(math.log(int(moved) / row["bytes"])))
+    return row["bytes_per_s"] / copies[nearest]
 
 
 def gemm_part(row: Row, gemm: float) -> float | None:
@@ -46,7 +53,7 @@ def gemm_part(row: Row, gemm: float) -> float | None:
     return row["flops_per_s"] / gemm if gemm and "flops_per_s" in row else None
 
 
-def judge(target: Target, rows: Sequence[Row], copy: float) -> Verdict:
+def judge(target: Target, rows: Sequence[Row], copies: Mapping[str, float]) -> Verdict:
     """Compare what was seen with a target."""
     against = "the best peer" if target.against == "best" else _label(target.against)
     field = "grown_bytes" if target.measure == "memory" else "median_s"
@@ -68,7 +75,7 @@ def judge(target: Target, rows: Sequence[Row], copy: float) -> Verdict:
             seen = ours["grown_bytes"] / other["grown_bytes"] if known and ours and other else None
             return _verdict(f"≤ {v:g}× the memory of {named}", seen, "×", lambda s: s <= v)
         case "bandwidth":
-            seen = copy_part(ours, copy) if ours else None
+            seen = copy_part(ours, copies) if ours else None
             part = 100 * seen if seen is not None else None
             return _verdict(
                 f"≥ {100 * v:.0f} % of copy bandwidth", part, " %", lambda s: s >= 100 * v

@@ -96,7 +96,7 @@ def test_results_are_compared_with_ours(fakes: runner.Runner) -> None:
     assert rows["slow"]["agrees"]
     assert not rows["different"]["agrees"]
     assert "agrees" not in rows["floor"]
-    assert "(other result)" in table.plain(list(rows.values()), 0.0, 0.0)
+    assert "(other result)" in table.plain(list(rows.values()), {}, 0.0)
 
 
 def test_slow_ones_get_fewer_rounds(lines: list[str]) -> None:
@@ -127,7 +127,7 @@ def test_every_work_is_whole(name: str) -> None:
         assert small.flops <= full.flops
     for target in work.targets:
         assert set(target.variants) <= work.variants.keys()
-        verdict.judge(target, [], 1.0)
+        verdict.judge(target, [], {})
 
 
 def test_every_file_of_works_is_run() -> None:
@@ -220,19 +220,19 @@ def row(peer: str, seconds: float, **more: Any) -> dict[str, Any]:
 )
 def test_targets(target: Target, met: bool | None, seen: str) -> None:
     rows = [
-        row("staticgraph", 1.0, bytes_per_s=9.0, grown_bytes=50, facts={"steps": 2}),
+        row("staticgraph", 1.0, bytes=100.0, bytes_per_s=9.0, grown_bytes=50, facts={"steps": 2}),
         row("floor", 0.5, grown_bytes=1),
         row("jax", 3.0, grown_bytes=100),
         row("torch", 1.5, grown_bytes=200),
         {"peer": "tf1", "error": "x"},
     ]
-    found = verdict.judge(target, rows, copy=10.0)
+    found = verdict.judge(target, rows, copies={"90": 10.0, "1000": 1.0})
     assert (found.met, found.seen) == (met, seen)
 
 
 def test_an_unknown_measure_is_refused() -> None:
     with pytest.raises(ValueError, match="no measure"):
-        verdict.judge(Target("colour", 1.0), [], 1.0)
+        verdict.judge(Target("colour", 1.0), [], {})
 
 
 def test_ceilings_are_the_better_of_two() -> None:
@@ -262,7 +262,7 @@ def test_the_report_of_a_recorded_run(tmp_path: Path) -> None:
 
 def test_tables_of_the_recorded_run() -> None:
     recorded = results.read(FIXTURE)
-    shown = table.plain(recorded.variants()["chain", "10M"], 40e9, 200e9).splitlines()
+    shown = table.plain(recorded.variants()["chain", "10M"], {"80000000": 40e9}, 200e9).splitlines()
     names = ["staticgraph", "JAX jit", "PyTensor", "floor"]
     assert [line.split("  ")[0] for line in shown[1:]] == names
 
