@@ -23,6 +23,7 @@ from staticgraph.ir.kernel import (
     Statement,
     Store,
     Temp,
+    subexpressions,
 )
 from staticgraph.ir.scalar import Expr, Index, Lit, Load, ReduceKind, cast, prim
 from staticgraph.ir.types import TensorType
@@ -56,6 +57,9 @@ def schedule(
       values: what the load numbers of the members' bodies stand for.
       stored: values that must reach memory.
     """
+    region = _needed(region, values, stored)
+    if not region.members:
+        return []
     writer = _Writer(region, values, stored)
     if region.form == "column":
         if writer.needs_nest(region.outer_vars(), region.outer) or _half_sums(region):
@@ -69,6 +73,24 @@ def schedule(
             return _Writer(region, values, stored).row()
         return writer.flat()
     return writer.row()
+
+
+def _needed(region: Region, values: tuple[Value, ...], stored: frozenset[Value]) -> Region:
+    """The region without members that nobody reads: an op may ignore an operand."""
+    live: set[Value] = set()
+    for m in reversed(region.members):  # a member stands after what it reads
+        if m.value in stored or m.value in live:
+            live.add(m.value)
+            live |= {values[e.operand] for e in subexpressions(m.body) if isinstance(e, Load)}
+    kept = [m for m in region.members if m.value in live]
+    if len(kept) == len(region.members):
+        return region
+    region = replace(region, members=kept)
+    if region.form == "flat" or any(m.reduce is not None for m in kept):
+        return region
+    if any(m.scope == "outer" for m in kept):
+        return _as_row(region) if region.form == "column" else region
+    return replace(region, form="flat", split=len(region.dims))
 
 
 def _half_sums(region: Region) -> bool:

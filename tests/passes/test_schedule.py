@@ -90,3 +90,14 @@ def test_a_reduction_that_leaves_nothing_to_wait_for_shares_its_pass() -> None:
     x = tf.placeholder(tf.float32, [None, 10])
     (k,) = kernels([tf.reduce_sum(x, 1), tf.reduce_max(x, 1), tf.reduce_sum(x * x, 1)])
     assert sum(isinstance(s, Loop) for s in walk(k.body)) == 1
+
+
+def test_values_that_nobody_reads_are_not_computed() -> None:
+    x = tf.placeholder(tf.float32, [None, 7])
+    stages = function_stages(tf.get_default_graph(), [tf.exp(x) + 1.0, tf.reduce_sum(x, 1)])
+    assert stages.fused is not None
+    (region,) = stages.fused.items
+    total = next(m.value for m in region.members if m.reduce is not None)
+    assert schedule.schedule(region, stages.fused.values, frozenset()) == []
+    (made,) = schedule.schedule(region, stages.fused.values, frozenset({total}))
+    assert "exp" not in str(made.kernel)
