@@ -97,7 +97,8 @@ class Worker:
         assert self.case is not None
         peak = memory.peak()
         facts = self.case.facts() if self.case.facts else {}
-        return {"peak_bytes": peak, "grown_bytes": max(0, peak - self.base), "facts": facts}
+        grown = facts.get("process_peak_bytes", max(0, peak - self.base))  # a process of its own
+        return {"peak_bytes": peak, "grown_bytes": grown, "facts": facts}
 
 
 def serve(requests: IO[str], answers: IO[str]) -> None:
