@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from collections.abc import Iterable
 from typing import Any, NoReturn
 
@@ -58,8 +59,12 @@ class _ProgramCheck:
             verify_kernel(k)
         self._ends()
 
+    @cached_property
+    def _text(self) -> ProgramText:
+        return ProgramText(self.p)
+
     def _name(self, b: Buffer) -> str:
-        return ProgramText(self.p).use(b)
+        return self._text.use(b)
 
     # ---- buffers and sizes
     def _buffers(self) -> None:
