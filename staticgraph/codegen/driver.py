@@ -43,6 +43,7 @@ stop:
   store i64 %i, ptr %failed
   ret i64 %status
 done:
+  store i64 %last, ptr %failed
   ret i64 0
 }
 """
@@ -53,8 +54,8 @@ def driver() -> Callable[[int, int, int, int], int]:
     """Return the walk as a function of four ints that runs without the GIL.
 
     Its arguments are the address of the table, the first step, the one after the last, and the
-    address of a word for the number of the step that failed.  It returns 0 if all steps did,
-    else the status of the one that failed; the word is written only then.
+    address of a word for the number of the step that failed.  It returns 0 if all steps did and
+    the word is then the one after the last; else the status of the one that failed.
     """
     word = ctypes.c_void_p  # ctypes converts an int to this twice as fast as to c_int64
     return ctypes.CFUNCTYPE(ctypes.c_int64, word, word, word, word)(ir_address(SOURCE))

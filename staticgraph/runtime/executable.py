@@ -181,31 +181,39 @@ class Executable:
         """Run a plan whose feeds are placed; `kept` are those that are read where they are."""
         if plan.counters:
             plan.set_counters(store.counters)
-        plan.walk()
+        after = [(name, store.counters.get(name, 0) + used) for _, name, used in plan.counters]
+        values: list[tuple[str, np.ndarray]] = []
+        plan.failed[0] = -1
+        try:
+            plan.walk()
+            results = self._results(plan, kept)
+            values = self._values(plan, kept)
+            store.apply(values, after)
+        except KeyboardInterrupt:
+            # What was updated in place cannot be taken back, so the rest follows.
+            if plan.in_place and plan.walked:
+                store.apply(values or self._values(plan, kept), after)
+            raise
         counts = self.counts
         counts.calls += len(plan.walks)
         counts.steps += len(plan.rows)
-        if kept:
-            views = (
-                kept.get(b, v) for b, v in zip(self.program.results, plan.results, strict=True)
-            )
-            results = [v.copy() if v.ndim else v[()] for v in views]
-        else:
-            results = [take() for take in plan.takes]
-        if plan.commits:
-            self._commit(plan, kept, store)
-        for _, name, used in plan.counters:
-            store.counters[name] = store.counters.get(name, 0) + used
         return results
 
-    def _commit(self, plan: Plan, kept: Mapping[Buffer, np.ndarray], store: Store) -> None:
+    def _results(self, plan: Plan, kept: Mapping[Buffer, np.ndarray]) -> list[Any]:
+        if not kept:
+            return [take() for take in plan.takes]
+        views = (kept.get(b, v) for b, v in zip(self.program.results, plan.results, strict=True))
+        return [v.copy() if v.ndim else v[()] for v in views]
+
+    def _values(
+        self, plan: Plan, kept: Mapping[Buffer, np.ndarray]
+    ) -> list[tuple[str, np.ndarray]]:
+        """What the run leaves in the variables that are not updated in place."""
         moved = {q.buffer for q in self.variables} if len(plan.commits) > 1 else ()
-        values = [  # one variable's value at the start may be another's at the end: copy it in time
+        return [  # one variable's value at the start may be another's at the end: copy it in time
             (name, plan.views[b].copy() if b in moved else kept.get(b, plan.views[b]))
             for name, b in plan.commits
         ]
-        for name, value in values:
-            store.put(name, value)
 
     def _stepwise_run(self, feeds: Sequence[np.ndarray], store: Store) -> list[Any]:
         if self.stepwise is None:

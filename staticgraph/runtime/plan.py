@@ -73,6 +73,7 @@ class Plan:
         self._views(program, shapes, placement.offsets, store, constants)
         for new, old in donated.items():
             self.views[new] = self.views[old]
+        self.in_place = bool(donated)
         self.commits = self._commits(program, donated)
         self.counters: list[tuple[int, str, int]] = []
         lasting = [b for b in program.buffers if b.role == "constant" and b in self.views]
@@ -209,6 +210,11 @@ class Plan:
             status = walk()
             if status:
                 raise self._failure(status)
+
+    @property
+    def walked(self) -> bool:
+        """True where the last walk came to the end of the table."""
+        return bool(self.failed[0] == len(self.rows))
 
     def _failure(self, status: int) -> OpError:
         k = int(self.failed[0])

@@ -198,11 +198,9 @@ class Stepwise:
     def _commit(self, arrays: Mapping[Buffer, Any], store: Store) -> None:
         # Copies first: one variable's new value may be another's old one.
         values = {n: np.array(arrays[b]) for n, b in self.program.updates.items()}
-        for name, value in values.items():
-            if name.startswith("counter:"):
-                store.counters[name[8:]] = int(value)
-            else:
-                store.put(name, value)
+        streams = [n for n in values if n.startswith("counter:")]
+        after = [(n.removeprefix("counter:"), int(values.pop(n))) for n in streams]
+        store.apply(values.items(), after)
 
     def _put(
         self, arrays: dict[Buffer, Any], env: dict[Symbol, int], b: Buffer, array: np.ndarray

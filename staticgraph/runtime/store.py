@@ -7,7 +7,7 @@ changes in `commit` only, after everything that can fail has passed.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 
@@ -47,6 +47,23 @@ class Store:
             return
         self.arrays[name] = aligned_copy(value)
         self.generation += 1
+
+    def apply(
+        self, values: Iterable[tuple[str, np.ndarray]], counters: Iterable[tuple[str, int]]
+    ) -> None:
+        """Assign several variables and counters; an interrupt comes before or after them all."""
+        try:
+            self._apply(values, counters)
+        except KeyboardInterrupt:
+            self._apply(values, counters)  # to assign again does no harm
+            raise
+
+    def _apply(
+        self, values: Iterable[tuple[str, np.ndarray]], counters: Iterable[tuple[str, int]]
+    ) -> None:
+        for name, value in values:
+            self.put(name, value)
+        self.counters.update(counters)
 
     @property
     def nbytes(self) -> int:
