@@ -42,7 +42,7 @@ def test_runs_steps_in_order() -> None:
     assert np.array_equal(y, x * 2)
     assert np.array_equal(z[5:15], x[5:15] * 6)
     assert np.array_equal(z[:5], np.arange(5) + 2)
-    assert plan.failed[0] == -1
+    assert plan.failed[0] == 2  # the step after the last
 
 
 def test_runs_a_part() -> None:

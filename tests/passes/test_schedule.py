@@ -63,8 +63,9 @@ def test_sums_are_right_at_every_edge_of_a_block(n: int) -> None:
     columns = tf.placeholder(tf.float64, [None, 3])
     a = np.arange(n, dtype=np.float64) % 7
     with tf.Session() as sess:
-        got = sess.run([tf.reduce_sum(x), tf.reduce_sum(rows, 1), tf.reduce_sum(columns, 0)],
-                       {x: a, rows: np.stack([a, a + 1, -a]), columns: np.stack([a, a + 1, -a], 1)})  # fmt: skip
+        sums = [tf.reduce_sum(x), tf.reduce_sum(rows, 1), tf.reduce_sum(columns, 0)]
+        three = np.stack([a, a + 1, -a])
+        got = sess.run(sums, {x: a, rows: three, columns: three.T})
     assert got[0] == a.sum()
     for g in got[1:]:
         np.testing.assert_array_equal(g, [a.sum(), a.sum() + n, -a.sum()])

@@ -26,7 +26,8 @@ h = tf.nn.relu(tf.layers.dense(x, 8)) if hasattr(tf, "layers") else tf.nn.relu(
 logits = tf.matmul(h, tf.Variable(tf.ones([8, 3]))) + tf.Variable(tf.zeros([3]))
 cost = tf.reduce_mean(tf.nn.softmax_cross_entropy_with_logits(labels=y, logits=logits))
 train = tf.train.AdamOptimizer().minimize(cost)
-p = function_stages(tf.get_default_graph(), [train, cost, tf.reduce_max(tf.sigmoid(h * 2.0), 0)]).program
+highest = tf.reduce_max(tf.sigmoid(h * 2.0), 0)
+p = function_stages(tf.get_default_graph(), [train, cost, highest]).program
 text = str(p) + "".join(kernel_source(k) for k in p.kernels())
 print(len(text), hashlib.sha256(text.encode()).hexdigest())
 """
@@ -36,7 +37,9 @@ def test_two_processes_give_the_same_text_byte_for_byte() -> None:
     seen = set()
     for seed in ("1", "2", "77"):
         env = {**os.environ, "PYTHONHASHSEED": seed}
-        done = subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, text=True, env=env, check=True)
+        done = subprocess.run(
+            [sys.executable, "-c", PROGRAM], capture_output=True, text=True, env=env, check=True
+        )
         seen.add(done.stdout)
     assert len(seen) == 1 and int(seen.pop().split()[0]) > 1000
 

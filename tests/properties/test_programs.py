@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+from unittest import mock
+
 import numpy as np
 from hypothesis import HealthCheck, given, settings
 
 from staticgraph.ir.evaluate import evaluate
 from staticgraph.ir.verify import verify_function
+from staticgraph.passes import kernel_writer, schedule
 from staticgraph.passes.pipeline import run_pipeline
 from staticgraph.runtime.compile import compile_function
 from staticgraph.runtime.store import Store
@@ -62,6 +66,17 @@ def test_whole_number_programs_are_exact_on_the_slow_machine(case: Case) -> None
 @settings(COMMON, max_examples=150)
 def test_smooth_programs_agree_on_the_slow_machine(case: Case) -> None:
     check_on_machine(case)
+
+
+@given(cases(exact=True))
+@settings(COMMON, max_examples=100)
+def test_programs_are_exact_where_every_loop_is_blocked(case: Case) -> None:
+    small_blocks = {"BLOCK": 4, "CHUNK": 3, "CHUNKED": 4, "COLUMNS": 2, "ROWS": 2, "RECOMPUTE": 0}
+    with contextlib.ExitStack() as stack:
+        for module in (schedule, kernel_writer):
+            here = {k: v for k, v in small_blocks.items() if hasattr(module, k)}
+            stack.enter_context(mock.patch.multiple(module, **here))
+        check_on_machine(case)
 
 
 def check_compiled(case: Case) -> None:

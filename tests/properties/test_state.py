@@ -57,7 +57,11 @@ class Program:
             inputs = [value[i] for i in s.inputs]
             match s.kind:
                 case "read":
-                    writes = [w for w in before[k] if self.steps[w].kind in WRITES and self.steps[w].var == s.var]
+                    writes = [
+                        w
+                        for w in before[k]
+                        if self.steps[w].kind in WRITES and self.steps[w].var == s.var
+                    ]
                     value[k] = value[max(writes)] if writes else start[s.var]
                 case "assign":
                     value[k] = now[s.var] = inputs[0]
@@ -103,7 +107,10 @@ VALUES: dict[str, tuple[Any, Any]] = {
     "reverse": (lambda a: tf.reverse(a, [0]), lambda a: a[::-1]),
     "centre": (lambda a: a - tf.reduce_sum(a), lambda a: a - a.sum()),
     "matmul": (
-        lambda a, b: tf.reshape(tf.matmul(tf.reshape(a, [N, 1]) * tf.reshape(b, [1, N]), tf.ones([N, 1], tf.float64)), [N]),
+        lambda a, b: tf.reshape(
+            tf.matmul(tf.reshape(a, [N, 1]) * tf.reshape(b, [1, N]), tf.ones([N, 1], tf.float64)),
+            [N],
+        ),
         lambda a, b: a * b.sum(),
     ),
 }
@@ -116,7 +123,9 @@ def programs(draw: Any) -> Program:
     steps: list[Step] = []
     for k in range(draw(st.integers(2, 9))):
         any_ = st.integers(0, k - 1)
-        kinds = ["read", "read"] + ([*WRITES, "assign", "add", "double", "reverse", "centre", "matmul"] if k else [])
+        kinds = ["read", "read"] + (
+            [*WRITES, "assign", "add", "double", "reverse", "centre", "matmul"] if k else []
+        )
         kind = draw(st.sampled_from(kinds))
         arity = 0 if kind == "read" else 2 if kind in ("add", "matmul") else 1
         inputs = tuple(draw(any_) for _ in range(arity))

@@ -60,18 +60,23 @@ def test_one_of_two_results_of_an_operation_can_be_fed() -> None:
 
 def test_fetches_nest_and_repeat() -> None:
     a, b = tf.constant(1.0, name="a"), tf.constant(2.0, name="b")
-    pair = collections.namedtuple("pair", "left right")  # noqa: PYI024
+    pair = collections.namedtuple("pair", "left right")
     ordered = collections.OrderedDict([("z", a), ("y", [b])])
-    got = tf.Session().run({"k": (a, [b, a]), "n": pair(b, {"d": a}), "e": [], "o": ordered, "op": a.op})
+    got = tf.Session().run(
+        {"k": (a, [b, a]), "n": pair(b, {"d": a}), "e": [], "o": ordered, "op": a.op}
+    )
     assert got["k"] == (1.0, [2.0, 1.0])
     assert got["n"] == pair(2.0, {"d": 1.0}) and isinstance(got["n"], pair)
     assert got["e"] == [] and got["op"] is None
-    assert isinstance(got["o"], collections.OrderedDict) and list(got["o"].items()) == [("z", 1.0), ("y", [2.0])]
+    assert isinstance(got["o"], collections.OrderedDict) and list(got["o"].items()) == [
+        ("z", 1.0),
+        ("y", [2.0]),
+    ]
 
 
 def test_a_list_a_tuple_and_a_named_tuple_of_the_same_fetches_stay_what_they_are() -> None:
     a, b = tf.constant(1.0), tf.constant(2.0)
-    pair = collections.namedtuple("pair", "left right")  # noqa: PYI024
+    pair = collections.namedtuple("pair", "left right")
     sess = tf.Session()
     for fetch in ([a, b], (a, b), pair(a, b), [a, b], (a, b)):
         got = sess.run(fetch)
@@ -177,14 +182,23 @@ def test_batches_of_any_size_compile_nothing_anew() -> None:
             assert np.isfinite(got)
             if before is None:
                 before = cache.compiled_count() + cache.loaded_count(), len(sess.executables())
-            assert (cache.compiled_count() + cache.loaded_count(), len(sess.executables())) == before
+            assert (
+                cache.compiled_count() + cache.loaded_count(),
+                len(sess.executables()),
+            ) == before
 
 
 def test_a_size_of_one_that_broadcasts_is_specialised_and_both_forms_stay() -> None:
     x, y = tf.placeholder(tf.float32, [None]), tf.placeholder(tf.float32, [None])
     total = x + y
     sess = tf.Session()
-    for a, b in (([1, 2], [3, 4]), ([1], [3, 4]), ([1, 2], [5]), ([1, 2, 3], [3, 4, 5]), ([1], [1])):
+    for a, b in (
+        ([1, 2], [3, 4]),
+        ([1], [3, 4]),
+        ([1, 2], [5]),
+        ([1, 2, 3], [3, 4, 5]),
+        ([1], [1]),
+    ):
         np.testing.assert_array_equal(sess.run(total, {x: a, y: b}), np.add(a, b))
     made = len(sess.executables())
     for a, b in (([1, 2], [3, 4]), ([1], [3, 4]), ([1, 2], [5])):

@@ -19,10 +19,12 @@ def run(fetch: Any, feed: Any = None) -> Any:
 
 
 # ---- dtypes
-@pytest.mark.parametrize("dtype", ["float16", "float32", "float64", "int8", "int16", "int32", "int64", "uint8"])
+@pytest.mark.parametrize(
+    "dtype", ["float16", "float32", "float64", "int8", "int16", "int32", "int64", "uint8"]
+)
 def test_python_numbers_take_the_dtype_they_meet(dtype: str) -> None:
     x = tf.placeholder(dtype, [2])
-    for y in (x + 1, 2 * x, x - 1, [1, 2] + x):
+    for y in (x + 1, 2 * x, x - 1, np.array([1, 2], dtype) + x):
         assert y.dtype.name == dtype
         assert run(y, {x: np.array([1, 2], dtype)}).dtype == dtype
 
@@ -75,7 +77,8 @@ def test_sums_of_small_integers_wrap_in_their_own_dtype() -> None:
 
 # ---- NaN, infinities, signed zeros
 @pytest.mark.parametrize("name", [
-    "x * 0", "0 * x", "x - x", "x / x", "x + 0", "0 + x", "x - 0", "0 - x", "x * 1", "x / 1", "-(-x)",
+    "x * 0", "0 * x", "x - x", "x / x", "x + 0", "0 + x", "x - 0", "0 - x", "x * 1",
+    "x / 1", "-(-x)",
     "x + x", "x * -1", "x ** 2", "x ** 1", "x ** 0", "x ** 3", "x ** -1", "1 / x",
 ])  # fmt: skip
 def test_special_values_go_through_simplification_as_numpys_do(name: str) -> None:
@@ -117,7 +120,8 @@ def test_where_keeps_what_it_does_not_choose_out() -> None:
 
 def test_reductions_of_nothing_give_the_neutral_element() -> None:
     x = tf.placeholder(tf.float32, [0, 3])
-    got = run([tf.reduce_sum(x, 0), tf.reduce_prod(x, 0), tf.reduce_max(x, 0), tf.reduce_sum(x), tf.reduce_sum(x, 1)],
+    got = run([tf.reduce_sum(x, 0), tf.reduce_prod(x, 0), tf.reduce_max(x, 0), tf.reduce_sum(x),
+               tf.reduce_sum(x, 1)],
               {x: np.zeros((0, 3))})  # fmt: skip
     for g, w in zip(got, [[0] * 3, [1] * 3, [-np.inf] * 3, 0, []], strict=True):
         np.testing.assert_array_equal(g, w)

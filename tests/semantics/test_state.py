@@ -300,6 +300,43 @@ def test_an_interrupted_run_leaves_every_variable(monkeypatch: pytest.MonkeyPatc
     assert bits(sess) != left
 
 
+@pytest.mark.parametrize("when", ["walked", "committing"])
+def test_an_interrupt_at_the_end_of_a_run_does_not_leave_it_half_done(
+    when: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    v, w = tf.Variable(np.zeros(5)), tf.Variable(np.ones((5, 5)))
+    rnd = tf.random_uniform([5], seed=1, dtype=tf.float64)
+    step = tf.group(v.assign_add(rnd), w.assign(tf.transpose(w) * 2.0))
+    sess, twin = session(), session()
+    for s in (sess, twin):
+        s.run(step)
+    (exe,) = [e for e in sess.executables() if e.counters]
+    (made,) = exe.plans.values()
+    assert made.in_place and made.commits and made.counters
+    if when == "walked":  # as when a signal arrives during the last native call
+        (walk,) = made.walks
+
+        def interrupted() -> int:
+            walk()
+            raise KeyboardInterrupt
+
+        made.walks = [interrupted]
+    else:
+        put, calls = sess._store.put, iter(range(9))
+
+        def once(name: str, value: np.ndarray) -> None:
+            if next(calls) == 0:
+                raise KeyboardInterrupt
+            put(name, value)
+
+        monkeypatch.setattr(sess._store, "put", once)
+    with pytest.raises(KeyboardInterrupt):
+        sess.run(step)
+    twin.run(step)
+    assert bits(sess) == bits(twin)
+    assert sess._store.counters == twin._store.counters
+
+
 # ---- initialisation
 def test_reading_a_variable_without_a_value_names_it() -> None:
     v = tf.Variable(1.0, name="weight")
