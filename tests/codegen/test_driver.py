@@ -98,7 +98,7 @@ def test_runs_without_the_gil() -> None:
         "        if a0[0] != 0:\n"
         "            return 0\n"
         "        a0[1] = a0[1] * 3 + p\n"
-        "    return 1\n"
+        "    return 0\n"
     )
     flag = np.zeros(2, np.int64)
     plan = Plan((kernel_address(source), arguments(flag), 0, 1 << 20))

@@ -99,7 +99,7 @@ def test_a_slice_outside_the_tensor_is_an_error_of_the_run() -> None:
     with Graph().as_default():
         x, n = placeholder((None,)), placeholder((1,), dtypes.int32)
         y = lookup("Slice")(x, [3], n)
-        with pytest.raises(InvalidArgumentError, match=r"begin \+ size 7 exceeds 5"):
+        with pytest.raises(InvalidArgumentError, match=r"begin \+ size = 7 exceeds 5"):
             run(y, {x: np.zeros(5), n: np.array([4])})
 
 
