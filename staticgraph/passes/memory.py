@@ -17,9 +17,19 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from staticgraph.ir.kernel import Kernel, Store, expressions, subexpressions, walk
+from staticgraph.ir.kernel import (
+    Kernel,
+    Let,
+    Loop,
+    Statement,
+    Store,
+    Temp,
+    expressions,
+    subexpressions,
+    walk,
+)
 from staticgraph.ir.program import Buffer, Host, Launch, Library, Program, Step
-from staticgraph.ir.scalar import Expr, Load
+from staticgraph.ir.scalar import Load
 
 ALIGNMENT = 64  # bytes: a cache line, and the widest vector
 
@@ -74,6 +84,20 @@ def fails_first(s: Step) -> bool:
 FALLIBLE = frozenset({"scatter"})  # kinds of library calls that check the indices they are given
 
 
+def overwritten(p: Program) -> dict[Buffer, str]:
+    """New values of variables that the program does not read, which may be written in place."""
+    read = {q.name for q in p.params if q.kind == "variable"}
+    written_by = {b: i for i, s in reversed(list(enumerate(p.steps))) for b in s.writes}
+    last_failure = max((i for i, s in enumerate(p.steps) if can_fail(s)), default=-1)
+    out: dict[Buffer, str] = {}
+    for name, new in p.updates.items():
+        if name in read or name.startswith("counter:") or new.role != "temporary" or new in out:
+            continue
+        if written_by[new] > last_failure:
+            out[new] = name
+    return out
+
+
 def _elementwise(s: Step, old: Buffer, new: Buffer) -> bool:
     """True where a step reads `old` only at the element of `new` that it writes just then."""
     match s:
@@ -81,26 +105,57 @@ def _elementwise(s: Step, old: Buffer, new: Buffer) -> bool:
             updates_first = kind == "scatter" or attrs["op"] == "GemmAdd"
             return updates_first and inputs.count(old) == 1 and inputs[0] is old
         case Launch(kernel, args, _):
-            reading = [i for i, a in enumerate(args) if a is old]
-            writing = [i for i, a in enumerate(args) if a is new]
-            return kernel.form == "flat" and _same_places(kernel, reading, writing)
+            reading = {i for i, a in enumerate(args) if a is old}
+            writing = {i for i, a in enumerate(args) if a is new}
+            return _same_places(kernel, reading, writing)
         case _:
             return False
 
 
-def _same_places(k: Kernel, reading: Sequence[int], writing: Sequence[int]) -> bool:
-    stores: set[Expr] = set()
-    loads: set[Expr] = set()
-    for s in walk(k.body):
-        for e in expressions(s):
-            for x in subexpressions(e):
-                if isinstance(x, Load) and x.operand in reading:
-                    if stores:
-                        return False  # the old value is needed after the new one is stored
-                    loads.add(x.index[0])
-        if isinstance(s, Store) and s.param in writing:
-            stores.add(s.index)
-    return len(stores) == 1 and loads <= stores
+def _same_places(k: Kernel, reading: set[int], writing: set[int]) -> bool:
+    """True where every load of the old value feeds the one store that replaces that element.
+
+    Load and store stand in one loop body, in this order and at one index, and what is stored is
+    computed from what was loaded: nothing, the compiler included, can then swap the two.
+    """
+    total = _loads(k.body, reading, deep=True)
+    for body in _bodies(k.body):
+        stores = [s for s in body if isinstance(s, Store) and s.param in writing]
+        if not stores:
+            continue
+        store = stores[0]
+        here = _loads(body, reading, deep=False)
+        if len(stores) > 1 or here != total or {e.index[0] for e in here} - {store.index}:
+            return False
+        return _feeding(body, store, reading) == len(here)
+    return False
+
+
+def _bodies(body: tuple[Statement, ...]) -> list[tuple[Statement, ...]]:
+    return [body, *(s.body for s in walk(body) if isinstance(s, Loop))]
+
+
+def _loads(body: tuple[Statement, ...], reading: set[int], deep: bool) -> list[Load]:
+    statements = walk(body) if deep else iter(body)
+    return [
+        x for s in statements for e in expressions(s) for x in subexpressions(e)
+        if isinstance(x, Load) and x.operand in reading
+    ]  # fmt: skip
+
+
+def _feeding(body: tuple[Statement, ...], store: Store, reading: set[int]) -> int:
+    """How many loads of the old value the stored value is computed from, in this body before it."""
+    made = {s.name: s.value for s in body[: body.index(store)] if isinstance(s, Let)}
+    seen: set[str] = set()
+    count, stack = 0, [store.value]
+    while stack:
+        for x in subexpressions(stack.pop()):
+            if isinstance(x, Load) and x.operand in reading:
+                count += 1
+            elif isinstance(x, Temp) and x.name in made and x.name not in seen:
+                seen.add(x.name)
+                stack.append(made[x.name])
+    return count
 
 
 @dataclass(frozen=True, slots=True)

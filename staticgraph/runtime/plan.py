@@ -18,7 +18,7 @@ from staticgraph.ir import dims as D
 from staticgraph.ir import philox
 from staticgraph.ir.dims import Symbol
 from staticgraph.ir.program import Buffer, Launch, Library, Program, Step
-from staticgraph.passes.memory import donations, place
+from staticgraph.passes.memory import donations, overwritten, place
 from staticgraph.runtime.binding import Code, rows
 from staticgraph.runtime.library import COUNTER_WORDS, draws
 from staticgraph.runtime.row import Row
@@ -59,9 +59,14 @@ class Plan:
         donated = donations(program)
         donated = {new: old for new, old in donated.items() if self._stays(old, program, store)}
         shapes = {b: self._shape(b) for b in program.buffers if b.dims is not None}
+        replaced = {
+            b: name
+            for b, name in overwritten(program).items()
+            if _holds(store.get(name), shapes[b], b)
+        }
         placement = place(
             program, lambda b: room(shapes[b]) * b.dtype.size,
-            frozenset(donated) | {q.buffer for q in program.params},
+            frozenset(donated) | frozenset(replaced) | {q.buffer for q in program.params},
         )  # fmt: skip
         self.arena_bytes = placement.size
         try:
@@ -73,8 +78,9 @@ class Plan:
         self._views(program, shapes, placement.offsets, store, constants)
         for new, old in donated.items():
             self.views[new] = self.views[old]
-        self.in_place = bool(donated)
-        self.commits = self._commits(program, donated)
+        self.views |= {b: store.arrays[name] for b, name in replaced.items()}
+        self.in_place = bool(donated or replaced)
+        self.commits = self._commits(program, donated, replaced)
         self.counters: list[tuple[int, str, int]] = []
         lasting = [b for b in program.buffers if b.role == "constant" and b in self.views]
         lasting += [q.buffer for q in program.params if q.kind == "feed"]
@@ -125,7 +131,7 @@ class Plan:
                 self.views[b] = aligned_empty(shapes[b], b.dtype.np)  # never read or written
 
     def _commits(
-        self, program: Program, donated: Mapping[Buffer, Buffer]
+        self, program: Program, donated: Mapping[Buffer, Buffer], replaced: Mapping[Buffer, str]
     ) -> list[tuple[str, Buffer]]:
         """Updates that are copied into the variable after the table has run."""
         counters = {q.name for q in program.params if q.kind == "counter"}
@@ -136,7 +142,9 @@ class Plan:
                 continue
             if donated.get(b) is not None and donated[b] is names.get(name):
                 continue
-            out.append((name, b))
+            if replaced.get(b) != name:
+                out.append((name, b))
+        self._own = {id(self.views[b]) for b in replaced}
         return out
 
     def _table(self, program: Program, code: Code) -> None:
@@ -186,8 +194,11 @@ class Plan:
     def _slices(self, program: Program) -> list[tuple[int, int]]:
         """Cut the table where signals may be looked at: never after the first update in place."""
         limit = len(self.rows)
-        variables = {id(self.views[q.buffer]) for q in program.params
-                     if q.kind == "variable" and q.buffer in self.views}
+        variables = {
+            id(self.views[q.buffer])
+            for q in program.params
+            if q.kind == "variable" and q.buffer in self.views
+        } | self._own
         out, start, work = [], 0, 0
         for k, r in enumerate(self.rows):
             if any(id(self.views[b]) in variables for b in program.steps[r.step].writes):
@@ -277,6 +288,11 @@ class Plan:
         sizes = ", ".join(f"{s}={n}" for s, n in self.env.items()) or "fixed sizes"
         return (f"{len(self.rows)} steps, {sizes}, {self.arena_bytes:,} bytes of temporaries, "
                 f"{self.peak_bytes:,} planned in all")  # fmt: skip
+
+
+def _holds(array: np.ndarray | None, shape: tuple[int, ...], b: Buffer) -> bool:
+    """True where a variable's array is of the shape and dtype of `b`."""
+    return array is not None and array.shape == shape and array.dtype == b.dtype.np
 
 
 def step_failure(step: Step, status: int, index: int, bound: int) -> OpError:

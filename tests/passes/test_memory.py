@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 import staticgraph as tf
 from staticgraph.ir import dtypes
 from staticgraph.ir.program import Buffer, Program
-from staticgraph.passes.memory import ALIGNMENT, donations, fit
+from staticgraph.passes.memory import ALIGNMENT, donations, fit, overwritten
 from staticgraph.runtime import plan as plans
 from staticgraph.runtime.compile import function_stages
 
@@ -94,9 +94,10 @@ def test_an_update_that_moves_elements_is_not_in_place() -> None:
     assert updates(v.assign(tf.reverse(v, [0])).op) == {}
 
 
-def test_of_two_variables_that_swap_only_the_last_is_in_place() -> None:
+def test_variables_that_swap_are_not_updated_in_place() -> None:
     a, b = tf.Variable(tf.zeros([4]), name="a"), tf.Variable(tf.ones([4]), name="b")
-    assert updates(tf.group(a.assign(b + 1.0), b.assign(a + 1.0))) == {"b": "b"}
+    # b is replaced by what is computed from a: nothing would keep b's load before that store
+    assert updates(tf.group(a.assign(b + 1.0), b.assign(a + 1.0))) == {}
     with tf.Session() as sess:
         sess.run(tf.global_variables_initializer())
         sess.run(tf.group(a.assign(b + 1.0), b.assign(a + 1.0)))
@@ -138,3 +139,17 @@ def test_a_bound_run_allocates_no_arena(monkeypatch: Any) -> None:
             sess.run([train, cost], {x: data})
         (exe,) = [e for e in sess.executables() if e.feeds]
         assert exe.counts.plans == 1
+
+
+def test_scalars_of_a_reduction_are_updated_in_place() -> None:
+    x = tf.placeholder(tf.float32, [100])
+    w = tf.Variable(0.0, name="w")
+    assert updates(w.assign_sub(0.1 * tf.reduce_sum(x * w))) == {"w": "w"}
+
+
+def test_a_variable_that_is_not_read_is_overwritten() -> None:
+    x = tf.placeholder(tf.float32, [100])
+    v = tf.Variable(tf.zeros([100]), name="v")
+    p = function_stages(tf.get_default_graph(), v.assign(x * 2.0).op).program
+    assert p is not None
+    assert list(overwritten(p).values()) == ["v"]
