@@ -41,6 +41,8 @@ CHUNK = 8192  # elements per chunk of a reduction to a scalar
 CHUNKED = 1 << 17  # reductions to a scalar of at least this many elements are chunked
 COLUMNS = 512  # columns per step of the parallel axis in a column kernel
 ROWS = 128  # rows per partial result in a column kernel
+TALL = 1024  # matrices of at least this many rows are reduced in chunks of whole rows ...
+WIDE = 8192  # ... unless they have more columns than this: a chunk's partial result stays in cache
 
 _COMBINE = {
     "sum": "add", "prod": "mul", "max": "maximum", "min": "minimum", "all": "and", "any": "or",
@@ -281,12 +283,14 @@ class _Writer(KernelWriter):
             (names[: region.split], rows),
             (names[region.split :], columns),
         )
+        reductions = [m for m in region.members if m.reduce is not None]
+        if isinstance(n, int) and isinstance(m_, int) and n >= TALL and 0 < m_ <= WIDE:
+            return self._tall(n, m_, reductions, j)
         start = mul(Temp("p", I64), Lit(COLUMNS, I64))
         head: list[Statement] = [
             Let("j0", start),
             Let("j1", prim("minimum", add(start, Lit(COLUMNS, I64)), self.size(m_))),
         ]
-        reductions = [m for m in region.members if m.reduce is not None]
         blocked = not (isinstance(n, int) and n <= ROWS)
         targets: dict[Value, int] = {}
         for m in reductions:
@@ -295,7 +299,7 @@ class _Writer(KernelWriter):
             if blocked and m.reduce == "sum" and m.body.dtype.is_floating:
                 scratch = Value(TensorType(m.value.dtype, (m_,)), f"{m.value.hint}/block")
                 targets[m.value] = self.pointer(scratch, True)
-        row_body = self._row_of_columns(region, targets, j, j0, j1)
+        row_body = self._row_of_columns(region, targets, j, j, j0, j1)
         clear_all = [self._clear(self.pointer(m.value), m, j) for m in reductions]
         split = [m for m in reductions if targets[m.value] != self.pointer(m.value)]
         clear_block = [self._clear(targets[m.value], m, j) for m in split]
@@ -323,7 +327,12 @@ class _Writer(KernelWriter):
             )))  # fmt: skip
         else:
             body.append(Loop("r", Lit(0, I64), self.size(n), row_body))
-        outer = [m for m in region.members if m.scope == "outer"]
+        self._epilogue(body, j0, j1)
+        return [self.kernel("column", floordiv(m_ + (COLUMNS - 1), COLUMNS))]
+
+    def _epilogue(self, body: list[Statement], j0: Expr, j1: Expr) -> None:
+        """Members per column, in a last loop over the columns of the block."""
+        outer = [m for m in self.region.members if m.scope == "outer"]
         self.outer_list = body  # what the last loop does not change is defined before it
         if outer:
             self.outer_memo = {}
@@ -332,10 +341,53 @@ class _Writer(KernelWriter):
             for m in outer:
                 self.put(m, self.emit(m.body), self.inner_registers, self.inner_list)
             body.append(Loop("j", j0, j1, tuple(self.close_inner())))
-        return [self.kernel("column", floordiv(m_ + (COLUMNS - 1), COLUMNS))]
+
+    def _tall(self, n: int, width: int, reductions: list[Member], j: Temp) -> list[Scheduled]:
+        """Chunks of whole rows, which memory likes best; then the partial results are combined."""
+        chunks = floordiv(n + (ROWS - 1), ROWS)
+        zero, end, p = Lit(0, I64), Lit(width, I64), Temp("p", I64)
+        at = add(mul(p, end), j)
+        partials = {
+            m.value: Value(TensorType(m.value.dtype, (chunks, width)), f"{m.value.hint}/partial")
+            for m in reductions
+        }
+        targets = {v: self.pointer(partial, True) for v, partial in partials.items()}
+        rows = self._row_of_columns(self.region, targets, at, j, zero, end)
+        start = mul(p, Lit(ROWS, I64))
+        stop = prim("minimum", add(start, Lit(ROWS, I64)), Lit(n, I64))
+        clear = [self._clear(targets[m.value], m, at) for m in reductions]
+        self.outer_list = [Loop("j", zero, end, tuple(clear)), Loop("r", start, stop, rows)]
+        first = self.kernel("column", chunks)
+        second = _Writer(self.region, self.values, frozenset(self.stored))
+        second.outer_flat, second.inner_flat = self.outer_flat, self.inner_flat
+        second.outer_axes, second.inner_axes = self.outer_axes, self.inner_axes
+        return [first, second.combine_columns(chunks, width, reductions, partials)]
+
+    def combine_columns(
+        self, chunks: Dim, width: int, reductions: list[Member], partials: dict[Value, Value]
+    ) -> Scheduled:
+        """Blocks of columns of the partial results, then the members per column."""
+        j, j0, j1 = Temp("j", I64), Temp("j0", I64), Temp("j1", I64)
+        start = mul(Temp("p", I64), Lit(COLUMNS, I64))
+        stop = prim("minimum", add(start, Lit(COLUMNS, I64)), Lit(width, I64))
+        clear: list[Statement] = []
+        steps: list[Statement] = []
+        for m in reductions:
+            assert m.reduce is not None
+            own, partial = self.pointer(m.value, True), self.pointer(partials[m.value])
+            clear.append(self._clear(own, m, j))
+            here = add(mul(Temp("r", I64), Lit(width, I64)), j)
+            dtype = m.value.dtype
+            value = prim(_COMBINE[m.reduce], _at(own, j, dtype), _at(partial, here, dtype))
+            steps.append(Store(own, j, value))
+        body: list[Statement] = [Let("j0", start), Let("j1", stop), Loop("j", j0, j1, tuple(clear))]
+        inner = Loop("j", j0, j1, tuple(steps))
+        body.append(Loop("r", Lit(0, I64), self.size(chunks), (inner,)))
+        self._epilogue(body, j0, j1)
+        return self.kernel("column", floordiv(width + (COLUMNS - 1), COLUMNS))
 
     def _row_of_columns(
-        self, region: Region, targets: dict[Value, int], j: Temp, j0: Temp, j1: Temp
+        self, region: Region, targets: dict[Value, int], at: Expr, j: Temp, j0: Expr, j1: Expr
     ) -> tuple[Statement, ...]:
         self.outer_list = []
         self.open_inner([*self.inner_axes[0], "j"])
@@ -348,16 +400,16 @@ class _Writer(KernelWriter):
             else:
                 where = targets[m.value]
                 value = cast(self.emit(m.body), m.value.dtype)
-                old = _at(where, j, m.value.dtype)
-                self.inner_list.append(Store(where, j, prim(_COMBINE[m.reduce], old, value)))
+                old = _at(where, at, m.value.dtype)
+                self.inner_list.append(Store(where, at, prim(_COMBINE[m.reduce], old, value)))
         inner = Loop("j", j0, j1, tuple(self.close_inner()))
         row = (*self.outer_list, inner)
         self.outer_list = []
         return row
 
-    def _clear(self, param: int, m: Member, j: Temp) -> Store:
+    def _clear(self, param: int, m: Member, at: Expr) -> Store:
         assert m.reduce is not None
-        return Store(param, j, neutral(m.reduce, m.value.dtype))
+        return Store(param, at, neutral(m.reduce, m.value.dtype))
 
 
 def _at(param: int, index: Expr, dtype: DType) -> Load:

@@ -23,3 +23,20 @@ def test_a_scalar_may_enter_after_the_sum(rows: int, rng: np.random.Generator) -
         sess.run(tf.global_variables_initializer())
         have = sess.run(update, {x: data, scale: 0.5})
     np.testing.assert_allclose(have, 1 - 0.5 * np.maximum(data, 0).sum(0), rtol=1e-5, atol=1e-5)
+
+
+def test_tall_matrices_are_reduced_in_chunks_of_rows_and_keep_their_epilogue() -> None:
+    n, m = 1500, 37
+    x = tf.placeholder(tf.float32, [n, m])
+    b = tf.placeholder(tf.float32, [m])
+    y = tf.tanh(x + b)
+    fetches = [y, tf.reduce_sum(y, 0) * 2.0 + b, tf.reduce_max(y, 0), tf.reduce_mean(x, 0)]
+    a = np.random.default_rng(0).normal(size=(n, m)).astype("f4")
+    c = np.linspace(-1, 1, m).astype("f4")
+    t = np.tanh(a.astype("f8") + c)
+    want = [t, t.sum(0) * 2 + c, t.max(0), a.astype("f8").mean(0)]
+    with tf.Session() as sess:
+        for got, w in zip(sess.run(fetches, {x: a, b: c}), want, strict=True):
+            np.testing.assert_allclose(got, w, rtol=2e-5, atol=2e-5)
+        program = sess.executables()[0].program
+        assert [k.form for k in program.kernels()].count("column") == 2
