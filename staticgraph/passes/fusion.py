@@ -249,7 +249,7 @@ class _Fusion:
             return False
         if len(users) == 1:
             return True
-        return cost <= self.limits.shared_cost and loads <= 1
+        return cost <= self.limits.shared_cost and (loads <= 1 or _wide_loads(node, body) <= 1)
 
     # ---- the space a root is computed over
     def _domain(self, node: Node, raw: Expr | tuple[Reduce, Expr]) -> _Lowered:
@@ -434,6 +434,16 @@ def measure(e: Expr) -> tuple[int, int, int]:
             stack += x.index
             loads += any(not isinstance(i, Lit) for i in x.index)
     return len(seen), cost, loads
+
+
+def _wide_loads(node: Node, body: Expr) -> int:
+    """Loads of as many elements as the value has; rows and columns that broadcast do not count."""
+    axes = sum(d != 1 for d in node.output.dims)
+    return sum(
+        isinstance(e, Load)
+        and len({i for x in e.index for i in subexpressions(x) if isinstance(i, Index)}) >= axes
+        for e in set(subexpressions(body))
+    )
 
 
 def _memory_order(body: Expr, names: Sequence[str]) -> list[str]:

@@ -79,19 +79,40 @@ class KernelWriter:
         self._spill()
 
     def _spill(self) -> None:
-        """Values needed in a later pass that are dear to recompute get a buffer."""
+        """Values needed in a later pass that are dear to recompute go to memory.
+
+        Where a result of a later pass has the same shape they go to its place: it is written over
+        them element by element.
+        """
+        last: dict[Value, int] = {}
         for m in self.region.members:
             for e in subexpressions(m.body):
                 if isinstance(e, Load):
-                    made = self.members.get(self.values[e.operand])
-                    if (
-                        made is not None
-                        and made.scope == "full"
-                        and made.reduce is None
-                        and m.level > made.level
-                        and measure(made.body)[1] > RECOMPUTE
-                    ):
-                        self.stored.add(made.value)
+                    v = self.values[e.operand]
+                    last[v] = max(last.get(v, 0), m.level)
+        taken: set[Value] = set()
+        for m in self.region.members:
+            full = m.scope == "full" and m.reduce is None
+            if not full or last.get(m.value, 0) <= m.level or m.value in self.stored:
+                continue
+            if measure(m.body)[1] <= RECOMPUTE:
+                continue
+            place = self._later_result(m, last[m.value], taken)
+            if place is not None:
+                taken.add(place)
+                self.pointers[m.value] = self.pointer(place, True)
+            self.stored.add(m.value)
+
+    def _later_result(self, m: Member, level: int, taken: set[Value]) -> Value | None:
+        """A stored value that is computed where `m` is read last, or later, in the same shape."""
+        for w in self.region.members:
+            if w.value in taken or w.value not in self.stored or w.reduce is not None:
+                continue
+            if w.scope != "full" or w.level < level or w.axes != m.axes:
+                continue
+            if w.value.dims == m.value.dims and w.value.dtype is m.value.dtype:
+                return w.value
+        return None
 
     # ---- parameters and names
     def pointer(self, v: Value, written: bool = False) -> int:

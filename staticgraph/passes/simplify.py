@@ -12,6 +12,7 @@ from typing import ClassVar
 
 import numpy as np
 
+from staticgraph.ir.dims import Poly
 from staticgraph.ir.function import Builder, Function, Node, Value
 from staticgraph.ir.op import lookup
 
@@ -168,6 +169,19 @@ def _reshaped(v: Value, made: Made) -> Value:
     return v
 
 
+def _kept_axes(node: Node, made: Made) -> Value | None:
+    """A reduction that keeps its axes is one that drops them, reshaped: the two can be shared."""
+    if not node.attrs["keep_dims"]:
+        return None
+    axes = node.attrs["reduction_indices"]
+    if isinstance(axes, Poly) or (
+        isinstance(axes, tuple) and not all(isinstance(a, int) for a in axes)
+    ):
+        return None
+    out = node.op(node.inputs[0], axes, keep_dims=False)
+    return lookup("Reshape")(out, node.output.type.dims)  # type: ignore[no-any-return]
+
+
 def _cast(node: Node, made: Made) -> Value | None:
     return node.inputs[0] if node.inputs[0].dtype is node.output.dtype else None
 
@@ -197,6 +211,7 @@ RULES: tuple[Rule, ...] = (
     Rule("x * 1", ("Mul",), _mul),
     Rule("x / 1", ("RealDiv", "Div"), _div),
     Rule("- - x", ("Neg",), _neg),
+    Rule("kept axes", ("Sum", "Prod", "Max", "Min", "All", "Any"), _kept_axes),
     Rule("small powers", ("Pow",), _pow),
     Rule("matmul of transpose", ("MatMul", "BatchMatMul", "BatchMatMulV2"), _matmul_of_transpose),
     Rule("scatter of reshapes", ("ScatterBlocks",), _scatter_of_reshapes),

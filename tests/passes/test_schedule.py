@@ -102,3 +102,12 @@ def test_values_that_nobody_reads_are_not_computed() -> None:
     assert schedule.schedule(region, stages.fused.values, frozenset()) == []
     (made,) = schedule.schedule(region, stages.fused.values, frozenset({total}))
     assert "exp" not in str(made.kernel)
+
+
+def test_softmax_cross_entropy_uses_its_gradients_place_between_passes() -> None:
+    x, t = tf.placeholder(tf.float32, [None, 50]), tf.placeholder(tf.int32, [None])
+    loss = tf.nn.sparse_softmax_cross_entropy_with_logits(labels=t, logits=x)
+    p = function_stages(tf.get_default_graph(), [loss, tf.gradients(loss, x)[0]]).program
+    assert p is not None
+    large = [b for b in p.buffers if b.role == "temporary" and len(b.dims or ()) == 2]
+    assert len(large) == 1  # the gradient alone

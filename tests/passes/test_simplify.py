@@ -123,6 +123,62 @@ FIRES: list[tuple[str, str, list[str]]] = [
     ),
     ("- - x", X + "%y: f32[n, 3] = Neg %x\n%z: f32[n, 3] = Neg %y\nreturn %z", ["return %x"]),
     ("- - x", "%x: i8[5] feed | %y: i8[5] = Neg %x\n%z: i8[5] = Neg %y\nreturn %z", ["return %x"]),
+    (
+        "kept axes",
+        X + "%y: f32[n, 1] = Sum %x {reduction_indices=(1,), keep_dims=True}\nreturn %y",
+        [
+            "%y: f32[n] = Sum %x {reduction_indices=(1,), keep_dims=False}",
+            "%y_1: f32[n, 1] = Reshape %y {shape=(n, 1)}",
+            "return %y_1",
+        ],
+    ),
+    (
+        "kept axes",
+        X + "%y: f32[n, 1] = Prod %x {reduction_indices=(1,), keep_dims=True}\nreturn %y",
+        [
+            "%y: f32[n] = Prod %x {reduction_indices=(1,), keep_dims=False}",
+            "%y_1: f32[n, 1] = Reshape %y {shape=(n, 1)}",
+            "return %y_1",
+        ],
+    ),
+    (
+        "kept axes",
+        X + "%y: f32[n, 1] = Max %x {reduction_indices=(1,), keep_dims=True}\nreturn %y",
+        [
+            "%y: f32[n] = Max %x {reduction_indices=(1,), keep_dims=False}",
+            "%y_1: f32[n, 1] = Reshape %y {shape=(n, 1)}",
+            "return %y_1",
+        ],
+    ),
+    (
+        "kept axes",
+        X + "%y: f32[n, 1] = Min %x {reduction_indices=(1,), keep_dims=True}\nreturn %y",
+        [
+            "%y: f32[n] = Min %x {reduction_indices=(1,), keep_dims=False}",
+            "%y_1: f32[n, 1] = Reshape %y {shape=(n, 1)}",
+            "return %y_1",
+        ],
+    ),
+    (
+        "kept axes",
+        "%x: bool[5, 2] feed | %y: bool[1, 2] = All %x {reduction_indices=(0,), keep_dims=True}\n"
+        "return %y",
+        [
+            "%y: bool[2] = All %x {reduction_indices=(0,), keep_dims=False}",
+            "%y_1: bool[1, 2] = Reshape %y {shape=(1, 2)}",
+            "return %y_1",
+        ],
+    ),
+    (
+        "kept axes",
+        "%x: bool[5, 2] feed | %y: bool[1, 2] = Any %x {reduction_indices=(0,), keep_dims=True}\n"
+        "return %y",
+        [
+            "%y: bool[2] = Any %x {reduction_indices=(0,), keep_dims=False}",
+            "%y_1: bool[1, 2] = Reshape %y {shape=(1, 2)}",
+            "return %y_1",
+        ],
+    ),
     ("small powers", X + ONE + "\n%y: f32[n, 3] = Pow %x, %c\nreturn %y", ["return %x"]),
     (
         "small powers",
