@@ -22,6 +22,7 @@ import ctypes
 import os
 import platform
 import threading
+from collections.abc import Callable
 
 import numpy as np
 
@@ -285,11 +286,16 @@ class Pool:
             for _ in range(missing):
                 first = int(self.state[0]) >> 32
                 worker = threading.Thread(
-                    target=entry, args=(self.address, first), daemon=True,
+                    target=_work, args=(entry, self.state, first), daemon=True,
                     name=f"staticgraph-worker-{len(self.workers)}",
                 )  # fmt: skip
                 worker.start()
                 self.workers.append(worker)
+
+
+def _work(entry: Callable[[int, int], int], state: np.ndarray, first: int) -> None:
+    """A worker's life.  Its frame keeps the state alive: the pool may be gone before it."""
+    entry(int(state.__array_interface__["data"][0]), first)
 
 
 def default_threads() -> int:

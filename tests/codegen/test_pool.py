@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import ctypes
+import gc
 import os
 import threading
+import weakref
 
 import numpy as np
 import pytest
@@ -46,6 +48,16 @@ def test_every_iteration_is_done_once(chunk: int, threads: int) -> None:
     for done in range(1, 21):
         assert launch(pool, COUNT, words, 0, 1000, chunk) == 0
         np.testing.assert_array_equal(out, done * np.arange(1000))
+
+
+def test_workers_keep_the_state_of_a_pool_that_is_gone() -> None:
+    pool = Pool()
+    pool.ensure(3)
+    stop, state = pool.state[45:46], weakref.ref(pool.state)
+    del pool
+    gc.collect()
+    assert state() is not None
+    stop[0] = 1
 
 
 def test_an_empty_range_does_nothing() -> None:
