@@ -151,7 +151,8 @@ SOURCES = """\
 
 A kernel is printed as Python for Numba. The text is the kernel's identity: the same text for the
 same machine is compiled once, kept on disk under its hash, and used by every graph that needs it.
-These are the kernels for the CPU:
+What is compiled is the same record written to LLVM IR, unless Numba is asked for; see
+[the architecture](architecture.md). These are the kernels for the CPU:
 """
 
 CUDA = """\

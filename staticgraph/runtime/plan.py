@@ -46,6 +46,7 @@ class Plan:
     Attributes:
       arena_bytes: memory of temporaries.
       peak_bytes: arena, feeds' staging and constants.
+      final: the table does everything; no variable or random stream is left to advance.
     """
 
     def __init__(
@@ -86,6 +87,7 @@ class Plan:
         lasting += [q.buffer for q in program.params if q.kind == "feed"]
         self.peak_bytes = placement.size + sum(self.views[b].nbytes for b in lasting)
         self._table(program, code)
+        self.final = not self.counters and not self.commits
         self.results = [self.views[b] for b in program.results]
         self.takes = [v.copy if v.ndim else partial(v.__getitem__, ()) for v in self.results]
         self.places = [self._place(q.buffer) for q in program.params if q.kind == "feed"]
