@@ -20,8 +20,9 @@ from typing import Any
 import numpy as np
 
 from staticgraph.errors import FeedError, ShapeError, StaticGraphError
+from staticgraph.ir import dims as D
 from staticgraph.ir import dtypes
-from staticgraph.ir.dims import Dim, symbol
+from staticgraph.ir.dims import Dim, Poly, symbol
 from staticgraph.ir.function import (
     Builder,
     ElementOf,
@@ -213,6 +214,14 @@ class _Closing:
         attrs = {k: v for k, v in op.attrs.items() if not k.startswith("_")}
         for k, t in static.items():
             attrs[k] = self._static(op, k, t)
+        if op.type == "Reshape" and any(isinstance(d, Poly) for d in attrs["shape"]):
+            known = self.known.get(self._tensor(static["shape"], op))
+            total = self._tensor(data[0], op).type.shape
+            if known is None and total is not None:
+                for d in attrs["shape"]:
+                    guard = Guard("<=", -1, d, "the shape holds the size {b}")
+                    self.b.guards.append(GuardSite(guard, op.type, op.loc, op.name))
+                attrs["shape"] = _with_rest(attrs["shape"], D.product(total))
         if op.record.effect == "state":
             self._state(op, data, attrs)
             return
@@ -328,6 +337,14 @@ class _Closing:
 
 
 _QUERIES = ("IsVariableInitialized", "InitializedValue")  # answered when the function is closed
+
+
+def _with_rest(shape: tuple[Dim, ...], total: Dim) -> tuple[Dim, ...]:
+    """Sizes read at run time, of which one may be -1: it stands for what is left of `total`."""
+    minus = [D.maximum(0, -1 * d) for d in shape]  # 1 where the size is -1
+    others = D.product(d + 2 * m for d, m in zip(shape, minus, strict=True))  # -1 counts as 1
+    rest = D.floordiv(total, D.maximum(1, others))
+    return tuple(d + m * (rest + 1) for d, m in zip(shape, minus, strict=True))
 
 
 def _root(t: Tensor) -> Operation:

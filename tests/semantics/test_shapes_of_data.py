@@ -69,12 +69,15 @@ def test_reshape_to_a_fed_shape() -> None:
     rows = tf.reduce_sum(y, 1)
     sess = tf.Session()
     a = np.arange(6, dtype=np.float32)
-    for s in ([2, 3], [3, 2], [6, 1]):
+    for s in ([2, 3], [3, 2], [6, 1], [-1, 2], [3, -1], [-1, 1]):
         got = sess.run([y, rows], {x: a, shape: s})
         np.testing.assert_array_equal(got[0], a.reshape(s))
         np.testing.assert_array_equal(got[1], a.reshape(s).sum(1))
-    with pytest.raises(ValueError, match="6"):
-        sess.run(y, {x: a, shape: [4, 2]})
+    for s in ([4, 2], [-1, 4], [-1, -1]):
+        with pytest.raises(ValueError, match="6"):
+            sess.run(y, {x: a, shape: s})
+    with pytest.raises(tf.errors.InvalidArgumentError, match="the shape holds the size -2"):
+        sess.run(y, {x: a, shape: [-2, -3]})
 
 
 def test_reshape_to_a_shape_of_fed_length() -> None:
