@@ -225,7 +225,6 @@ def _indented(text: str, levels: int) -> str:
 # ---------------------------------------------------------------- copies
 
 
-
 def copy(dtype: DType) -> str:
     """The kernel that copies one array to another; one text for all types of a size."""
     return kernel_source(copy_kernel(dtype))

@@ -45,9 +45,9 @@ from staticgraph.ops import (
 )  # fmt: skip
 
 __all__ = [
-    "activation", "arithmetic", "bias", "cast", "comparison", "constant", "conv", "cumulative", "decomposition", "depthwise",
-    "diagonal", "effects", "fill", "gather", "identity", "index", "join", "like", "linalg",
-    "logical", "losses", "lrn", "masking", "matmul", "padding", "pooling", "random", "reduce", "scatter",
-    "scatter_points", "segment", "select", "shape", "slicing", "softmax", "sorting", "space",
-    "special", "state", "transcendental", "windows",
+    "activation", "arithmetic", "bias", "cast", "comparison", "constant", "conv", "cumulative",
+    "decomposition", "depthwise", "diagonal", "effects", "fill", "gather", "identity", "index",
+    "join", "like", "linalg", "logical", "losses", "lrn", "masking", "matmul", "padding",
+    "pooling", "random", "reduce", "scatter", "scatter_points", "segment", "select", "shape",
+    "slicing", "softmax", "sorting", "space", "special", "state", "transcendental", "windows",
 ]  # fmt: skip
