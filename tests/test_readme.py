@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+import staticgraph as tf
+
 ROOT = Path(__file__).parents[1]
 TEXT = (ROOT / "README.md").read_text(encoding="utf-8")
 PROGRAMS = re.findall(r"```python\n(.*?)```\n\n```text\n(.*?)```", TEXT, re.DOTALL)
@@ -42,6 +44,14 @@ def test_links_lead_somewhere() -> None:
     for page in (ROOT / "README.md", ROOT / "examples" / "README.md"):
         for target in re.findall(r"\]\(([^)#]+)\)", page.read_text(encoding="utf-8")):
             assert target.startswith("https://") or (page.parent / target).exists(), target
+
+
+def test_what_is_said_to_be_missing_is_missing() -> None:
+    rows = re.findall(r"^\|([^|\n]*)\|([^|\n]*)\|([^|\n]*)\|$", TEXT, re.MULTILINE)
+    assert len(rows) > 5
+    missing = [n for _, _, cell in rows for n in re.findall(r"`(\w+)`", cell)]
+    assert missing
+    assert not [n for n in missing if hasattr(tf, n) or hasattr(tf.train, n) or hasattr(tf.nn, n)]
 
 
 def test_the_checks_run_the_tests_as_the_readme_says() -> None:
