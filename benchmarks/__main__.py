@@ -1,7 +1,7 @@
 """Command line: run works against peers, or make the report of the last run.
 
 python -m benchmarks [--works NAMES] [--peers NAMES] [--quick] [--out PATH] [--python PEER=PATH]
-python -m benchmarks report [RESULTS]
+python -m benchmarks report [RESULTS ...]
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ def parser() -> argparse.ArgumentParser:
     """The command line."""
     top = argparse.ArgumentParser(
         prog="python -m benchmarks", description="Run works side by side with peers.",
-        epilog="`python -m benchmarks report [RESULTS]` writes docs/performance.md.",
+        epilog="`python -m benchmarks report [RESULTS ...]` writes docs/performance.md.",
     )  # fmt: skip
     top.add_argument("--works", type=_names(NAMES), default=list(NAMES), help=", ".join(NAMES))
     top.add_argument("--peers", type=_names(PEERS), default=list(PEERS), help=", ".join(PEERS))
@@ -147,8 +147,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     if arguments[:1] == ["report"]:
         from benchmarks import report
 
-        source = Path(arguments[1]) if arguments[1:] else results.last()
-        print(f"wrote {report.write(results.read(source), source, ROOT)}")
+        sources = [Path(a) for a in arguments[1:]] or [results.last()]
+        together = results.together([results.read(s) for s in sources])
+        print(f"wrote {report.write(together, sources, ROOT)}")
         return
     args = parser().parse_args(arguments)
     try:

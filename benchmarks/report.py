@@ -14,9 +14,9 @@ from benchmarks.verdict import judge
 INTRODUCTION = """\
 # Performance
 
-Made by `python -m benchmarks report` from [`{source}`]({link}); do not edit.
+Made by `python -m benchmarks report` from {sources}; do not edit.
 
-Every number comes from one run, in which each implementation has a process of its own and the
+Every number comes from a run in which each implementation has a process of its own and the
 processes take turns, round by round. A time is the median over rounds, with the quartiles as
 differences from it. **Ratio** is an implementation's time over staticgraph's: above 1, staticgraph
 is faster. **Of copy** and **of GEMM** relate the bytes that have to be moved and the operations
@@ -27,17 +27,18 @@ grew from before building to its peak.
 """
 
 
-def document(results: Results, source: str, link: str, picture: str) -> str:
+def document(results: Results, names: Sequence[str], folder: str, picture: str) -> str:
     """The document as Markdown.
 
     Args:
-      source: the name of the file of results.
-      link: where it is, as seen from the document.
+      names: the names of the files of results.
+      folder: where they are, as seen from the document.
       picture: where the plot is, as seen from the document.
     """
+    sources = " and ".join(f"[`{name}`]({folder}/{name})" for name in names)
     works = _works(results)
     parts = [
-        INTRODUCTION.format(source=source, link=link),
+        INTRODUCTION.format(sources=sources),
         _machine(results),
         f"![times relative to staticgraph]({picture})",
         "## Targets\n\n" + _targets(results, works),
@@ -161,15 +162,14 @@ def _slopes(results: Results) -> str:
     return "\n".join(head + lines) if lines else ""
 
 
-def write(results: Results, source: Path, root: Path) -> Path:
+def write(results: Results, sources: Sequence[Path], root: Path) -> Path:
     """Write the document and its plot into ``docs/`` under `root`."""
     from benchmarks.plot import draw
 
     docs = root / "docs"
     draw(results, docs / "images" / "performance.png")
-    link = f"../benchmarks/results/{source.name}"
     path = docs / "performance.md"
-    path.write_text(
-        document(results, source.name, link, "images/performance.png"), encoding="utf-8"
-    )
+    names = [s.name for s in sources]
+    text = document(results, names, "../benchmarks/results", "images/performance.png")
+    path.write_text(text, encoding="utf-8")
     return path

@@ -6,7 +6,7 @@ import contextlib
 import json
 import os
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -60,6 +60,19 @@ def read(path: Path) -> Results:
     none = {"kind": "ceilings", "copies": {}, "copy": 0.0, "gemm": 0.0}
     ceilings = next((line for line in lines if line["kind"] == "ceilings"), none)
     return Results(run, ceilings, [line for line in lines if line["kind"] == "row"])
+
+
+def together(parts: Sequence[Results]) -> Results:
+    """Several runs on one machine as one: a work that was run again counts as in its last run."""
+    first = parts[0]
+    if len(parts) == 1:
+        return first
+    works: dict[str, list[Row]] = {}
+    for part in parts:
+        for name in {row["work"]: None for row in part.rows}:
+            works[name] = [row for row in part.rows if row["work"] == name]
+    run = {**first.run, "works": list(works)}
+    return Results(run, first.ceilings, [row for rows in works.values() for row in rows])
 
 
 def last(folder: Path = FOLDER) -> Path:

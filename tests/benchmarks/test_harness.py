@@ -244,7 +244,7 @@ def test_ceilings_are_the_better_of_two() -> None:
 
 # ---- the report
 def test_the_report_of_a_recorded_run(tmp_path: Path) -> None:
-    path = report.write(results.read(FIXTURE), FIXTURE, tmp_path / "root")
+    path = report.write(results.read(FIXTURE), [FIXTURE], tmp_path / "root")
     text = path.read_text(encoding="utf-8")
     assert (path.parent / "images" / "performance.png").read_bytes().startswith(b"\x89PNG")
     assert "(../benchmarks/results/recorded.jsonl)" in text
