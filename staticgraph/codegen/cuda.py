@@ -218,8 +218,8 @@ class CudaPrinter(LanePrinter):
 
     def distribute(self, loop: Loop, pad: str) -> None:
         """Print a loop over the elements of a row, shared among the threads of the block."""
-        if _loads(loop) & _stores(loop):
-            raise CudaCompileError("a row reads what it writes in the same pass")
+        if any(len(_places(loop, param)) > 1 for param in _loads(loop) & _stores(loop)):
+            raise CudaCompileError("a row reads what another thread writes in the same pass")
         nest = _nest(loop)
         if len(nest) > 1:
             self.flattened(nest, pad)
@@ -430,6 +430,19 @@ def _static_length(body: tuple[Statement, ...]) -> int | None:
             return None
         longest = max(longest, n)
     return longest
+
+
+def _places(s: Statement, param: int) -> set[Expr]:
+    """The indices at which a statement reads and writes a parameter."""
+    out: set[Expr] = set()
+    for inner in walk((s,)):
+        if isinstance(inner, Store) and inner.param == param:
+            out.add(inner.index)
+        for e in expressions(inner):
+            for x in subexpressions(e):
+                if isinstance(x, Load) and x.operand == param:
+                    out.add(x.index[0])
+    return out
 
 
 def _loads(s: Statement) -> set[int]:
