@@ -21,7 +21,8 @@ processes take turns, round by round. A time is the median over rounds, with the
 differences from it. **Ratio** is an implementation's time over staticgraph's: above 1, staticgraph
 is faster. **Of copy** and **of GEMM** relate the bytes that have to be moved and the operations
 that have to be done to what a copy that moves about as many bytes, and a large product of
-matrices, reached on the same machine in the same run. **First** is what
+matrices, reached on the same machine in the same run (the best of them, where there are several
+runs). **First** is what
 building, compiling and the first step take, with empty caches. **Memory** is how much the process
 grew from before building to its peak.
 """

@@ -72,7 +72,15 @@ def together(parts: Sequence[Results]) -> Results:
         for name in {row["work"]: None for row in part.rows}:
             works[name] = [row for row in part.rows if row["work"] == name]
     run = {**first.run, "works": list(works)}
-    return Results(run, first.ceilings, [row for rows in works.values() for row in rows])
+    return Results(run, _best(parts), [row for rows in works.values() for row in rows])
+
+
+def _best(parts: Sequence[Results]) -> Row:
+    """The highest ceilings that any of the runs reached: no fraction looks better than it is."""
+    sizes = dict.fromkeys(k for p in parts for k in p.ceilings["copies"])
+    copies = {k: max(p.ceilings["copies"].get(k, 0.0) for p in parts) for k in sizes}
+    best = {k: max(p.ceilings[k] for p in parts) for k in ("copy", "gemm")}
+    return {"kind": "ceilings", "copies": copies, **best}
 
 
 def last(folder: Path = FOLDER) -> Path:
