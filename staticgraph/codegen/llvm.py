@@ -28,7 +28,6 @@ from staticgraph.codegen.llvm_expressions import (
     literal,
     value_type,
 )
-from staticgraph.ir import dtypes
 from staticgraph.ir.kernel import (
     Accumulate,
     AccumulateArg,
@@ -39,6 +38,7 @@ from staticgraph.ir.kernel import (
     Pointer,
     Statement,
     Store,
+    neutral,
 )
 from staticgraph.ir.scalar import Expr, Prim, ReduceKind
 
@@ -219,18 +219,3 @@ class _Scopes:
             instruction.set_metadata("noalias", others)
 
         return mark
-
-
-def neutral(kind: ReduceKind, dtype: dtypes.DType) -> int | float | bool:
-    """The value that a reduction of nothing gives."""
-    match kind:
-        case "sum":
-            return 0
-        case "prod":
-            return 1
-        case "all" | "any":
-            return kind == "all"
-        case "max" | "argmax":
-            return float("-inf") if dtype.is_floating else dtype.min
-        case "min" | "argmin":
-            return float("inf") if dtype.is_floating else dtype.max

@@ -23,6 +23,7 @@ from staticgraph.ir.kernel import (
     Statement,
     Store,
     Temp,
+    neutral,
 )
 from staticgraph.ir.scalar import Expr, Index, Lit, Load, Prim, ReduceKind
 
@@ -75,7 +76,7 @@ class Printer:
                 )
                 self.body(inner, pad + "    ")
             case Init(name, kind, dtype):
-                from_neutral = self.literal(_neutral(kind, dtype), dtype)
+                from_neutral = self.literal(neutral(kind, dtype), dtype)
                 if kind in ("argmax", "argmin"):
                     self.lines += [
                         f"{pad}{name} = np.int64(0)",
@@ -282,17 +283,3 @@ class Printer:
         if target is dtypes.uint64 or (working(source).is_floating and target.is_integer):
             return self.call(f"to_{target.short}", [x])
         return f"np.{target.name}({x})"
-
-
-def _neutral(kind: ReduceKind, dtype: DType) -> int | float | bool:
-    match kind:
-        case "sum":
-            return 0
-        case "prod":
-            return 1
-        case "all" | "any":
-            return kind == "all"
-        case "max" | "argmax":
-            return float("-inf") if dtype.is_floating else dtype.min
-        case "min" | "argmin":
-            return float("inf") if dtype.is_floating else dtype.max

@@ -146,6 +146,21 @@ class Kernel:
         )
 
 
+def neutral(kind: ReduceKind, dtype: DType) -> int | float | bool:
+    """The value that a reduction of nothing gives, and that accumulators start from."""
+    match kind:
+        case "sum":
+            return 0
+        case "prod":
+            return 1
+        case "all" | "any":
+            return kind == "all"
+        case "max" | "argmax":
+            return float("-inf") if dtype.is_floating else dtype.min
+        case "min" | "argmin":
+            return float("inf") if dtype.is_floating else dtype.max
+
+
 def walk(body: tuple[Statement, ...]) -> Iterator[Statement]:
     """Every statement, loops before their bodies."""
     stack = list(reversed(body))
@@ -245,6 +260,6 @@ def _number(value: float | bool) -> str:
 
 __all__ = [
     "Accumulate", "AccumulateArg", "Form", "Init", "Kernel", "Let", "Loop", "Param", "Pointer",
-    "Poly", "SizeParam", "Statement", "Store", "Temp", "expressions", "print_kernel", "show",
-    "subexpressions", "walk",
+    "Poly", "SizeParam", "Statement", "Store", "Temp", "expressions", "neutral", "print_kernel",
+    "show", "subexpressions", "walk",
 ]  # fmt: skip

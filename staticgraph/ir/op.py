@@ -147,13 +147,14 @@ class Sample:
     Args:
       args: arrays for the data operands (numpy), in operand order; a list for ``*name``.
       attrs: the other arguments, ``@`` operands included.
-      grad: check first and second derivatives here (false at kinks and for integers).
+      grad: check first and second derivatives here (false at kinks and for integers); a tuple
+        names the data operands that have one, where mathematics gives none to the others.
       rtol: relative tolerance of compiled against oracle, where the op needs its own.
     """
 
     args: tuple[Any, ...]
     attrs: Mapping[str, Any] = field(default_factory=dict)
-    grad: bool = True
+    grad: bool | tuple[int, ...] = True
     rtol: float | None = None
 
 

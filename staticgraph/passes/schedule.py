@@ -23,9 +23,10 @@ from staticgraph.ir.kernel import (
     Statement,
     Store,
     Temp,
+    neutral,
     subexpressions,
 )
-from staticgraph.ir.scalar import Expr, Index, Lit, Load, ReduceKind, cast, prim
+from staticgraph.ir.scalar import Expr, Index, Lit, Load, cast, lift, prim
 from staticgraph.ir.types import TensorType
 from staticgraph.passes.fusion import Member, Region
 from staticgraph.passes.indexing import (
@@ -409,26 +410,11 @@ class _Writer(KernelWriter):
 
     def _clear(self, param: int, m: Member, at: Expr) -> Store:
         assert m.reduce is not None
-        return Store(param, at, neutral(m.reduce, m.value.dtype))
+        return Store(param, at, lift(neutral(m.reduce, m.value.dtype), m.value.dtype))
 
 
 def _at(param: int, index: Expr, dtype: DType) -> Load:
     return Load(param, (index,), dtype)
 
 
-def neutral(kind: ReduceKind, dtype: DType) -> Lit:
-    """The value that a reduction of nothing gives."""
-    match kind:
-        case "sum":
-            return Lit(0.0 if dtype.is_floating else 0, dtype)
-        case "prod":
-            return Lit(1.0 if dtype.is_floating else 1, dtype)
-        case "all" | "any":
-            return Lit(kind == "all", dtype)
-        case "max" | "argmax":
-            return Lit(float("-inf") if dtype.is_floating else dtype.min, dtype)
-        case "min" | "argmin":
-            return Lit(float("inf") if dtype.is_floating else dtype.max, dtype)
-
-
-__all__ = ["neutral", "schedule"]
+__all__ = ["schedule"]

@@ -1,7 +1,8 @@
 """Algebraic simplification: rules as data, each with a name, applied until none fits.
 
 A rule gets the node and a way to see the node that made a value; it returns a value to use
-instead, or None.  Every rule is exact in floating point: NaN, infinities, signed zeros included.
+instead, or None.  Every rule keeps NaN, infinities and signed zeros, and all but two keep every
+bit: small powers become products, and a product of a transposed matrix may add in another order.
 """
 
 from __future__ import annotations

@@ -25,12 +25,12 @@ from staticgraph.ir.kernel import (
     Statement,
     Store,
     Temp,
+    neutral,
 )
 from staticgraph.ir.op import lookup
 from staticgraph.ir.program import Buffer, Host, Launch, Library, Program
 from staticgraph.ir.scalar import Expr, Lit, Load, Prim
 from staticgraph.passes.memory import donations, place
-from staticgraph.passes.schedule import neutral
 from staticgraph.runtime.store import room
 
 Numpy = Callable[..., Any]
@@ -120,7 +120,7 @@ class _Run:
                     self.local[name] = (
                         (None, np.int64(0))
                         if kind in ("argmax", "argmin")
-                        else dtype.np.type(neutral(kind, dtype).value)
+                        else dtype.np.type(neutral(kind, dtype))
                     )
                 case Accumulate(name, kind, value):
                     self.local[name] = FUNCTIONS[_REDUCE[kind]](self.local[name], self.value(value))
