@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import signal
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -24,10 +25,15 @@ if importlib.util.find_spec("_numba_cuda_redirector") is None:
         "staticgraph/codegen/cuda_intrinsics.py",
         "staticgraph/codegen/cuda_math.py",
     ]
+# programs that make golden files with other packages
+collect_ignore_glob = ["tests/data/make_*.py"]
 
 
 def pytest_configure(config: pytest.Config) -> None:
     """Choose the kernel cache before anything imports the package."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        # started in the background of a shell: programs that tests interrupt would ignore it, too
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     os.environ.setdefault("MPLBACKEND", "Agg")
     os.environ.setdefault("STATICGRAPH_VERIFY", "1")  # IR is checked after every compiler pass
     if "PYTEST_XDIST_WORKER" in os.environ:
@@ -54,3 +60,12 @@ def _fresh_default_graph() -> Iterator[None]:
 
     with Graph().as_default():
         yield
+
+
+@pytest.fixture(autouse=True)
+def _fresh_draws(request: pytest.FixtureRequest) -> None:
+    """A module's ``RNG`` starts anew for each test, whichever tests ran before it."""
+    if hasattr(request, "module") and hasattr(request.module, "RNG"):
+        import numpy as np
+
+        request.module.RNG = np.random.default_rng(0)

@@ -85,6 +85,14 @@ class UsageError(StaticGraphError, TypeError):
     """A symbolic tensor used where a value is needed, or an argument of the wrong kind."""
 
 
+class SessionClosedError(UsageError, RuntimeError):
+    """A session that was used after it was closed."""
+
+
+class ArgumentError(StaticGraphError, ValueError):
+    """An argument of the right kind whose value a function does not take."""
+
+
 class FeedError(StaticGraphError, ValueError):
     """A feed that is missing, unknown, or of the wrong dtype or shape."""
 
@@ -95,6 +103,10 @@ class FetchError(StaticGraphError, ValueError):
 
 class RunError(StaticGraphError, RuntimeError):
     """A run that failed; no variable has changed."""
+
+
+class StateDictError(StaticGraphError, RuntimeError):
+    """A saved state that does not fit the module; the module is as it was."""
 
 
 class OpError(RunError):
@@ -175,6 +187,30 @@ class ResourceExhaustedError(OpError, MemoryError):
 
 class UnimplementedError(OpError, NotImplementedError):
     """An operation that the chosen target does not offer."""
+
+
+class DataError(StaticGraphError):
+    """Data that cannot be loaded: a dataset, a sampler, a batch or a worker is at fault."""
+
+
+class DataIndexError(DataError, IndexError):
+    """An index outside a dataset."""
+
+
+class BatchError(DataError, ValueError):
+    """Items that do not fit into one batch, or arrays that do not fit into one dataset."""
+
+
+class ImageError(DataError, OSError):
+    """A file that cannot be read as an image."""
+
+
+class WorkerError(DataError, RuntimeError):
+    """A worker of a `DataLoader` that failed or died."""
+
+
+class WorkerTimeoutError(WorkerError, TimeoutError):
+    """A worker of a `DataLoader` that took longer than it was allowed to."""
 
 
 class VerificationError(StaticGraphError):

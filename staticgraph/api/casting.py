@@ -33,7 +33,7 @@ def cast(x: Any, dtype: Any, name: str | None = None) -> Any:
     unspecified (see `saturate_cast`).  Anything but 0 becomes true.
 
     Args:
-      x: a tensor of any type but string.
+      x: a tensor of any type but string, or a sparse tensor, whose entries are converted.
       dtype: the element type to have; a tensor that has it is returned as it is.
 
     Raises:
@@ -44,6 +44,8 @@ def cast(x: Any, dtype: Any, name: str | None = None) -> Any:
     array([ 1, -2], dtype=int32)
     """
     to = dtypes.as_dtype(dtype).base
+    if hasattr(x, "components"):
+        return x.with_values(cast(x.values, to, name))
     if is_tensor_like(x) and x.dtype.base is to:
         return convert(x)
     with name_scope(name, "Cast", [x]) as scope:

@@ -41,12 +41,14 @@ def graph_of(values: Iterable[Any]) -> Graph:
     for v in values:
         if not (isinstance(v, (Tensor, Operation)) or hasattr(v, "as_graph_tensor")):
             continue
-        if found is not None and v.graph is not found.graph:
+        if found is None or v.graph.within(found.graph):
+            found = v  # the innermost
+        elif not found.graph.within(v.graph):
             raise GraphError(
                 f"{found.name!r} and {v.name!r} belong to different graphs", loc=loc.caller()
             )
-        found = v
-    return get_default_graph() if found is None else found.graph
+    graph = get_default_graph()
+    return graph if found is None or graph.within(found.graph) else found.graph
 
 
 class name_scope:  # noqa: N801
@@ -135,9 +137,7 @@ def init_scope() -> Iterator[None]:
     What is made here, a variable say, exists once however often the surrounding body runs.
     """
     graph = get_default_graph()
-    outer = graph
-    while getattr(outer, "outer_graph", None) is not None:
-        outer = outer.outer_graph  # type: ignore[attr-defined]
+    outer = graph.root
     scope = graph.get_name_scope()
     with ExitStack() as stack:
         if outer is not graph:

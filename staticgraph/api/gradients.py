@@ -18,6 +18,7 @@ from staticgraph.api.framework import (
 from staticgraph.errors import DtypeError, GraphError, ShapeError, UsageError
 from staticgraph.ir import loc
 from staticgraph.ir.build import constant, convert
+from staticgraph.ir.collector import without_collection
 from staticgraph.ir.graph import Graph, Operation, Tensor, nested
 from staticgraph.ir.op import lookup
 from staticgraph.ir.tensor import split_operands
@@ -40,6 +41,7 @@ class AggregationMethod:
     EXPERIMENTAL_ACCUMULATE_N = 2
 
 
+@without_collection()
 def gradients(
     ys: Any, xs: Any, grad_ys: Any = None, name: str = "gradients",
     colocate_gradients_with_ops: bool = False, gate_gradients: bool = False,
@@ -82,6 +84,8 @@ def gradients(
         if not y_tensors:
             return [None] * len(x_tensors)
         graph = y_tensors[0].graph
+        x_tensors = [_inside(x, graph) for x in x_tensors]
+        stops = {_inside(x, graph) for x in stops}
         cotangents: dict[Tensor, Tensor] = {}
         for i, (y, g) in enumerate(zip(y_tensors, g_list, strict=True)):
             seed = _seed(y, g, i)
@@ -115,6 +119,13 @@ def _source(x: Any) -> Tensor:
     if not isinstance(x, Tensor):
         raise UsageError(f"gradients: {x!r} is neither a tensor nor a variable", loc=loc.caller())
     return x
+
+
+def _inside(x: Tensor, graph: Graph) -> Tensor:
+    """What stands for `x` in the body of a loop or branch that the ys are in."""
+    if x.graph is graph or not (graph.within(x.graph) or x.graph.within(graph)):
+        return x
+    return graph.adopt(x, lookup("Identity"), [x], loc.caller())
 
 
 def _seed(y: Tensor, g: Any, i: int) -> Tensor:
@@ -188,11 +199,16 @@ def _scopes(graph: Graph) -> Callable[[Application], AbstractContextManager[Any]
 
 def application(op: Operation) -> Application:
     """`op` as `backward` sees it: data inputs, and constants of ``@`` operands as attributes."""
-    data, static = op.split()
+    return applied(op, op.inputs, op.outputs)
+
+
+def applied(op: Operation, inputs: Sequence[Tensor], outputs: tuple[Tensor, ...]) -> Application:
+    """`op` as `backward` sees it, with other inputs and outputs."""
+    data, static = split_operands(op.record, inputs)
     attrs: dict[str, Any] = {k: v for k, v in op.attrs.items() if not k.startswith("_")}
     for key, t in static.items():
         attrs[key] = _constant_value(t)
-    return Application(op.record, data, attrs, op.outputs, op.name, _override(op))
+    return Application(op.record, data, attrs, outputs, op.name, _override(op))
 
 
 def _constant_value(t: Tensor) -> Any:

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
-
 from staticgraph.api.collections import GraphKeys
 from staticgraph.api.effects import Assert
 from staticgraph.api.framework import group, name_scope, no_op
@@ -253,9 +251,7 @@ def report_uninitialized_variables(
 
 
 def _texts(names: list[str]) -> Any:
-    out = np.empty(len(names), dtype=object)
-    out[:] = [n.encode() for n in names]
-    return ConstantArray(out)
+    return ConstantArray(dtypes.texts(names))
 
 
 def assert_variables_initialized(var_list: Sequence[Any] | None = None) -> Operation | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from typing import Any
 
 from staticgraph.api.variable_scope import VariableScope, variable_scope
@@ -25,20 +26,20 @@ class Template:
         self._scope: VariableScope | None = None
         self._called = False
         if create_scope_now:
-            self._open()
+            with self._opened() as scope:
+                self._scope = scope
 
-    def _open(self) -> None:
+    def _opened(self) -> AbstractContextManager[VariableScope]:
+        """The scope; made where there is none yet, so that what is made first is in it."""
+        if self._scope is not None:
+            return variable_scope(self._scope, reuse=self._called or None)
         default = None if self._unique_name else self._name
-        with variable_scope(self._unique_name, default, custom_getter=self._custom_getter) as scope:
-            self._scope = scope
+        return variable_scope(self._unique_name, default, custom_getter=self._custom_getter)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        if self._scope is None:
-            self._open()
-        reuse = self._called
-        with variable_scope(self._scope, reuse=reuse or None):
-            if not reuse:
-                self._called = True
+        with self._opened() as scope:
+            self._scope = self._scope or scope
+            self._called = True
             return self._func(*args, **{**self._arguments, **kwargs})
 
     @property

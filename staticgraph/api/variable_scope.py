@@ -62,9 +62,7 @@ class _Store:
 
 
 def _store() -> _Store:
-    graph = get_default_graph()
-    while getattr(graph, "outer_graph", None) is not None:
-        graph = graph.outer_graph  # type: ignore[attr-defined]
+    graph = get_default_graph().root
     if graph.variable_store is None:
         graph.variable_store = _Store()
     return graph.variable_store  # type: ignore[no-any-return]

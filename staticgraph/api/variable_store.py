@@ -8,7 +8,7 @@ from typing import Any
 
 from staticgraph.api import initializers
 from staticgraph.api.collections import GraphKeys
-from staticgraph.api.framework import name_scope
+from staticgraph.api.framework import init_scope, name_scope
 from staticgraph.api.variables import Variable
 from staticgraph.errors import DtypeError, GraphError, ShapeError, UsageError
 from staticgraph.ir import dtypes, loc
@@ -92,7 +92,7 @@ def get_single(
     )
     variables[key] = v
     if regularizer is not None:
-        with name_scope(f"{key}/Regularizer/"):
+        with init_scope(), name_scope(f"{key}/Regularizer/"):
             penalty = regularizer(v)
         if penalty is not None:
             get_default_graph().add_to_collection(GraphKeys.REGULARIZATION_LOSSES, penalty)

@@ -11,7 +11,7 @@ from typing import Any, NoReturn
 
 from staticgraph.api.collections import GraphKeys
 from staticgraph.api.framework import flatten, get_default_session, init_scope, name_scope
-from staticgraph.errors import ShapeError, UsageError
+from staticgraph.errors import GraphError, ShapeError, UsageError
 from staticgraph.ir import dtypes, loc
 from staticgraph.ir.build import convert
 from staticgraph.ir.dtypes import DType
@@ -28,6 +28,17 @@ def variable_of(op: Operation) -> Variable | None:
     for table in op.graph.get_collection(_OWNERS):
         return table.get(op)  # type: ignore[no-any-return]
     return None
+
+
+def _check_made_outside(value: Tensor) -> None:
+    """Refuse an initial value that exists only in the iterations of a loop, or in a branch."""
+    if value.graph.outer_graph is not None:
+        raise GraphError(
+            "a variable is made once, but its initial value is computed in the body of "
+            f"{value.graph.what}",
+            loc=loc.caller(), operands=(f"{value.name}: {value.describe()}",),
+            hint="give a function: tf.Variable(lambda: ...)",
+        )  # fmt: skip
 
 
 class Variable(Operators):
@@ -93,6 +104,8 @@ class Variable(Operators):
         self, initial: Any, dtype: DType | None, name: str | None, validate_shape: bool, shape: Any
     ) -> None:
         given = isinstance(initial, Tensor) or hasattr(initial, "as_graph_tensor")
+        if isinstance(initial, Tensor):
+            _check_made_outside(initial)
         with name_scope(name, "Variable", [initial] if given else None) as scope:
             graph = get_default_graph()
             if callable(initial) and not given:
@@ -100,6 +113,7 @@ class Variable(Operators):
                     value = convert(initial(), dtype, "initial_value")
             else:
                 value = convert(initial, dtype, "initial_value")
+            _check_made_outside(value)
             sizes = value.shape if shape is None else TensorShape(shape)
             if validate_shape and not sizes.ndims and sizes.ndims != 0:
                 raise ShapeError(
@@ -359,9 +373,8 @@ class Variable(Operators):
         """Build `op`; a variable of another graph takes the building there."""
         graph = get_default_graph()
         others = flatten([args, kwargs])
-        if graph is not self.graph and not any(
-            getattr(x, "graph", None) is graph or getattr(graph, "outer_graph", None)
-            for x in others
+        if not graph.within(self.graph) and not any(
+            getattr(x, "graph", None) is graph for x in others
         ):
             with self.graph.as_default():
                 return default_builder()(op, args, kwargs, name)

@@ -13,18 +13,22 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from staticgraph.codegen import native
+from staticgraph.codegen import target
 from staticgraph.codegen.disk import CacheStats, KernelCache, default_path
-from staticgraph.codegen.workers import Results, compile_many
+from staticgraph.codegen.loader import load
 from staticgraph.errors import CompileError
+
+if TYPE_CHECKING:
+    from staticgraph.codegen.workers import Results
 
 __all__ = [
     "CacheStats", "KernelCache", "compiled_count", "disk_cache", "ir_address", "kernel_address",
     "kernel_addresses", "loaded_count", "on_compile", "symbol_of",
 ]  # fmt: skip
 
-Build = Callable[[dict[str, str]], Results]
+Build = Callable[[dict[str, str]], "Results"]
 
 _lock = threading.Lock()
 _addresses: dict[str, int] = {}
@@ -78,7 +82,7 @@ def kernel_addresses(
         themselves gives their addresses.
     """
     if not direct:
-        return _addresses_of(sources, compile_many, counted=True)
+        return _addresses_of(sources, _compile_numba, counted=True)
     emitters = {_DIRECT + source: emit for source, emit in direct.items()}
     texts = [_DIRECT + source if source in direct else source for source in sources]
     return _addresses_of(texts, partial(_compile_either, emitters), counted=True)
@@ -87,11 +91,19 @@ def kernel_addresses(
 _DIRECT = "# written as LLVM IR\n"
 
 
+def _compile_numba(texts: dict[str, str]) -> Results:
+    from staticgraph.codegen.workers import compile_many
+
+    return compile_many(texts)
+
+
 def _compile_either(emitters: Mapping[str, Callable[[], str]], texts: dict[str, str]) -> Results:
     out: Results = {}
     numba = {symbol: text for symbol, text in texts.items() if text not in emitters}
     if numba:
-        out.update(compile_many(numba))
+        out.update(_compile_numba(numba))
+    from staticgraph.codegen import native  # it loads LLVM, which code from disk does without
+
     for symbol, text in texts.items():
         if text in emitters:
             try:
@@ -113,12 +125,14 @@ def ir_address(text: str) -> int:
 
 
 def _compile_ir(texts: dict[str, str]) -> Results:
-    return {symbol: native.compile_ir(text, symbol) for symbol, text in texts.items()}
+    from staticgraph.codegen import native
+
+    return {symbol: native.compile_ir(text, symbol, kernel=False) for symbol, text in texts.items()}
 
 
 def symbol_of(source: str) -> str:
     """The name that the function of a source has in object code; it is also its key on disk."""
-    digest = hashlib.blake2b(native.target_key().encode(), digest_size=20)
+    digest = hashlib.blake2b(target.target_key().encode(), digest_size=20)
     digest.update(b"\0" + source.encode())
     return "sg_" + digest.hexdigest()
 
@@ -196,7 +210,7 @@ def _load(
     try:
         if isinstance(code, CompileError):
             raise code
-        _addresses[symbol] = native.load_object(code, symbol)
+        _addresses[symbol] = load(code, symbol)
     except CompileError as e:  # from disk: made by a process that had other libraries
         if failures is not None:
             failures[symbol] = e

@@ -1,10 +1,7 @@
-"""Source text of the kernels that copy a convolution's windows to a matrix, and back.
+"""Source text of the kernels that lay out a convolution's input, and add up overlapping windows.
 
-A *line* is one row of output pixels: all windows over the last axis at one place of the others.
 The kernels know three axes; fewer have leading axes of one element.  Input and output have their
-channels last.  Windows become rows of a matrix, or its columns where rows would be short.
-
-Lines are numbered through the batch.  The parallel axis of the copies is the lines of one block.
+channels last.
 """
 
 from __future__ import annotations
@@ -13,126 +10,86 @@ from functools import cache
 
 from staticgraph.ir.dtypes import DType
 
-WORDS = (
-    "target", "source", "first line", "lines", "out_d", "out_h", "out_w", "kernel_d", "kernel_h",
-    "kernel_w", "in_d", "in_h", "in_w", "channels", "stride_d", "stride_h", "stride_w",
+FRAME_WORDS = (
+    "target", "source", "first", "to_d", "to_h", "to_w", "in_d", "in_h", "in_w", "channels",
+    "before_d", "before_h", "before_w",
+)  # fmt: skip
+BACK_WORDS = (
+    "target", "source", "first", "lines", "image", "out_d", "out_h", "out_w", "kernel_d",
+    "kernel_h", "kernel_w", "in_d", "in_h", "in_w", "channels", "stride_d", "stride_h", "stride_w",
     "dilation_d", "dilation_h", "dilation_w", "before_d", "before_h", "before_w",
 )  # fmt: skip
+"""``lines`` rows of output pixels, counted through the batch from ``first`` on; they are those of
+the images from number ``image`` on.
+"""
 
-_HEAD = """\
+# The parallel axis is the lines of the target, from the first image on; each collects its own.
+_BACK = """\
 def kernel(args, lo, hi):
     target = {pointer}(args[0])
     source = {pointer}(args[1])
-    first, lines = args[2], args[3]
-    od, oh, ow = args[4], args[5], args[6]
-    kd, kh, kw = args[7], args[8], args[9]
-    d, h, w, c = args[10], args[11], args[12], args[13]
-    sd, sh, sw = args[14], args[15], args[16]
-    rd, rh, rw = args[17], args[18], args[19]
-    pd, ph, pw = args[20], args[21], args[22]
+    first, lines, image = args[2], args[3], args[4]
+    od, oh, ow = args[5], args[6], args[7]
+    kd, kh, kw = args[8], args[9], args[10]
+    d, h, w, c = args[11], args[12], args[13], args[14]
+    sd, sh, sw = args[15], args[16], args[17]
+    rd, rh, rw = args[18], args[19], args[20]
+    pd, ph, pw = args[21], args[22], args[23]
     run = kw * c
-"""
-
-_ROWS = """\
     for u in range(lo, hi):
-        line = first + u
-        y0 = (line % oh) * sh - ph
-        rest = line // oh
-        z0 = (rest % od) * sd - pd
-        n = rest // od
-        at = u * ow * kd * kh * run
-        for o in range(ow):
-            x0 = o * sw - pw
-            for a in range(kd):
-                z = z0 + a * rd
-                for b in range(kh):
-                    y = y0 + b * rh
-                    if z < 0 or z >= d or y < 0 or y >= h:
-                        for q in range(run):
-                            target[at + q] = 0
-                    elif rw == 1:
-                        here = (((n * d + z) * h + y) * w + x0) * c
-                        begin = min(max(-x0, 0), kw) * c
-                        end = max(min(w - x0, kw), 0) * c
-                        for q in range(begin):
-                            target[at + q] = 0
-                        for q in range(begin, end):
-                            target[at + q] = source[here + q]
-                        for q in range(max(begin, end), run):
-                            target[at + q] = 0
-                    else:
-                        here = ((n * d + z) * h + y) * w
-                        for k in range(kw):
-                            x = x0 + k * rw
-                            if x < 0 or x >= w:
-                                for q in range(c):
-                                    target[at + k * c + q] = 0
-                            else:
-                                for q in range(c):
-                                    target[at + k * c + q] = source[(here + x) * c + q]
-                    at += run
-    return 0
-"""
-
-_COLUMNS = """\
-    width = lines * ow
-    for u in range(lo, hi):
-        line = first + u
-        y0 = (line % oh) * sh - ph
-        rest = line // oh
-        z0 = (rest % od) * sd - pd
-        n = rest // od
-        at = u * ow
+        y = u % h
+        rest = u // h
+        z = rest % d
+        n = image + rest // d
+        here = ((n * d + z) * h + y) * w
         for a in range(kd):
-            z = z0 + a * rd
+            z0 = z + pd - a * rd
             for b in range(kh):
-                y = y0 + b * rh
-                here = ((n * d + z) * h + y) * w
-                outside = z < 0 or z >= d or y < 0 or y >= h
-                for k in range(kw):
-                    shift = k * rw - pw
-                    begin = min(max((-shift + sw - 1) // sw, 0), ow)
-                    end = min(max((w - shift + sw - 1) // sw, begin), ow)
-                    if outside:
-                        begin, end = ow, ow
-                    for q in range(c):
-                        for o in range(begin):
-                            target[at + o] = 0
-                        if c == 1 and sw == 1:
-                            for o in range(begin, end):
-                                target[at + o] = source[here + shift + o]
-                        else:
-                            for o in range(begin, end):
-                                target[at + o] = source[(here + shift + o * sw) * c + q]
-                        for o in range(end, ow):
-                            target[at + o] = 0
-                        at += width
+                y0 = y + ph - b * rh
+                if z0 >= 0 and z0 % sd == 0 and y0 >= 0 and y0 % sh == 0:
+                    oz = z0 // sd
+                    oy = y0 // sh
+                    line = (n * od + oz) * oh + oy - first
+                    if oz < od and oy < oh and line >= 0 and line < lines:
+                        for o in range(ow):
+                            at = (((line * ow + o) * kd + a) * kh + b) * run
+                            x0 = o * sw - pw
+                            for k in range(kw):
+                                x = x0 + k * rw
+                                if x >= 0 and x < w:
+                                    for q in range(c):
+                                        target[(here + x) * c + q] += source[at + k * c + q]
     return 0
 """
 
-# One step of the parallel axis is one block: neighbouring lines add to the same elements.
-_BACK = """\
-    for u in range(lines if lo < hi else 0):
-        line = first + u
-        y0 = (line % oh) * sh - ph
-        rest = line // oh
-        z0 = (rest % od) * sd - pd
-        n = rest // od
-        at = u * ow * kd * kh * run
-        for o in range(ow):
-            x0 = o * sw - pw
-            for a in range(kd):
-                z = z0 + a * rd
-                for b in range(kh):
-                    y = y0 + b * rh
-                    if z >= 0 and z < d and y >= 0 and y < h:
-                        here = ((n * d + z) * h + y) * w
-                        for k in range(kw):
-                            x = x0 + k * rw
-                            if x >= 0 and x < w:
-                                for q in range(c):
-                                    target[(here + x) * c + q] += source[at + k * c + q]
-                    at += run
+# The parallel axis is the lines of the target: all elements along its last axis.
+_FRAME = """\
+def kernel(args, lo, hi):
+    target = {pointer}(args[0])
+    source = {pointer}(args[1])
+    first = args[2]
+    td, th, tw = args[3], args[4], args[5]
+    d, h, w, c = args[6], args[7], args[8], args[9]
+    pd, ph, pw = args[10], args[11], args[12]
+    begin = min(max(pw, 0), tw)
+    end = max(min(w + pw, tw), begin)
+    for u in range(lo, hi):
+        y = u % th - ph
+        rest = u // th
+        z = rest % td - pd
+        n = first + rest // td
+        at = u * tw * c
+        if z < 0 or z >= d or y < 0 or y >= h:
+            for q in range(tw * c):
+                target[at + q] = 0
+        else:
+            here = (((n * d + z) * h + y) * w - pw) * c
+            for q in range(begin * c):
+                target[at + q] = 0
+            for q in range(begin * c, end * c):
+                target[at + q] = source[here + q]
+            for q in range(end * c, tw * c):
+                target[at + q] = 0
     return 0
 """
 
@@ -146,21 +103,18 @@ def kernel(args, lo, hi):
 
 
 @cache
-def rows(dtype: DType) -> str:
-    """The kernel that copies windows to the rows of a matrix."""
-    return _HEAD.format(pointer=f"ptr_u{8 * dtype.size}") + _ROWS
+def frame(dtype: DType) -> str:
+    """The kernel that copies images from number `first` on, with zeros around them.
 
-
-@cache
-def columns(dtype: DType) -> str:
-    """The kernel that copies windows to the columns of a matrix."""
-    return _HEAD.format(pointer=f"ptr_u{8 * dtype.size}") + _COLUMNS
+    The words are those of `FRAME_WORDS`; places before an axis begins count as `before`.
+    """
+    return _FRAME.format(pointer=f"ptr_u{8 * dtype.size}")
 
 
 @cache
 def back(dtype: DType) -> str:
     """The kernel that adds the rows of a matrix to where their windows lie."""
-    return _HEAD.format(pointer=f"ptr_{dtype.short}") + _BACK
+    return _BACK.format(pointer=f"ptr_{dtype.short}")
 
 
 @cache

@@ -17,9 +17,11 @@ from staticgraph.ir.kernel import (
     Let,
     Loop,
     Pointer,
+    Set,
     Statement,
     Store,
     Temp,
+    Var,
     expressions,
     subexpressions,
 )
@@ -75,7 +77,7 @@ def group_base(index: Expr, var: str) -> Expr | None:
 
 def can_use_lanes(kernel: Kernel, var: str, start: Expr, body: tuple[Statement, ...]) -> bool:
     """True where all that `body` touches for `var` = 4k .. 4k+3 are groups of 16 bytes."""
-    if quarter(start) is None or any(isinstance(s, Loop | Init) for s in body):
+    if quarter(start) is None or any(isinstance(s, Loop | Init | Var | Set) for s in body):
         return False
     inside = [x for s in body for e in expressions(s) for x in subexpressions(e)]
     if any(isinstance(x, Prim) and x.name == "check_index" for x in inside):

@@ -18,10 +18,10 @@ import tempfile
 import threading
 import time
 import warnings
-from dataclasses import dataclass
 from pathlib import Path
 
 from staticgraph.errors import CacheWarning
+from staticgraph.ir.record import record
 
 MAGIC = b"SGKERNEL"
 FORMAT = 1
@@ -32,7 +32,7 @@ _STALE_SECONDS = 3600  # temporary files of writers that died
 _SUFFIX = ".o"
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class CacheStats:
     """What a cache folder holds."""
 

@@ -1,6 +1,7 @@
 """Source text of the compiled kernels behind scatters and cumulative operations.
 
-As everywhere a kernel is the text of ``def kernel(args, lo, hi)`` for Numba.  What one step of the
+As everywhere a kernel is the text of ``def kernel(args, lo, hi)`` for Numba; it is kept to what
+`codegen.llvm_source` understands, which compiles it without Numba.  What one step of the
 parallel axis writes, no other step reads or writes, so results do not depend on how that axis is
 split.  A step goes along the serial axis in order and covers up to `COLUMNS` neighbouring elements
 at once, which the compiler turns into vectors.
@@ -226,22 +227,10 @@ def _indented(text: str, levels: int) -> str:
 
 
 def copy(dtype: DType) -> str:
-    """The kernel that copies one array to another; one text for all types of a size."""
-    return kernel_source(copy_kernel(dtype))
-
-
-def copy_kernel(dtype: DType) -> Kernel:
-    """`copy` as a kernel record: bits are moved, whatever they mean."""
+    """The kernel that copies one array to another: bits are moved, whatever they mean."""
     bits, p = _UNSIGNED[dtype.size], Temp("p", dtypes.int64)
     params = (Pointer(bits, written=False), Pointer(bits, written=True))
-    return Kernel("flat", params, (Store(1, p, Load(0, (p,), bits)),))
-
-
-@cache
-def copies() -> dict[str, Kernel]:
-    """Every text that `copy` gives, and the kernel it prints."""
-    kernels = map(copy_kernel, _UNSIGNED.values())
-    return {kernel_source(k): k for k in kernels}
+    return kernel_source(Kernel("flat", params, (Store(1, p, Load(0, (p,), bits)),)))
 
 
 _UNSIGNED = {1: dtypes.uint8, 2: dtypes.uint16, 4: dtypes.uint32, 8: dtypes.uint64}

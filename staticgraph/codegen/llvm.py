@@ -36,11 +36,15 @@ from staticgraph.ir.kernel import (
     Let,
     Loop,
     Pointer,
+    Set,
     Statement,
     Store,
+    Var,
+    expressions,
     neutral,
+    subexpressions,
 )
-from staticgraph.ir.scalar import Expr, Prim, ReduceKind
+from staticgraph.ir.scalar import PRIMITIVES, Expr, Prim, ReduceKind
 
 
 def kernel_ir(kernel: Kernel) -> str:
@@ -72,14 +76,15 @@ class _Emitter:
                 self._variable(I64, zero),
                 self._variable(I64, zero),
             )
-        self._loop("p", self.lo, self.hi, lambda: self._body(self.kernel.body))
+        body = self.kernel.body
+        self._loop("p", self.lo, self.hi, lambda: self._body(body), _interleaved(body))
         self._finish()
         return str(self.module)
 
     def _parameters(self) -> None:
         b = self.b
         pointers = [i for i, p in enumerate(self.kernel.params) if isinstance(p, Pointer)]
-        scopes = _Scopes(self.module, len(pointers))
+        scopes = Scopes(self.module, len(pointers))
         for i, p in enumerate(self.kernel.params):
             where = b.gep(self.args, [ir.Constant(I64, i)], source_etype=I64)
             word = b.load(where, typ=I64)
@@ -110,7 +115,9 @@ class _Emitter:
         return slot
 
     # ---- statements
-    def _loop(self, var: str, start: Any, stop: Any, body: Callable[[], None]) -> None:
+    def _loop(
+        self, var: str, start: Any, stop: Any, body: Callable[[], None], interleaved: int
+    ) -> None:
         b = self.b
         before = b.block
         inside, after = b.append_basic_block(f"{var}.body"), b.append_basic_block(f"{var}.end")
@@ -123,7 +130,9 @@ class _Emitter:
         body()
         following = b.add(i, ir.Constant(I64, 1), flags=("nsw",))
         i.add_incoming(following, b.block)
-        b.cbranch(b.icmp_signed("<", following, stop), inside, after)
+        back = b.cbranch(b.icmp_signed("<", following, stop), inside, after)
+        if interleaved > 1:
+            back.set_metadata("llvm.loop", _LoopId(self.module, interleaved))
         b.position_at_end(after)
         if outer is not None:
             self.x.names[var] = outer
@@ -139,7 +148,13 @@ class _Emitter:
             case Let(name, value):
                 self.x.names[name] = self.x.emit(value)
             case Loop(var, start, stop, inner):
-                self._loop(var, self.x.emit(start), self.x.emit(stop), lambda: self._body(inner))
+                bounds = self.x.emit(start), self.x.emit(stop)
+                self._loop(var, *bounds, lambda: self._body(inner), _interleaved(inner))
+            case Var(name, value):
+                start = self.x.emit(value)
+                self.x.names[name] = self._variable(start.type, start)
+            case Set(name, value):
+                self.b.store(self.x.emit(value), self.x.names[name])
             case Init():
                 self._init(s)
             case Accumulate(name, kind, value):
@@ -196,7 +211,33 @@ class _Emitter:
         return b.select(outside, ir.Constant(I64, 0), index)
 
 
-class _Scopes:
+def _interleaved(body: tuple[Statement, ...]) -> int:
+    """How many vectors of a loop's iterations to work on at a time; 1 leaves it to LLVM.
+
+    The chain of operations behind a function like exp is longer than what the processor looks
+    ahead, so iterations side by side run faster.  LLVM does that by itself for reductions only.
+    """
+    if any(isinstance(s, Loop | Init | Accumulate | AccumulateArg | Var | Set) for s in body):
+        return 1
+    primitives = (e for s in body for x in expressions(s) for e in subexpressions(x))
+    cost = sum(PRIMITIVES[e.name].cost for e in primitives if isinstance(e, Prim))
+    return 1 if cost < 16 else 2 if cost < 24 else 4
+
+
+class _LoopId(ir.values.MDValue):  # type: ignore[misc]  # untyped base
+    """The metadata of a loop: a node that names itself, and the hint to interleave."""
+
+    def __init__(self, module: Any, count: int) -> None:
+        text = ir.MetaDataString(module, "llvm.loop.interleave.count")
+        hint = module.add_metadata([text, ir.Constant(ir.IntType(32), count)])
+        super().__init__(module, [hint], str(len(module.metadata)))
+
+    def descr(self, buf: list[str]) -> None:
+        """Append the definition."""
+        buf += (f"distinct !{{ {self.get_reference()}, {self.operands[0].get_reference()} }}", "\n")
+
+
+class Scopes:
     """Alias metadata: what is accessed through one parameter is accessed through no other."""
 
     def __init__(self, module: Any, count: int) -> None:

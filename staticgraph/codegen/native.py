@@ -1,8 +1,9 @@
 """Machine code for the CPU: Numba source to object code, and object code to an address.
 
 The two halves are separate on purpose.  Compiling needs Numba, which takes a third of a second to
-import; loading needs `llvmlite.binding` alone.  A process whose kernels are all on disk never
-imports Numba, so nothing at the top of this module may do so.
+import; loading needs `llvmlite.binding` alone, and mostly not even that (`codegen.loader`).  A
+process whose kernels are all on disk never imports Numba, so nothing at the top of this module may
+do so.
 
 Numba's own finishing step is left out.  It would optimise each function twice and wrap it for
 Python; here its unoptimised module gets one plain entry ``int64 symbol(int64*, int64, int64)``,
@@ -12,10 +13,7 @@ one run of LLVM's pipeline, and becomes an object file that holds this one publi
 from __future__ import annotations
 
 import contextlib
-import glob
-import hashlib
 import importlib
-import importlib.util
 import os
 import struct
 import sys
@@ -23,12 +21,10 @@ import threading
 from functools import cache
 from typing import Any
 
-import llvmlite  # type: ignore[import-untyped]  # llvmlite ships no stubs
-import llvmlite.binding as llvm  # type: ignore[import-untyped]
+import llvmlite.binding as llvm  # type: ignore[import-untyped]  # llvmlite ships no stubs
 
+from staticgraph.codegen.target import settings
 from staticgraph.errors import CompileError
-
-CODEGEN_VERSION = 1  # raise when the same source should give other code
 
 # What object code may call: the C library, and what half precision and wide integers become.
 ALLOWED_SYMBOLS = frozenset(
@@ -41,11 +37,6 @@ ALLOWED_SYMBOLS = frozenset(
     "pthread_mutex_lock pthread_mutex_unlock pthread_cond_wait pthread_cond_broadcast "
     "sched_yield".split()  # the last five are for the worker threads of codegen.pool
 )
-# Numba's settings for the CPU to compile for, which are followed here too.
-_SETTINGS = ("NUMBA_CPU_NAME", "NUMBA_CPU_FEATURES", "NUMBA_ENABLE_AVX")
-
-_PARTS = ("vector_math", "intrinsics", "scalar_", "native", "llvm")  # files that shape the code
-
 _ELF = b"\x7fELF\x02\x01"  # 64 bits, little-endian
 
 _lock = threading.RLock()
@@ -66,15 +57,15 @@ def _initialize() -> None:
 
 def cpu() -> tuple[str, str, str]:
     """Return the triple, CPU name and features that code is made for."""
-    return _cpu(tuple(os.environ.get(k, "") for k in _SETTINGS))
+    return _cpu(settings())
 
 
 @cache
-def _cpu(settings: tuple[str, ...]) -> tuple[str, str, str]:
-    name, wanted, avx = settings
+def _cpu(chosen: tuple[str, ...]) -> tuple[str, str, str]:
+    name, wanted, avx = chosen
     if not name or name == "host":
         name = str(llvm.get_host_cpu_name())
-    if wanted or settings[0]:
+    if wanted or chosen[0]:
         return llvm.get_process_triple(), name, wanted
     try:
         features = llvm.get_host_cpu_features()
@@ -85,49 +76,18 @@ def _cpu(settings: tuple[str, ...]) -> tuple[str, str, str]:
     return llvm.get_process_triple(), name, str(features.flatten())
 
 
-def target_key() -> str:
-    """Everything that object code depends on besides its source."""
-    return _target_key(tuple(os.environ.get(k, "") for k in _SETTINGS))
+def target_machine(level: int = 3) -> Any:
+    """A fresh LLVM target machine; machines are not shared between threads.
 
-
-@cache
-def _target_key(settings: tuple[str, ...]) -> str:
-    parts = [f"codegen {CODEGEN_VERSION}", _own_code()]
-    parts += [f"numba {_numba_version()}", f"llvmlite {llvmlite.__version__}"]
-    return "\n".join([*parts, *_cpu(settings)])
-
-
-def _numba_version() -> str:
-    """Numba's version, without importing Numba (another thread may just be doing that)."""
-    spec = importlib.util.find_spec("numba")
-    for folder in (spec.submodule_search_locations or []) if spec is not None else []:
-        pattern = os.path.join(glob.escape(os.path.dirname(folder)), "numba-*.dist-info")
-        for path in sorted(glob.glob(pattern)):
-            return os.path.basename(path)[len("numba-") : -len(".dist-info")]
-    from importlib.metadata import version  # takes 15 ms, so it comes last
-
-    return version("numba")
-
-
-def _own_code() -> str:
-    """A digest of the files that kernels are made of, so that a changed intrinsic is a new key."""
-    here = os.path.dirname(os.path.abspath(__file__))
-    digest = hashlib.blake2b(digest_size=16)
-    for name in sorted(os.listdir(here)):
-        if name.endswith(".py") and name.startswith(_PARTS):
-            with open(os.path.join(here, name), "rb") as f:
-                digest.update(f.read())
-    return digest.hexdigest()
-
-
-def target_machine() -> Any:
-    """A fresh LLVM target machine; machines are not shared between threads."""
+    Args:
+      level: how hard to work on the choice of instructions and registers, 0 to 3.
+    """
     _initialize()
     triple, name, features = cpu()
     target = llvm.Target.from_triple(triple)
     reloc = "static" if target.name.startswith("x86") else "default"
     return target.create_target_machine(
-        cpu=name, features=features, opt=3, reloc=reloc, codemodel="jitdefault", jit=True
+        cpu=name, features=features, opt=level, reloc=reloc, codemodel="jitdefault", jit=True
     )
 
 
@@ -165,8 +125,12 @@ def _compile(source: str, symbol: str) -> bytes:
         return emit(module, symbol)
 
 
-def compile_ir(text: str, symbol: str) -> bytes:
-    """Compile LLVM IR text that defines ``int64 @entry``, renamed to `symbol`.
+def compile_ir(text: str, symbol: str, kernel: bool = True) -> bytes:
+    """Compile LLVM IR text that defines ``@entry``, renamed to `symbol`.
+
+    Args:
+      kernel: as for a kernel's loops, in which the time is spent; else quickly, for code without
+        loops over data.  Functions are then inlined where the text asks for it.
 
     Raises:
       CompileError: the text is not valid, or needs a symbol that would not be there.
@@ -175,7 +139,7 @@ def compile_ir(text: str, symbol: str) -> bytes:
     try:
         module = llvm.parse_assembly(text, llvm.create_context())
         module.get_function("entry").name = symbol
-        return emit(module, symbol)
+        return emit(module, symbol, kernel)
     except (RuntimeError, NameError) as e:
         raise CompileError(f"function {symbol} could not be compiled") from e
 
@@ -230,15 +194,15 @@ def _numba_module(source: str) -> tuple[Any, str]:
     return module, result.fndesc.llvm_func_name
 
 
-def emit(module: Any, symbol: str) -> bytes:
+def emit(module: Any, symbol: str, kernel: bool = True) -> bytes:
     """Optimise a module whose only public function is `symbol`, and emit its object code.
 
-    The module is changed.  Everything but `symbol` becomes private, is inlined or dropped.
+    The module is changed.  Everything but `symbol` becomes private; in a kernel it is inlined.
 
     Raises:
       CompileError: the code calls something outside `ALLOWED_SYMBOLS`.
     """
-    machine = target_machine()
+    machine = target_machine(3 if kernel else 2)
     module.name = symbol
     module.triple, module.data_layout = machine.triple, str(machine.target_data)
     serial = 0
@@ -248,18 +212,29 @@ def emit(module: Any, symbol: str) -> bytes:
         serial += 1
         value.linkage = "internal"
         value.name = f"part{serial}"
-        if value.is_function:
+        if value.is_function and kernel:
             value.add_function_attribute("alwaysinline")
     tuning = llvm.create_pipeline_tuning_options(speed_level=3)
     tuning.loop_vectorization = tuning.slp_vectorization = True
     builder = llvm.create_pass_builder(machine, tuning)
-    builder.getModulePassManager().run(module, builder)
+    passes = builder.getModulePassManager() if kernel else _quick_passes()
+    passes.run(module, builder)
     module.verify()
     code = bytes(machine.emit_object(module))
     foreign = sorted(undefined_symbols(code, module) - ALLOWED_SYMBOLS)
     if foreign:
         raise CompileError(f"kernel {symbol} needs symbols from outside: {', '.join(foreign)}")
     return code
+
+
+def _quick_passes() -> Any:
+    """Passes that take a twentieth of the time that all of them take."""
+    passes = llvm.create_new_module_pass_manager()
+    passes.add_always_inliner_pass()
+    passes.add_sroa_pass()
+    passes.add_new_gvn_pass()
+    passes.add_simplify_cfg_pass()
+    return passes
 
 
 def undefined_symbols(code: bytes, module: Any = None) -> set[str]:

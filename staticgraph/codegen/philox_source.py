@@ -1,10 +1,11 @@
 """Source text of the compiled kernels that fill a buffer with random numbers.
 
-Each kernel is the text of one function ``def kernel(args, lo, hi)`` for Numba. ``args`` points to
-int64 words (``ARGS`` names them); ``[lo, hi)`` is a range of groups of 4 outputs, of which there
-are ``groups(n)``. A group depends only on its index, so the buffer can be filled in any order and
-in any number of pieces. Beside ``np`` a kernel needs one name, given by ``POINTER``: the intrinsic
-that turns the address of the output into a typed pointer.
+Each kernel is the text of one function ``def kernel(args, lo, hi)`` for Numba, kept to what
+`codegen.llvm_source` understands. ``args`` points to int64 words (``ARGS`` names them); ``[lo,
+hi)`` is a range of groups of 4 outputs, of which there are ``groups(n)``. A group depends only on
+its index, so the buffer can be filled in any order and in any number of pieces. Beside ``np`` a
+kernel needs one name, given by ``POINTER``: the intrinsic that turns the address of the output
+into a typed pointer.
 
 The arithmetic repeats that of `staticgraph.ir.philox` operation by operation, so the numbers are
 the same to the bit where the compiler neither contracts nor reorders floating point operations

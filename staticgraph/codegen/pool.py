@@ -2,18 +2,21 @@
 
 The caller takes part in its own work; workers join while the work is open and leave it when no
 chunk is left.  Nobody waits for a worker that is still asleep: the caller closes the work and
-waits only for those who joined.  Chunks are handed out in order, and since a kernel's iterations
-do not depend on each other, results do not depend on how many threads there are.
+waits only for those who joined.  Every thread has a share of the iterations, the same part of all
+work, so that what one step has written is near the core that reads it in the next.  Who is done
+with its own share goes on with the others'.  Chunks are handed out in order within a share, and
+since a kernel's iterations do not depend on each other, results do not depend on how many threads
+there are.
 
 The whole state is one array of 64-bit words, shared with the native code below:
 
     word 0    generation << 32 | open << 31 | number of workers that have joined
-    word 8    next iteration to hand out
     word 16   number of workers asleep
     word 24   first nonzero status of a chunk
     word 32   one while somebody's work is open (a second caller then works alone)
-    word 40   function, arguments, end, chunk, most workers that may join, stop
+    word 40   function, arguments, nothing, chunk, most workers that may join, stop
     word 48   mutex      word 64   condition
+    word 96   for each share, 16 words apart: next iteration to hand out, end
 """
 
 from __future__ import annotations
@@ -23,12 +26,17 @@ import os
 import platform
 import threading
 from collections.abc import Callable
+from functools import cache
 
 import numpy as np
 
 from staticgraph.codegen.cache import ir_address
 
-_WORDS = 96
+_LINE = 16  # words from one share to the next: what one thread writes is not near another's
+_SHARES = 96  # where they begin
+_MOST_SHARES = 64
+_WORDS = _SHARES + _LINE * _MOST_SHARES
+_STACK = 1 << 19  # bytes: products of matrices lay out 64 KiB in it
 _SPINS = 4000  # looks at the state before a worker goes to sleep: some 50 microseconds
 
 _PAUSE = {
@@ -42,23 +50,37 @@ _COMMON = """
 declare i32 @sched_yield()
 {declare}
 
-define internal void @chunks(ptr %pool) {{
+define internal void @chunks(ptr %pool, i64 %own) {{
 start:
-  %p.next = getelementptr i64, ptr %pool, i64 8
   %p.status = getelementptr i64, ptr %pool, i64 24
   %p.fn = getelementptr i64, ptr %pool, i64 40
   %p.args = getelementptr i64, ptr %pool, i64 41
-  %p.end = getelementptr i64, ptr %pool, i64 42
   %p.chunk = getelementptr i64, ptr %pool, i64 43
+  %p.most = getelementptr i64, ptr %pool, i64 44
   %fn = load ptr, ptr %p.fn
   %args = load ptr, ptr %p.args
-  %end = load i64, ptr %p.end
   %chunk = load i64, ptr %p.chunk
+  %most = load i64, ptr %p.most
+  %shares = call i64 @shares(i64 %most)
+  %first = urem i64 %own, %shares
+  br label %share
+share:
+  %k = phi i64 [ 0, %start ], [ %k.next, %empty ]
+  %some.left = icmp slt i64 %k, %shares
+  br i1 %some.left, label %turn, label %done
+turn:
+  %sum = add i64 %first, %k
+  %s = urem i64 %sum, %shares
+  %at = mul i64 %s, {line}
+  %word = add i64 %at, {shares}
+  %p.next = getelementptr i64, ptr %pool, i64 %word
+  %p.end = getelementptr i64, ptr %p.next, i64 1
+  %end = load i64, ptr %p.end
   br label %take
 take:
   %lo = atomicrmw add ptr %p.next, i64 %chunk seq_cst
   %some = icmp slt i64 %lo, %end
-  br i1 %some, label %work, label %done
+  br i1 %some, label %work, label %empty
 work:
   %to = add i64 %lo, %chunk
   %over = icmp sgt i64 %to, %end
@@ -69,8 +91,18 @@ work:
 failed:
   %ignored = cmpxchg ptr %p.status, i64 0, i64 %status seq_cst seq_cst
   br label %take
+empty:
+  %k.next = add i64 %k, 1
+  br label %share
 done:
   ret void
+}}
+
+define internal i64 @shares(i64 %workers) {{
+  %all = add i64 %workers, 1
+  %many = icmp ugt i64 %all, {most_shares}
+  %n = select i1 %many, i64 {most_shares}, i64 %all
+  ret i64 %n
 }}
 """
 
@@ -78,6 +110,7 @@ _LAUNCH = """
 declare i32 @pthread_mutex_lock(ptr)
 declare i32 @pthread_mutex_unlock(ptr)
 declare i32 @pthread_cond_broadcast(ptr)
+declare i64 @llvm.smin.i64(i64, i64)
 
 define i64 @entry(ptr %block, i64 %lo, i64 %end) {{
 start:
@@ -90,13 +123,11 @@ start:
   %args = load ptr, ptr %b.args
   %chunk = load i64, ptr %b.chunk
   %most = load i64, ptr %b.most
-  %p.next = getelementptr i64, ptr %pool, i64 8
   %p.asleep = getelementptr i64, ptr %pool, i64 16
   %p.status = getelementptr i64, ptr %pool, i64 24
   %p.busy = getelementptr i64, ptr %pool, i64 32
   %p.fn = getelementptr i64, ptr %pool, i64 40
   %p.args = getelementptr i64, ptr %pool, i64 41
-  %p.end = getelementptr i64, ptr %pool, i64 42
   %p.chunk = getelementptr i64, ptr %pool, i64 43
   %p.most = getelementptr i64, ptr %pool, i64 44
   %mutex = getelementptr i64, ptr %pool, i64 48
@@ -110,11 +141,33 @@ alone:
 open:
   store ptr %fn, ptr %p.fn
   store ptr %args, ptr %p.args
-  store i64 %end, ptr %p.end
   store i64 %chunk, ptr %p.chunk
   store i64 %most, ptr %p.most
   store i64 0, ptr %p.status
-  store atomic i64 %lo, ptr %p.next seq_cst, align 8
+  %length = sub i64 %end, %lo
+  %round = add i64 %length, %chunk
+  %up = sub i64 %round, 1
+  %pieces = sdiv i64 %up, %chunk
+  %shares = call i64 @shares(i64 %most)
+  br label %divide
+divide:
+  %s = phi i64 [ 0, %open ], [ %s.next, %divide ]
+  %from = phi i64 [ %lo, %open ], [ %until, %divide ]
+  %s.next = add i64 %s, 1
+  %scaled = mul i64 %s.next, %pieces
+  %mine.chunks = sdiv i64 %scaled, %shares
+  %mine.size = mul i64 %mine.chunks, %chunk
+  %mine.end = add i64 %lo, %mine.size
+  %until = call i64 @llvm.smin.i64(i64 %mine.end, i64 %end)
+  %s.at = mul i64 %s, {line}
+  %s.word = add i64 %s.at, {shares}
+  %s.first = getelementptr i64, ptr %pool, i64 %s.word
+  %s.end = getelementptr i64, ptr %s.first, i64 1
+  store i64 %until, ptr %s.end
+  store atomic i64 %from, ptr %s.first seq_cst, align 8
+  %s.more = icmp slt i64 %s.next, %shares
+  br i1 %s.more, label %divide, label %ready
+ready:
   %old = load atomic i64, ptr %pool seq_cst, align 8
   %generation = lshr i64 %old, 32
   %following = add i64 %generation, 1
@@ -130,7 +183,7 @@ call:
   %u = call i32 @pthread_mutex_unlock(ptr %mutex)
   br label %help
 help:
-  call void @chunks(ptr %pool)
+  call void @chunks(ptr %pool, i64 0)
   %closed = atomicrmw and ptr %pool, i64 -2147483649 seq_cst
   br label %wait
 wait:
@@ -161,7 +214,7 @@ declare i32 @pthread_mutex_lock(ptr)
 declare i32 @pthread_mutex_unlock(ptr)
 declare i32 @pthread_cond_wait(ptr, ptr)
 
-define i64 @entry(ptr %pool, i64 %first) {{
+define i64 @entry(ptr %pool, i64 %first, i64 %own) {{
 start:
   %p.asleep = getelementptr i64, ptr %pool, i64 16
   %p.most = getelementptr i64, ptr %pool, i64 44
@@ -223,7 +276,7 @@ enter:
   %in = extractvalue {{ i64, i1 }} %swap, 1
   br i1 %in, label %work, label %read
 work:
-  call void @chunks(ptr %pool)
+  call void @chunks(ptr %pool, i64 %own)
   %out = atomicrmw sub ptr %pool, i64 1 seq_cst
   br label %worked
 worked:
@@ -236,12 +289,16 @@ done:
 
 def _text(body: str) -> str:
     declare, pause = _PAUSE.get(platform.machine().lower(), ("", ""))
-    return (_COMMON + body).format(declare=declare, pause=pause, spins=_SPINS)
+    return (_COMMON + body).format(
+        declare=declare, pause=pause, spins=_SPINS, line=_LINE, shares=_SHARES,
+        most_shares=_MOST_SHARES,
+    )  # fmt: skip
 
 
 BLOCK_WORDS = 5
 
 
+@cache
 def launch_address() -> int:
     """The address of a function with a kernel's signature that shares a kernel's work.
 
@@ -249,6 +306,12 @@ def launch_address() -> int:
     how many workers may join.
     """
     return ir_address(_text(_LAUNCH))
+
+
+@cache
+def worker_address() -> int:
+    """The address of what a worker does: of the pool, the generation it has seen, its share."""
+    return ir_address(_text(_WORKER))
 
 
 class Pool:
@@ -280,22 +343,29 @@ class Pool:
             missing = threads - 1 - len(self.workers)
             if missing <= 0:
                 return
-            entry = ctypes.CFUNCTYPE(ctypes.c_int64, ctypes.c_void_p, ctypes.c_int64)(
-                ir_address(_text(_WORKER))
-            )
-            for _ in range(missing):
-                first = int(self.state[0]) >> 32
-                worker = threading.Thread(
-                    target=_work, args=(entry, self.state, first), daemon=True,
-                    name=f"staticgraph-worker-{len(self.workers)}",
-                )  # fmt: skip
-                worker.start()
-                self.workers.append(worker)
+            kind = ctypes.CFUNCTYPE(ctypes.c_int64, ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64)
+            entry = kind(worker_address())
+            size = threading.stack_size()
+            if 0 < size < _STACK:
+                threading.stack_size(_STACK)
+            try:
+                for number in range(threads - missing, threads):
+                    first = int(self.state[0]) >> 32
+                    worker = threading.Thread(
+                        target=_work, args=(entry, self.state, first, number), daemon=True,
+                        name=f"staticgraph-worker-{number - 1}",
+                    )  # fmt: skip
+                    worker.start()
+                    self.workers.append(worker)
+            finally:
+                threading.stack_size(size)
 
 
-def _work(entry: Callable[[int, int], int], state: np.ndarray, first: int) -> None:
+def _work(
+    entry: Callable[[int, int, int], int], state: np.ndarray, first: int, number: int
+) -> None:
     """A worker's life.  Its frame keeps the state alive: the pool may be gone before it."""
-    entry(int(state.__array_interface__["data"][0]), first)
+    entry(int(state.__array_interface__["data"][0]), first, number)
 
 
 def default_threads() -> int:

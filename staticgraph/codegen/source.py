@@ -20,9 +20,11 @@ from staticgraph.ir.kernel import (
     Let,
     Loop,
     Pointer,
+    Set,
     Statement,
     Store,
     Temp,
+    Var,
     neutral,
 )
 from staticgraph.ir.scalar import Expr, Index, Lit, Load, Prim, ReduceKind
@@ -89,6 +91,8 @@ class Printer:
                 self.lines.append(f"{pad}{name} = {self.step(name, kind, value)}")
             case AccumulateArg(name, kind, value, at):
                 self.extreme(name, kind, value, at, pad)
+            case Var(name, value) | Set(name, value):
+                self.lines.append(f"{pad}{name} = {self.expr(value)}")
             case Store(param, index, value):
                 self.store(param, index, value, pad)
 

@@ -19,7 +19,7 @@ from llvmlite import ir  # type: ignore[import-untyped]  # llvmlite ships no stu
 from staticgraph.codegen import vector_math_explog as explog
 from staticgraph.codegen import vector_math_special as special
 from staticgraph.codegen import vector_math_trig as trig
-from staticgraph.codegen.vector_math_lanes import Real, call_intrinsic, wrap
+from staticgraph.codegen.vector_math_lanes import NoFlags, Real, call_intrinsic, wrap
 
 
 class VectorFunction(NamedTuple):
@@ -124,6 +124,16 @@ def emit(name: str, builder: Any, *operands: Any) -> Any:
 _REORDERED = ("reassoc", "contract")
 
 
+class _EitherZero(NoFlags):
+    """The flag ``nsz`` alone: of zeros that differ in sign either is the largest, which saves half
+    the instructions.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        set.add(self, "nsz")
+
+
 def emit_accumulate(
     builder: Any, operation: str, accumulator: Any, value: Any, *, signed: bool = True
 ) -> Any:
@@ -145,7 +155,9 @@ def emit_accumulate(
     if operation not in ("max", "min"):
         raise ValueError(f"no such reduction: {operation}")
     if floating:
-        return call_intrinsic(builder, f"llvm.{operation}imum", (accumulator, value))
+        result = call_intrinsic(builder, f"llvm.{operation}imum", (accumulator, value))
+        result.fastmath = _EitherZero()
+        return result
     relation = ">" if operation == "max" else "<"
     compare = builder.icmp_signed if signed else builder.icmp_unsigned
     return builder.select(compare(relation, accumulator, value), accumulator, value)

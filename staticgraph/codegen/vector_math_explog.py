@@ -54,14 +54,20 @@ def exp_scaled(x: Real, shift: int = 0) -> Real:
     """``exp(x) * 2**shift``, also where exp(x) alone would overflow by a factor 2**-shift."""
     x = x.at_most(x.pick(90.0, 711.0)).at_least(x.pick(-105.0, -747.0))
     n, _, r = _exp_reduce(x)
-    value = (r * r).fma(r.polynomial(tables.EXP), r) + 1.0
-    return scale(value, n + shift if shift else n)
+    return scale(_exp_near(r), n + shift if shift else n)
+
+
+def _exp_near(r: Real) -> Real:
+    """exp(r) for |r| up to log(2) / 2."""
+    if r.single:  # the fewest instructions; in double the last product would cost accuracy
+        return r.fma(r.fma(r.polynomial(tables.EXP), 1.0), 1.0)
+    return (r * r).fma(r.polynomial(tables.EXP), r) + 1.0
 
 
 def exp_parts(x: Real) -> tuple[Real, Whole]:
     """exp(x) as a number near one and a power of two, for x <= 0."""
     n, _, r = _exp_reduce(x.at_least(x.pick(-105.0, -800.0)))
-    return (r * r).fma(r.polynomial(tables.EXP), r) + 1.0, n
+    return _exp_near(r), n
 
 
 def exp(x: Real) -> Real:
@@ -102,18 +108,21 @@ def expm1(x: Real) -> Real:
 
 
 def tanh(x: Real) -> Real:
-    """tanh(x) = e / (e + 2) with e = exp(2|x|) - 1; in float a polynomial near zero."""
+    """tanh(x) = e / (e + 2) with e = exp(2|x|) - 1."""
     magnitude = x.abs()
-    doubled = magnitude.at_most(x.pick(10.0, 20.0)) * 2.0
-    e = _expm1_core(doubled)
-    # The core gives e/2, so the quotient is (e/2) / (e/2 + 1).
-    value = e / (e + 1.0)
     if x.single:
-        z = x * x
-        near = (z * x).fma(z.polynomial(tables.TANH), x)
-        return near.where(magnitude < 0.63, value).copysign(x)
-    # Below this the cube is lost, and halving a subnormal would round.
-    return magnitude.where(magnitude < 2.0**-28, value).copysign(x)
+        # exp(2|x|) = 2**n exp(2r), with constants for r that save the doubling.
+        clipped = magnitude.at_most(9.5)
+        n_real, n = clipped.nearest(2.0 * LOG2_E)
+        r = n_real.fma(-0.5 * _LOG_2_HIGH[0], clipped)
+        r = n_real.fma(-0.5 * _LOG_2_LOW[0], r)
+        whole = power_of_two(n)
+        e = whole.fma((r * r).fma(r.polynomial(tables.TANH), r + r), whole - 1.0)
+        return (e / (e + 2.0)).copysign(x)
+    e = _expm1_core(magnitude.at_most(20.0) * 2.0)
+    # The core gives e/2, so the quotient is (e/2) / (e/2 + 1).  Below the threshold the cube is
+    # lost, and halving a subnormal would round.
+    return magnitude.where(magnitude < 2.0**-28, e / (e + 1.0)).copysign(x)
 
 
 def sigmoid(x: Real) -> Real:

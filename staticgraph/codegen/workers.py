@@ -17,7 +17,7 @@ import threading
 from collections import deque
 from typing import IO
 
-from staticgraph.codegen import native
+from staticgraph.codegen import native, target
 from staticgraph.errors import CompileError
 
 Results = dict[str, bytes | CompileError]
@@ -155,7 +155,7 @@ class _Helper:
         assert to is not None and back is not None
         sent: deque[tuple[str, str]] = deque()
         try:
-            if _read(back)[0] != native.target_key().encode():  # would make other code
+            if _read(back)[0] != target.target_key().encode():  # would make other code
                 return
             while True:
                 # A second kernel waits in the pipe, so that the helper need not wait.  It has to be
@@ -218,7 +218,7 @@ def serve() -> None:
     back = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # nothing else may get into the stream of results
     native.compile_kernel("def kernel(args, lo, hi):\n    return 0\n", "warm_up")
-    _write(back, native.target_key().encode(), b"")
+    _write(back, target.target_key().encode(), b"")
     while True:
         try:
             symbol, source = _read(sys.stdin.buffer)

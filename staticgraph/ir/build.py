@@ -79,13 +79,15 @@ def to_array(value: object, dtype: DType | None, strict: bool) -> np.ndarray:
         value = _plain(value)
     target = (dtype or default_dtype(value)).base
     try:
+        if target is dtypes.string:
+            return dtypes.texts(value)
         array = np.asarray(value)
+    except TypeError as e:
+        raise DtypeError(f"constant: {e}", loc=loc.caller()) from None
     except ValueError as e:
         raise ShapeError(
             f"constant: the nested lists have different lengths ({e})", loc=loc.caller()
         ) from None
-    if target is dtypes.string:
-        return array.astype(object)
     if array.dtype.kind in "OSU":
         raise DtypeError(f"constant: {value!r} cannot be held by {target.name}", loc=loc.caller())
     if strict and array.size and target.kind != "complex":
@@ -175,6 +177,12 @@ def convert(
         raise UsageError(
             f"the operation {value.name!r} gives no tensor to use as a value", loc=loc.caller()
         )
+    if hasattr(value, "components"):
+        raise UsageError(
+            f"{name}: the sparse tensor {getattr(value, 'name', value)!r} stands where a dense one "
+            "is needed",
+            loc=loc.caller(), hint="use tf.sparse.to_dense(x), or its entries, x.values",
+        )  # fmt: skip
     if _contains_tensor(value):
         items = list(value)  # type: ignore[call-overload]
         if wanted is None:
@@ -219,7 +227,8 @@ def build(op: Op, args: Sequence[Any], kwargs: Mapping[str, Any], name: str | No
     if inner is not None and not any(is_tensor_like(t) for t in tensors):
         return inner.apply(op, args, kwargs, name)  # a rule made a tensor of sizes alone
     owner = next((t.graph for t in tensors if isinstance(t, Tensor)), graph)
-    if owner is not graph and not any(t.graph is graph for t in tensors if isinstance(t, Tensor)):
+    others = not graph.within(owner) and not owner.within(graph)
+    if others and not any(t.graph is graph for t in tensors if isinstance(t, Tensor)):
         graph = owner  # all operands live in one graph that is not the default: build there
         with graph.as_default():
             return _build_in(graph, op, operands, attrs, name)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from staticgraph.ir.dims import Poly
-from staticgraph.ir.function import ElementOf, Function, Node, SizeOf, Value
+from staticgraph.ir.function import Function, Given, Node, Origin, SizeOf, Value
 
 
 def same_function(f: Function, g: Function) -> bool:
@@ -72,7 +72,9 @@ def _refer(values: Sequence[Value], numbers: Mapping[Value, int]) -> list[int | 
 
 
 def _sizes(f: Function, numbers: Mapping[Value, int]) -> dict[Any, Any]:
-    def origin(o: SizeOf | ElementOf) -> tuple[str, int | None, int]:
+    def origin(o: Origin) -> tuple[str, int | None, int]:
+        if isinstance(o, Given):
+            return "given", None, o.index
         kind, k = ("size", o.axis) if isinstance(o, SizeOf) else ("element", o.element)
         return kind, numbers.get(o.value), k
 
@@ -124,7 +126,24 @@ def attribute_key(v: Any) -> object:
         return (type(v), *map(attribute_key, v))
     if isinstance(v, float):
         return (float, np.float64(v).tobytes())
+    if isinstance(v, Function):
+        return _Structure(v)
     return (type(v), v)
+
+
+class _Structure:
+    """A function that is equal to all of its structure."""
+
+    __slots__ = ("function",)
+
+    def __init__(self, function: Function) -> None:
+        self.function = function
+
+    def __hash__(self) -> int:
+        return hash((len(self.function.params), *(n.op.name for n in self.function.nodes)))
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Structure) and same_function(self.function, other.function)
 
 
 __all__ = ["attribute_key", "difference", "same_attribute", "same_function"]

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import zip_longest
 from typing import Any
 
 from staticgraph.ir.compare import same_attribute
-from staticgraph.ir.program import Buffer, Host, Launch, Library, Program, Step
+from staticgraph.ir.function import Given
+from staticgraph.ir.program import Branch, Buffer, Host, Launch, Library, Program, Repeat, Step
 from staticgraph.ir.types import ConstantArray
 
 
@@ -49,7 +50,10 @@ def _numbers(buffers: Sequence[Buffer]) -> list[int]:
 
 
 def _sizes(p: Program) -> dict[Any, Any]:
-    return {s: (o.buffer.number, o.index, o.element) for s, o in p.sizes.items()}
+    return {
+        s: o if isinstance(o, Given) else (o.buffer.number, o.index, o.element)
+        for s, o in p.sizes.items()
+    }
 
 
 def _step(s: Step) -> tuple[Any, ...]:
@@ -61,13 +65,22 @@ def _step(s: Step) -> tuple[Any, ...]:
             return ("library", kind, _numbers(inputs), _numbers(outputs))
         case Host(node, inputs, outputs):
             return ("host", node.op, _numbers(inputs), _numbers(outputs))
+        case Repeat(_, inputs, outputs, _, conditional):
+            return ("repeat", conditional, _numbers(inputs), _numbers(outputs))
+        case Branch(programs, inputs, outputs, _):
+            return ("branch", len(programs), _numbers(inputs), _numbers(outputs))
 
 
 def _same_attributes(s: Step, t: Step) -> bool:
     if isinstance(s, Launch) or isinstance(t, Launch):
         return True
-    a = s.attrs if isinstance(s, Library) else s.node.attrs
-    b = t.attrs if isinstance(t, Library) else t.node.attrs
+    pairs: Iterable[tuple[Program, Program]] = ()
+    if isinstance(s, Repeat | Branch) and isinstance(t, Repeat | Branch):
+        pairs = zip(s.programs, t.programs, strict=True)
+    if any(program_difference(p, q) for p, q in pairs):
+        return False
+    a = s.node.attrs if isinstance(s, Host) else s.attrs
+    b = t.node.attrs if isinstance(t, Host) else t.attrs
     return set(a) == set(b) and all(same_attribute(v, b[k]) for k, v in a.items())
 
 

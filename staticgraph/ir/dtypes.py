@@ -13,6 +13,7 @@ import ml_dtypes
 import numpy as np
 
 from staticgraph.errors import DtypeError
+from staticgraph.ir import loc
 
 
 class DType:
@@ -100,10 +101,8 @@ class DType:
     def __eq__(self, other: object) -> bool:
         if isinstance(other, DType):
             return self.name == other.name
-        try:
-            return as_dtype(other) is self._base
-        except (DtypeError, TypeError):
-            return NotImplemented
+        found = _found(other)
+        return NotImplemented if found is None else found is self._base
 
     def __hash__(self) -> int:
         return hash(self.name)
@@ -160,6 +159,13 @@ _BY_NAME: dict[str, DType] = {d.name: d for d in ALL} | {d.short: d for d in ALL
 _BY_NAME |= {r.name: r for r in _REFS.values()}
 _BY_NAME |= {"half": float16, "float": float32, "double": float64}
 _BY_NP: dict[object, DType] = {d.np: d for d in ALL}
+# The numbers that TensorFlow's serialised graphs, and some programs, write for types.
+_BY_NUMBER: dict[int, DType] = {
+    1: float32, 2: float64, 3: int32, 4: uint8, 5: int16, 6: int8, 7: string, 8: complex64,
+    9: int64, 10: bool_, 14: bfloat16, 17: uint16, 18: complex128, 19: float16, 22: uint32,
+    23: uint64,
+}  # fmt: skip
+_BY_NUMBER |= {n + 100: _REFS[d] for n, d in _BY_NUMBER.items()}
 
 
 def ref(dtype: DType) -> DType:
@@ -168,19 +174,33 @@ def ref(dtype: DType) -> DType:
 
 
 def as_dtype(value: object) -> DType:
-    """Convert a name, a numpy type, a Python type or a `DType` to a `DType`.
+    """Convert a name, a numpy type, a Python type, a number or a `DType` to a `DType`.
 
-    >>> as_dtype(float), as_dtype("half"), as_dtype(np.dtype("u1"))
-    (tf.float32, tf.float16, tf.uint8)
+    Numbers are those of TensorFlow's ``DataType``.
+
+    >>> as_dtype(float), as_dtype("half"), as_dtype(np.dtype("u1")), as_dtype(3)
+    (tf.float32, tf.float16, tf.uint8, tf.int32)
 
     Raises:
       DtypeError: the value names no element type of this package.
     """
+    found = _found(value)
+    if found is None:
+        raise DtypeError(
+            f"{value!r} is not an element type", loc=loc.caller(),
+            hint="one of " + ", ".join(d.name for d in ALL),
+        )  # fmt: skip
+    return found
+
+
+def _found(value: object) -> DType | None:
     if isinstance(value, DType):
         return value
     if isinstance(value, str):
         if value in _BY_NAME:
             return _BY_NAME[value]
+    elif type(value) is int:
+        return _BY_NUMBER.get(value)
     elif value is float:
         return float32
     elif value is int:
@@ -198,6 +218,22 @@ def as_dtype(value: object) -> DType:
             return string
         if np_type.kind == "c":
             return complex128
-    raise DtypeError(
-        f"{value!r} is not an element type", hint="one of " + ", ".join(d.name for d in ALL)
-    )
+    return None
+
+
+def texts(value: object) -> np.ndarray:
+    """An array of strings: of `bytes`, which is what TensorFlow's strings are; text is UTF-8.
+
+    >>> texts(["a", b"b"])
+    array([b'a', b'b'], dtype=object)
+
+    Raises:
+      TypeError: something in `value` is neither text nor bytes.
+    """
+    given = np.array(value, dtype=object)
+    out = np.empty(given.shape, dtype=object)
+    for at, x in np.ndenumerate(given):
+        if not isinstance(x, (str, bytes)):
+            raise TypeError(f"{x!r} is neither text nor bytes")
+        out[at] = x.encode() if isinstance(x, str) else bytes(x)
+    return out

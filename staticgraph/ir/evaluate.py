@@ -13,8 +13,8 @@ import numpy as np
 
 from staticgraph.errors import InvalidArgumentError, ShapeError
 from staticgraph.ir import dims as D
-from staticgraph.ir.dims import Poly, Symbol
-from staticgraph.ir.function import ElementOf, Function, GuardSite, Node, SizeOf, Value
+from staticgraph.ir.dims import Dim, Poly, Symbol
+from staticgraph.ir.function import ElementOf, Function, Given, GuardSite, Node, SizeOf, Value
 
 HostRule = Callable[[Node, Sequence[np.ndarray], Mapping[str, Any]], Any]
 
@@ -73,21 +73,77 @@ def check_guards(sites: Sequence[GuardSite], env: Mapping[Symbol, int]) -> None:
 def bind_sizes(function: Function, value: Value, array: np.ndarray, env: dict[Symbol, int]) -> None:
     """Record the sizes that `array`, the value of `value`, determines."""
     for s, origin in function.sizes.items():
-        if origin.value is value:
-            if isinstance(origin, SizeOf):
-                env[s] = int(array.shape[origin.axis])
-            else:
-                env[s] = int(np.ravel(array)[origin.element])
+        match origin:
+            case SizeOf(of, axis) if of is value:
+                env[s] = int(array.shape[axis])
+            case ElementOf(of, element) if of is value:
+                env[s] = int(np.ravel(array)[element])
+
+
+class Bound:
+    """The body of a loop or branch with the sizes it is given: arrays in, arrays out."""
+
+    def __init__(self, function: Function, sizes: Sequence[int], host: HostRule | None) -> None:
+        self.function, self.sizes, self.host = function, tuple(sizes), host
+
+    def __call__(self, args: Sequence[Any]) -> list[np.ndarray]:
+        """The results on `args`."""
+        return evaluate(self.function, args, self.host, self.sizes)[0]
+
+    @property
+    def count(self) -> int:
+        """How many results there are."""
+        return len(self.function.results)
+
+    def nothing(self, result: int) -> np.ndarray:
+        """What stacking no value of a result gives; sizes that no iteration told are 0."""
+        type_ = self.function.results[result].type
+        env = given_sizes(self.function, self.sizes)
+        dims = (
+            D.evaluate(d, env) if D.symbols_of(d) <= env.keys() else 0 for d in type_.shape or ()
+        )
+        return np.zeros((0, *dims), type_.dtype.base.np)
+
+
+def emptied(array: np.ndarray, dims: Sequence[Dim] | None, env: Mapping[Symbol, int]) -> np.ndarray:
+    """A stack that no iteration of a loop has added to, in the sizes that it is said to have."""
+    if array.size or dims is None or not array.ndim or array.shape[0]:
+        return array
+    known = [
+        D.evaluate(d, env) if D.symbols_of(d) <= env.keys() else n
+        for d, n in zip(dims, array.shape, strict=True)
+    ]
+    return array.reshape(0, *known[1:])
+
+
+def given_sizes(function: Function, sizes: Sequence[int]) -> dict[Symbol, int]:
+    """The symbols whose values the enclosing node gives."""
+    return {s: D.evaluate(d, {}) for s, d in function.bound(sizes).items()}
+
+
+def with_bodies(attrs: Mapping[str, Any], host: HostRule | None) -> dict[str, Any]:
+    """The attributes of a loop or branch with functions as callables."""
+
+    def bound(value: Any) -> Any:
+        if isinstance(value, Function):
+            return Bound(value, attrs["sizes"], host)
+        if isinstance(value, tuple) and value and isinstance(value[0], Function):
+            return tuple(map(bound, value))
+        return value
+
+    return {k: bound(v) for k, v in attrs.items()}
 
 
 def evaluate(
-    function: Function, args: Sequence[Any], host: HostRule | None = None
-) -> tuple[list[np.ndarray], dict[str, np.ndarray]]:
+    function: Function, args: Sequence[Any], host: HostRule | None = None,
+    given: Sequence[int] = (),
+) -> tuple[list[np.ndarray], dict[str, np.ndarray]]:  # fmt: skip
     """Run a function on arrays.
 
     Args:
       args: one array per parameter, in order.
       host: how to run ops that have no numpy rule of their own (random draws, prints).
+      given: the sizes that the enclosing node passes.
 
     Returns:
       the results, and the value of each updated variable.
@@ -96,9 +152,9 @@ def evaluate(
       BrokenGuardError: sizes assumed equal differ.
       ShapeError: an argument's shape contradicts its parameter's.
     """
-    env: dict[Symbol, int] = {}
+    env = given_sizes(function, given)
     values: dict[Value, np.ndarray] = {}
-    sized = {o.value for o in function.sizes.values()}
+    sized = {o.value for o in function.sizes.values() if not isinstance(o, Given)}
     for param, arg in zip(function.params, args, strict=True):
         dtype = param.value.dtype
         array = np.asarray(arg, dtype=dtype.np)
@@ -111,19 +167,11 @@ def evaluate(
     check_guards(function.guards, env)
     with np.errstate(all="ignore"):
         for node in function.nodes:
-            attrs = concrete_attrs(node.attrs, env)
-            inputs = [values[v] for v in node.inputs]
-            if node.op.numpy is not None:
-                out = node.op.numpy(*inputs, **attrs)
-            elif host is not None:
-                out = host(node, inputs, attrs)
-            else:
-                raise InvalidArgumentError(f"{node.op.name} cannot be evaluated here", loc=node.loc)
-            outs = out if isinstance(out, (tuple, list)) and len(node.outputs) != 1 else (out,)
-            if len(node.outputs) == 1 and isinstance(out, (tuple, list)):
-                outs = tuple(out)
+            outs = _apply(node, [values[v] for v in node.inputs], env, host)
             for v, o in zip(node.outputs, outs, strict=True):
                 array = np.asarray(o, dtype=v.dtype.np)
+                if node.op.library == "loop":
+                    array = emptied(array, v.type.shape, env)
                 values[v] = array
                 if v in sized:
                     bind_sizes(function, v, array, env)
@@ -134,12 +182,30 @@ def evaluate(
     )
 
 
+def _apply(
+    node: Node, inputs: Sequence[np.ndarray], env: Mapping[Symbol, int], host: HostRule | None
+) -> Sequence[Any]:
+    attrs = concrete_attrs(node.attrs, env)
+    if node.op.control:
+        attrs = with_bodies(attrs, host)
+    if node.op.numpy is not None:
+        out = node.op.numpy(*inputs, **attrs)
+    elif host is not None:
+        out = host(node, inputs, attrs)
+    else:
+        raise InvalidArgumentError(f"{node.op.name} cannot be evaluated here", loc=node.loc)
+    return out if isinstance(out, (tuple, list)) else (out,)
+
+
 __all__ = [
+    "Bound",
     "BrokenGuardError",
     "ElementOf",
     "bind_sizes",
     "check_guards",
     "concrete",
     "concrete_attrs",
+    "emptied",
     "evaluate",
+    "with_bodies",
 ]

@@ -6,6 +6,10 @@ each symbol where its value comes from at run time:
 
     SizeOf(value, axis)      the size of an axis of a parameter or of a host op's result
     ElementOf(value, i)      element i of an integer tensor, read before the sizes are needed
+    Given(k)                 size argument k of the node whose body the function is
+
+The body of a loop or branch is a function too, an attribute of its node.  It is closed: it knows
+of the outer function only what the node passes, values as operands and sizes in `sizes`.
 
 Names and source lines ride along and never take part in equality.  Passes make new functions
 with a `Builder`; nothing is ever changed in place.
@@ -15,7 +19,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any, Literal
 
 import numpy as np
@@ -24,8 +28,9 @@ from staticgraph.errors import VerificationError
 from staticgraph.ir import dtypes, loc
 from staticgraph.ir.dims import Dim, Symbol, symbol
 from staticgraph.ir.dtypes import DType
-from staticgraph.ir.op import Guard, Infer, Op, infer, lookup
+from staticgraph.ir.op import Effect, Guard, Infer, Op, infer, lookup
 from staticgraph.ir.operators import Operators
+from staticgraph.ir.record import record
 from staticgraph.ir.types import ConstantArray, TensorType
 
 
@@ -57,7 +62,7 @@ class Value(Operators):
         return f"<Value {self.hint or '?'}: {self.type}>"
 
 
-@dataclass(frozen=True, eq=False, slots=True)
+@record(frozen=True, eq=False, slots=True)
 class Node:
     """One op applied to values; `attrs` holds ``@`` operands as ints and symbolic sizes."""
 
@@ -78,7 +83,7 @@ class Node:
 ParamKind = Literal["feed", "variable", "counter"]
 
 
-@dataclass(frozen=True, eq=False, slots=True)
+@record(frozen=True, eq=False, slots=True)
 class Param:
     """A parameter: a fed tensor, the value of a variable, or a random op's counter."""
 
@@ -88,7 +93,7 @@ class Param:
     loc: loc.Loc = loc.UNKNOWN
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class SizeOf:
     """A symbol's value is the size of `axis` of `value`."""
 
@@ -96,7 +101,7 @@ class SizeOf:
     axis: int
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class ElementOf:
     """A symbol's value is element `element` (in C order) of the integer tensor `value`."""
 
@@ -104,7 +109,17 @@ class ElementOf:
     element: int
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
+class Given:
+    """A symbol's value is size `index` of those that the enclosing node passes to its body."""
+
+    index: int
+
+
+Origin = SizeOf | ElementOf | Given
+
+
+@record(frozen=True, slots=True)
 class GuardSite:
     """A guard and the node that needs it, for the error text."""
 
@@ -114,7 +129,7 @@ class GuardSite:
     name: str = ""
 
 
-@dataclass(frozen=True, eq=False)
+@record(frozen=True, eq=False)
 class Function:
     """A closed, frozen piece of a program; see the module's text.
 
@@ -128,8 +143,22 @@ class Function:
     nodes: tuple[Node, ...]
     results: tuple[Value, ...]
     updates: Mapping[str, Value] = field(default_factory=dict)
-    sizes: Mapping[Symbol, SizeOf | ElementOf] = field(default_factory=dict)
+    sizes: Mapping[Symbol, Origin] = field(default_factory=dict)
     guards: tuple[GuardSite, ...] = ()
+
+    @property
+    def param_types(self) -> tuple[TensorType, ...]:
+        """The types of the parameters."""
+        return tuple(p.value.type for p in self.params)
+
+    @property
+    def result_types(self) -> tuple[TensorType, ...]:
+        """The types of the results."""
+        return tuple(v.type for v in self.results)
+
+    def bound(self, sizes: Sequence[Dim]) -> dict[Symbol, Dim]:
+        """The symbols that the enclosing node gives, with what it passes for them."""
+        return {s: sizes[o.index] for s, o in self.sizes.items() if isinstance(o, Given)}
 
     def producers(self) -> dict[Value, Node]:
         """The node that makes each value; parameters are not in it."""
@@ -153,7 +182,8 @@ class Function:
         yield from self.results
         yield from self.updates.values()
         for origin in self.sizes.values():
-            yield origin.value
+            if not isinstance(origin, Given):
+                yield origin.value
 
     def __str__(self) -> str:
         from staticgraph.ir.text import print_function  # text imports this module
@@ -173,12 +203,12 @@ class Builder:
     TensorType(dtype=tf.float32, shape=(2,))
     """
 
-    def __init__(self, name: str = "f", like: Function | None = None) -> None:
-        self.name = name
+    def __init__(self, name: str = "f", like: Function | None = None, level: int = 0) -> None:
+        self.name, self.level = name, level  # how many functions stand around this one
         self.params: list[Param] = list(like.params) if like else []
         self.nodes: list[Node] = []
         self.guards: list[GuardSite] = list(like.guards) if like else []
-        self.sizes: dict[Symbol, SizeOf | ElementOf] = dict(like.sizes) if like else {}
+        self.sizes: dict[Symbol, Origin] = dict(like.sizes) if like else {}
         self.loc: loc.Loc = loc.UNKNOWN
         self.label = ""
         self._fresh = 0
@@ -195,7 +225,7 @@ class Builder:
     def fresh(self, hint: str) -> Dim:
         """A symbol that nothing else in the function uses."""
         while True:
-            name = f"{hint}{self._fresh}"
+            name = f"{hint}{'_' * self.level}{self._fresh}"
             self._fresh += 1
             if Symbol(name) not in self.sizes:
                 return symbol(name)
@@ -260,31 +290,31 @@ class Builder:
         )
         self.guards += [GuardSite(g, op.name, node.loc, name) for g in ctx.guards]
         self.nodes.append(node)
-        if op.host:
+        if op.host or op.control:
             for v in node.outputs:
                 for axis, d in enumerate(v.type.shape or ()):
                     if not isinstance(d, int):
                         self._define(d, SizeOf(v, axis))
         return node
 
-    def _define(self, d: Dim, origin: SizeOf | ElementOf) -> None:
+    def _define(self, d: Dim, origin: Origin) -> None:
         terms: Any = getattr(d, "terms", ())
         if len(terms) == 1 and terms[0][1] == 1 and len(terms[0][0]) == 1:
             atom = terms[0][0][0]
             if isinstance(atom, Symbol) and atom not in self.sizes:
                 self.sizes[atom] = origin
 
-    def define(self, s: Dim, origin: SizeOf | ElementOf) -> None:
+    def define(self, s: Dim, origin: Origin) -> None:
         """Say where the symbol `s` comes from."""
         self._define(s, origin)
 
     def copy(self, node: Node, env: Mapping[Value, Value]) -> Node:
         """Append `node` with its inputs renamed; results keep their inferred types."""
-        inputs = tuple(env.get(v, v) for v in node.inputs)
+        inputs = tuple([env.get(v, v) for v in node.inputs])
         if inputs == node.inputs:
             self.nodes.append(node)
             return node
-        outputs = tuple(Value(v.type, v.hint) for v in node.outputs)
+        outputs = tuple([Value(v.type, v.hint) for v in node.outputs])
         new = Node(node.op, inputs, node.attrs, outputs, node.loc, node.name)
         self.nodes.append(new)
         return new
@@ -295,18 +325,44 @@ class Builder:
     ) -> Function:  # fmt: skip
         """Close the function; `env` renames values in what was taken over from another."""
         env = env or {}
-        sizes = {
-            s: SizeOf(env.get(o.value, o.value), o.axis)
-            if isinstance(o, SizeOf)
-            else ElementOf(env.get(o.value, o.value), o.element)
-            for s, o in self.sizes.items()
-        }
+        sizes = {s: renamed(o, env) for s, o in self.sizes.items()}
         return Function(
             self.name, tuple(self.params), tuple(self.nodes),
             tuple(env.get(v, v) for v in results),
             {k: env.get(v, v) for k, v in (updates or {}).items()},
             sizes, tuple(self.guards),
         )  # fmt: skip
+
+
+def renamed(origin: Origin, env: Mapping[Value, Value]) -> Origin:
+    """Where a symbol comes from, with values renamed."""
+    match origin:
+        case SizeOf(value, axis):
+            return SizeOf(env.get(value, value), axis)
+        case ElementOf(value, element):
+            return ElementOf(env.get(value, value), element)
+        case Given():
+            return origin
+
+
+def bodies(node: Node) -> Iterator[Function]:
+    """The functions among a node's attributes."""
+    for a in node.attrs.values():
+        if isinstance(a, Function):
+            yield a
+        elif isinstance(a, tuple):
+            yield from (f for f in a if isinstance(f, Function))
+
+
+def effect_of(node: Node) -> Effect:
+    """The effect of a node: that of its op, or of what the functions in its attributes do."""
+    if node.op.effect == "pure" and node.op.control:
+        for f in bodies(node):
+            for inner in f.nodes:
+                effect = effect_of(inner)
+                if effect != "pure":
+                    return effect
+    return node.op.effect
 
 
 def _plain(value: Any) -> Any:

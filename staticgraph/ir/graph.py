@@ -15,20 +15,18 @@ from contextlib import contextmanager
 from typing import Any
 
 from staticgraph.errors import (
-    DtypeError,
     GraphError,
     NameNotFoundError,
-    ShapeError,
     UsageError,
 )
-from staticgraph.ir import loc
+from staticgraph.ir import loc, tensor
 from staticgraph.ir.dims import Dim, symbol
 from staticgraph.ir.known import known_value, nested
 from staticgraph.ir.op import Infer, Op, RuleError, infer
-from staticgraph.ir.tensor import Operation, Tensor, sessions, split_operands
+from staticgraph.ir.tensor import Operation, Tensor, rule_error, sessions, split_operands
 
-_VALID_NAME = re.compile(r"^[A-Za-z0-9.][A-Za-z0-9_.\-/]*$")
 _VALID_SCOPE = re.compile(r"^[A-Za-z0-9_.\-/]*$")
+_OF, _RESULT = "the body of {}, outside of which it has no value", "make it a result of the body"
 
 
 class Graph:
@@ -39,6 +37,9 @@ class Graph:
     ...     g.unique_name("w")
     'layer/w'
     """
+
+    outer_graph: Graph | None = None  # of the body of a loop or branch
+    what = "a graph"  # what a body is the body of, for error texts
 
     def __init__(self) -> None:
         self._lock = threading.RLock()
@@ -53,6 +54,7 @@ class Graph:
         self.building_function = False
         self.variable_store: Any = None  # owned by the API's variable scopes
         self.gradient_overrides: dict[str, str] = {}
+        self.draws: dict[str, Operation] = {}  # random operations, those of bodies included
         self._unfeedable: set[Tensor] = set()
         self._unfetchable: set[Operation] = set()
 
@@ -101,7 +103,7 @@ class Graph:
         state = self._state()
         old = state.name_scope
         if name:
-            valid = _VALID_SCOPE if old else _VALID_NAME
+            valid = _VALID_SCOPE if old else tensor.VALID_NAME
             if not valid.match(name):
                 raise GraphError(f"{name!r} is not a valid scope name", loc=loc.caller())
             new = name[:-1] if name.endswith("/") else self.unique_name(name)
@@ -163,7 +165,8 @@ class Graph:
     def colocate_with(self, op: object, ignore_existing: bool = False) -> Iterator[None]:
         """Ask for the device of `op`."""
         del ignore_existing
-        element = self.as_graph_element(op)
+        found: Any = op.as_graph_element() if hasattr(op, "as_graph_element") else op
+        element = found if hasattr(found, "device") else self.as_graph_element(op)
         with self.device(element.device):
             yield
 
@@ -225,18 +228,13 @@ class Graph:
 
         Raises:
           ShapeError, DtypeError: the inputs do not fit, with the user's line.
-          GraphError: the graph is finalized or an input belongs to another graph.
+          GraphError: the graph is finalized, an input of another graph, or the name no name.
         """
         where = where or loc.caller()
         self._check_open()
-        for t in inputs:
-            if t.graph is not self:
-                raise GraphError(
-                    f"{record.name}: the tensor {t.name!r} belongs to another graph",
-                    loc=where,
-                    operands=[f"{x.name}: {x.describe()}" for x in inputs],
-                    hint="build both in one graph, with graph.as_default()",
-                )
+        tensor.check_name(name, where)
+        if any(t.graph is not self for t in inputs):
+            inputs = [self.adopt(t, record, inputs, where) for t in inputs]
         data, static = split_operands(record, inputs)
         values = {k: self.static_value(t) for k, t in static.items()}
         ctx = Infer(self.fresh, assume=False)
@@ -275,9 +273,57 @@ class Graph:
             )
             self._ops.append(op)
             self._by_name[unique] = op
+            if record.effect == "random":
+                self.root.draws[unique] = op
             for t in inputs:
                 t._consumers.append(op)
         return op
+
+    def adopt(self, t: Tensor, record: Op, inputs: Sequence[Tensor], where: loc.Loc) -> Tensor:
+        """What stands in this graph for a tensor that `record` is applied to.
+
+        Raises:
+          GraphError: the tensor belongs to another graph.
+        """
+        if t.graph is self:
+            return t
+        operands = [f"{x.name}: {x.describe()}" for x in inputs]
+        if t.graph.within(self):
+            raise GraphError(
+                f"{record.name}: the tensor {t.name!r} belongs to {_OF.format(t.graph.what)}",
+                loc=where, operands=operands, hint=_RESULT,
+            )  # fmt: skip
+        raise GraphError(
+            f"{record.name}: the tensor {t.name!r} belongs to another graph", loc=where,
+            operands=operands, hint="build both in one graph, with graph.as_default()",
+        )  # fmt: skip
+
+    @property
+    def root(self) -> Graph:
+        """The graph itself, or the outermost one around a body."""
+        graph = self
+        while graph.outer_graph is not None:
+            graph = graph.outer_graph
+        return graph
+
+    def within(self, other: Graph) -> bool:
+        """True where this graph is `other` or the body of a loop or branch in it."""
+        graph: Graph | None = self
+        while graph is not None:
+            if graph is other:
+                return True
+            graph = graph.outer_graph
+        return False
+
+    def bodies(self) -> Iterator[Graph]:
+        """The bodies of all loops and branches in this graph, and in those."""
+        for op in self._ops:
+            if op.record.control:
+                for value in op.attrs.values():
+                    for body in value if isinstance(value, tuple) else (value,):
+                        if isinstance(body, Graph):
+                            yield body
+                            yield from body.bodies()
 
     def static_value(self, t: Tensor) -> Any:
         """The value of an ``@`` operand: a tuple of sizes, a size, fresh symbols, or None."""
@@ -293,6 +339,11 @@ class Graph:
     def get_operations(self) -> list[Operation]:
         """All operations in the order of their creation."""
         return list(self._ops)
+
+    @property
+    def operations(self) -> list[Operation]:
+        """The list of all operations itself, for those who watch its length; not to be changed."""
+        return self._ops
 
     @property
     def version(self) -> int:
@@ -325,12 +376,16 @@ class Graph:
         if isinstance(obj, (Tensor, Operation)):
             if obj.graph is not self:
                 made = obj.describe() if isinstance(obj, Tensor) else f"made at {obj.loc.short()}"
+                inner = obj.graph.within(self)
                 raise GraphError(
-                    f"{obj.name!r} belongs to another graph", loc=loc.caller(),
-                    operands=(f"{obj.name}: {made}",),
+                    f"{obj.name!r} belongs to {_OF.format(obj.graph.what)}" if inner
+                    else f"{obj.name!r} belongs to another graph",
+                    loc=loc.caller(), operands=(f"{obj.name}: {made}",),
+                    hint=_RESULT if inner else None,
                 )  # fmt: skip
             if not (allow_tensor if isinstance(obj, Tensor) else allow_operation):
-                raise UsageError(f"a {type(obj).__name__} cannot be used here", loc=loc.caller())
+                what, hint = tensor.other_kind(obj)
+                raise UsageError(f"{obj.name!r} is {what}", loc=loc.caller(), hint=hint)
             return obj
         if not isinstance(obj, str):
             raise UsageError(
@@ -343,26 +398,27 @@ class Graph:
         name, colon, index = text.partition(":")
         op = self._by_name.get(name)
         if op is None:
+            for body in self.bodies():
+                if name in body._by_name:
+                    raise NameNotFoundError(
+                        f"{name!r} belongs to {_OF.format(body.what)}", loc=loc.caller(),
+                        hint=_RESULT,
+                    )  # fmt: skip
             near = [n for n in self._by_name if n.lower().endswith(name.lower().rsplit("/", 1)[-1])]
             raise NameNotFoundError(
-                f"the graph holds no operation named {name!r}",
-                loc=loc.caller(),
+                f"the graph holds no operation named {name!r}", loc=loc.caller(),
                 hint="did you mean " + ", ".join(map(repr, near[:3])) if near else None,
-            )
+            )  # fmt: skip
         if not colon:
             if allow_operation:
                 return op
-            raise GraphError(
-                f"{text!r} names an operation, not a tensor", loc=loc.caller(),
-                hint=f"tensors are named operation:index, here {text + ':0'!r}",
-            )  # fmt: skip
+            what, hint = tensor.other_kind(op)
+            raise GraphError(f"{text!r} names {what}", loc=loc.caller(), hint=hint)
         if not allow_tensor:
             raise GraphError(f"{text!r} names a tensor, not an operation", loc=loc.caller())
         if not index.isdigit() or int(index) >= len(op.outputs):
-            raise NameNotFoundError(
-                f"operation {name!r} has {len(op.outputs)} results, so there is no tensor {text!r}",
-                loc=loc.caller(),
-            )
+            what = f"operation {name!r} has {len(op.outputs)} results"
+            raise NameNotFoundError(f"{what}, so there is no tensor {text!r}", loc=loc.caller())
         return op.outputs[int(index)]
 
     # ---- properties of the whole
@@ -418,19 +474,6 @@ class _Building:
         self.overrides: dict[str, str] = {}
 
 
-def rule_error(
-    e: RuleError, record: Op, name: str, inputs: Sequence[Tensor], where: loc.Loc
-) -> ShapeError | DtypeError:
-    """Dress a rule's refusal with op, operands and the user's line."""
-    cls = DtypeError if e.kind == "dtype" else ShapeError
-    names = [o.lstrip("@*") for o in record.operands]
-    if record.variadic:
-        names = [t.name for t in inputs]
-    operands = [f"{n}: {t.describe()}" for n, t in zip(names, inputs, strict=False)]
-    label = record.name
-    return cls(f"{label}: {e.message}", loc=where, operands=operands, hint=e.hint)
-
-
 # ---------------------------------------------------------------- default graph and session
 
 _THREAD = threading.local()
@@ -468,11 +511,6 @@ def reset_default_graph() -> None:
 
 
 __all__ = [
-    "Graph",
-    "Operation",
-    "Tensor",
-    "get_default_graph",
-    "nested",
-    "reset_default_graph",
+    "Graph", "Operation", "Tensor", "get_default_graph", "nested", "reset_default_graph",
     "sessions",
-]
+]  # fmt: skip

@@ -10,6 +10,8 @@ of a pointer parameter at one flat index):
               | Init(name, kind, dtype)             an accumulator at the neutral element
               | Accumulate(name, kind, expr)        one reduction step; may be reassociated
               | AccumulateArg(name, kind, expr, at) argmax / argmin: first position of the extreme
+              | Var(name, expr)                     a local value that may change
+              | Set(name, expr)                     its new value
               | Store(param, index, expr)
 
 Order of evaluation: statements in order; iterations of the parallel axis in any order and on any
@@ -25,15 +27,15 @@ from __future__ import annotations
 import math
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Literal
 
 from staticgraph.ir.dims import Poly
 from staticgraph.ir.dtypes import DType
+from staticgraph.ir.record import record
 from staticgraph.ir.scalar import Expr, Index, Lit, Load, Prim, ReduceKind, Size
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Temp(Expr):
     """A local name."""
 
@@ -44,7 +46,7 @@ class Temp(Expr):
         return self.name
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Pointer:
     """A parameter that is the address of an array's first element."""
 
@@ -52,7 +54,7 @@ class Pointer:
     written: bool
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class SizeParam:
     """A parameter that is a size known when a plan is made; `symbolic` is its number."""
 
@@ -62,7 +64,7 @@ class SizeParam:
 Param = Pointer | SizeParam
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Let:
     """``name = value``."""
 
@@ -70,7 +72,7 @@ class Let:
     value: Expr
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Loop:
     """``for var in [start, stop)``."""
 
@@ -80,7 +82,7 @@ class Loop:
     body: tuple[Statement, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Init:
     """An accumulator at its neutral element."""
 
@@ -89,7 +91,7 @@ class Init:
     dtype: DType
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Accumulate:
     """``name = name (kind) value``."""
 
@@ -98,7 +100,7 @@ class Accumulate:
     value: Expr
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class AccumulateArg:
     """Remember `at` where `value` beats the best so far (a NaN beats all)."""
 
@@ -108,7 +110,23 @@ class AccumulateArg:
     at: Expr
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
+class Var:
+    """``name = value``, where `Set` may change it."""
+
+    name: str
+    value: Expr
+
+
+@record(frozen=True, slots=True)
+class Set:
+    """The new value of a `Var`."""
+
+    name: str
+    value: Expr
+
+
+@record(frozen=True, slots=True)
 class Store:
     """``params[param][index] = value``."""
 
@@ -117,11 +135,11 @@ class Store:
     value: Expr
 
 
-Statement = Let | Loop | Init | Accumulate | AccumulateArg | Store
+Statement = Let | Loop | Init | Accumulate | AccumulateArg | Var | Set | Store
 Form = Literal["flat", "row", "column", "full"]
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Kernel:
     """See the module's text.  `form` tells a GPU schedule how the parallel axis was chosen.
 
@@ -174,7 +192,7 @@ def walk(body: tuple[Statement, ...]) -> Iterator[Statement]:
 def expressions(statement: Statement) -> tuple[Expr, ...]:
     """The expressions a statement evaluates."""
     match statement:
-        case Let(_, value) | Accumulate(_, _, value):
+        case Let(_, value) | Accumulate(_, _, value) | Var(_, value) | Set(_, value):
             return (value,)
         case AccumulateArg(_, _, value, at):
             return (value, at)
@@ -196,6 +214,24 @@ def subexpressions(e: Expr) -> Iterator[Expr]:
             stack += x.args
         elif isinstance(x, Load):
             stack += x.index
+
+
+def distinct(e: Expr) -> list[Expr]:
+    """An expression and all within it, each once: shared parts are not gone through again."""
+    seen: set[Expr] = set()
+    out: list[Expr] = []
+    stack = [e]
+    while stack:
+        x = stack.pop()
+        if x in seen:
+            continue
+        seen.add(x)
+        out.append(x)
+        if type(x) is Prim:
+            stack += x.args
+        elif type(x) is Load:
+            stack += x.index
+    return out
 
 
 def print_kernel(k: Kernel) -> str:
@@ -228,6 +264,10 @@ def _print_body(body: tuple[Statement, ...], pad: str, lines: list[str]) -> None
                 lines.append(f"{pad}{name} {kind}= {show(value)}")
             case AccumulateArg(name, kind, value, at):
                 lines.append(f"{pad}{name} {kind}= {show(value)} at {show(at)}")
+            case Var(name, value):
+                lines.append(f"{pad}state {name}: {value.dtype.short} = {show(value)}")
+            case Set(name, value):
+                lines.append(f"{pad}set {name} = {show(value)}")
             case Store(param, index, value):
                 lines.append(f"{pad}a{param}[{show(index)}] = {show(value)}")
 
@@ -260,6 +300,6 @@ def _number(value: float | bool) -> str:
 
 __all__ = [
     "Accumulate", "AccumulateArg", "Form", "Init", "Kernel", "Let", "Loop", "Param", "Pointer",
-    "Poly", "SizeParam", "Statement", "Store", "Temp", "expressions", "neutral", "print_kernel",
-    "show", "subexpressions", "walk",
+    "Poly", "Set", "SizeParam", "Statement", "Store", "Temp", "Var", "distinct", "expressions",
+    "neutral", "print_kernel", "show", "subexpressions", "walk",
 ]  # fmt: skip

@@ -55,6 +55,45 @@ def _is_internal(code: CodeType) -> bool:
     return known
 
 
+def is_internal(code: CodeType) -> bool:
+    """Whether code belongs to this package and not to the user's program."""
+    return _is_internal(code)
+
+
+Mark = tuple[CodeType, int]
+"""A place in the user's program, cheap to take: code and the offset of an instruction."""
+
+
+def mark() -> Mark:
+    """The user's place as `caller` finds it, in a form that costs little to remember.
+
+    >>> resolve(mark()).function
+    '<module>'
+    """
+    frame = sys._getframe(1)
+    known = _INTERNAL.get
+    while True:
+        code = frame.f_code
+        internal = known(code)
+        if internal is None:
+            internal = _is_internal(code)
+        if not internal or frame.f_back is None:
+            return code, frame.f_lasti
+        frame = frame.f_back
+
+
+def resolve(place: Mark | None) -> Loc:
+    """The location that a mark stands for."""
+    if place is None:
+        return UNKNOWN
+    code, instruction = place
+    line = next(
+        (n for start, end, n in code.co_lines() if start <= instruction < end and n is not None),
+        code.co_firstlineno,
+    )
+    return Loc(code.co_filename, line, code.co_name)
+
+
 def caller() -> Loc:
     """Return the location of the innermost stack frame outside this package.
 

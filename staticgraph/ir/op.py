@@ -24,17 +24,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final, Literal, Protocol
+from typing import Any, Final, Generic, Literal, Protocol, TypeVar
 
 import numpy as np
 
 from staticgraph.ir import dims as D
 from staticgraph.ir.dims import Dim, Poly
 from staticgraph.ir.dtypes import DType
+from staticgraph.ir.record import record
 from staticgraph.ir.types import TensorType, UnknownRankError
 
 Effect = Literal["pure", "random", "state", "io"]
 Rule = Callable[..., Any]
+T = TypeVar("T")
 
 
 class RuleError(Exception):
@@ -48,7 +50,7 @@ class RuleError(Exception):
         self.message, self.hint, self.kind = message, hint, kind
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Guard:
     """What inference assumed of two sizes: ``a == b`` or ``a <= b``.
 
@@ -140,7 +142,7 @@ def _show(shape: tuple[Dim, ...]) -> str:
     return "[" + ", ".join(str(d) if isinstance(d, int) else "?" for d in shape) + "]"
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Sample:
     """One set of arguments that exercises an op; the registry's tests run all of them.
 
@@ -158,7 +160,7 @@ class Sample:
     rtol: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class ErrorSample:
     """Arguments that must be refused, and a part of the message."""
 
@@ -167,7 +169,28 @@ class ErrorSample:
     match: str
 
 
-@dataclass(frozen=True, eq=False)
+class Made(Generic[T]):
+    """A field that is given a tuple, or a function that makes it when it is first read.
+
+    Samples are arrays by the hundred, and only tests look at them.
+    """
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self._name = name
+
+    def __get__(self, op: object, owner: type) -> tuple[T, ...]:
+        if op is None:  # asked for the default
+            return ()
+        value: tuple[T, ...] | Callable[[], tuple[T, ...]] = vars(op)[self._name]
+        if not isinstance(value, tuple):
+            value = vars(op)[self._name] = value()
+        return value
+
+    def __set__(self, op: object, value: tuple[T, ...] | Callable[[], tuple[T, ...]]) -> None:
+        vars(op)[self._name] = value
+
+
+@record(frozen=True, eq=False)
 class Op:
     """The record of one operation; see the module's text.
 
@@ -178,6 +201,10 @@ class Op:
       operand_dtypes: element types of operands that do not share the common one.
       folds: the numpy rule also works on sizes, so shape arithmetic goes through it.
       cheap: recomputing an element costs less than storing and loading it.
+      control: a loop or a branch.  Attributes hold functions (`ir.function.Function`), or graphs
+        before a run is closed, and `sizes`, the sizes they are given; the numpy rule gets them as
+        callables (`ir.evaluate.Bound`); open sizes of results are found out at run time; the
+        gradient rule gets None for a cotangent that is zero.
       signature: names TensorFlow gives operands, for the names of converted constants.
     """
 
@@ -197,8 +224,9 @@ class Op:
     effect: Effect = "pure"
     folds: bool = False
     cheap: bool = True
-    samples: tuple[Sample, ...] = ()
-    error_samples: tuple[ErrorSample, ...] = ()
+    control: bool = False
+    samples: Made[Sample] = Made[Sample]()
+    error_samples: Made[ErrorSample] = Made[ErrorSample]()
     doc: str = ""
 
     def __post_init__(self) -> None:
@@ -209,7 +237,7 @@ class Op:
             raise TypeError(f"{self.name}: two records of one name")
         if self.numpy is None and self.effect == "pure":
             raise TypeError(f"{self.name}: a pure op needs a numpy rule")
-        if not self.samples and self.effect == "pure":
+        if not vars(self)["samples"] and self.effect == "pure":
             raise TypeError(f"{self.name}: give samples")
         if sum(o.startswith("*") for o in self.operands) > 1:
             raise TypeError(f"{self.name}: at most one variadic operand")
@@ -275,8 +303,9 @@ class Op:
                 if isinstance(x, Applicable):
                     return x.apply_op(self, args, kwargs, name)
         for a in kwargs.values():
-            if isinstance(a, Applicable):
-                return a.apply_op(self, args, kwargs, name)
+            for x in a if isinstance(a, (list, tuple)) else (a,):
+                if isinstance(x, Applicable):
+                    return x.apply_op(self, args, kwargs, name)
         return _DEFAULT_BUILDER[0](self, args, kwargs, name)
 
 

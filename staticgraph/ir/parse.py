@@ -6,6 +6,9 @@
     guards    = "guard" size ("==" | "<=") size string ["for" op]
     nodes     = [results "="] op [inputs] [attributes]
     return    = "return" [values] [";" "state" name "<-" value]
+    Graph     = "graph" ["seed" int] "{" operations "}"
+    Body      = "graph" string ["seed" int] "(" params ")" ["captures" "(" captures ")"]
+                "{" operations "return" [values] [";" "keeps" ints] "}"
 
 An op's inputs begin on the line of its name; apart from that line breaks do not count.
 """
@@ -16,12 +19,15 @@ from collections.abc import Iterator
 from typing import Any, cast
 
 from staticgraph.errors import StaticGraphError
+from staticgraph.ir.body import BodyGraph, body_gradient
 from staticgraph.ir.dims import Poly, Symbol, symbols_of
 from staticgraph.ir.function import (
     ElementOf,
     Function,
+    Given,
     GuardSite,
     Node,
+    Origin,
     Param,
     ParamKind,
     SizeOf,
@@ -83,16 +89,20 @@ class OpReader(ValueReader):
         return f
 
     def size_lines(self) -> Iterator[tuple[Symbol, str, Token, int]]:
-        """What follows the word ``sizes``: symbol, ``size`` or ``element``, value, number."""
+        """What follows the word ``sizes``: symbol, ``size``, ``element`` or ``given``, value,
+        number; with ``given`` there is no value, and the token is that of the number.
+        """
         while True:
             token = self.take("word", "the name of a size")
             self.expect("=")
-            if not self.at("size", "element"):
-                self.fail(f"expected size or element, found {self.shown()}")
+            if not self.at("size", "element", "given"):
+                self.fail(f"expected size, element or given, found {self.shown()}")
             how = self.advance().text
             self.expect("(")
-            value = self.take("value")
-            self.expect(",")
+            value = self.next
+            if how != "given":
+                value = self.take("value")
+                self.expect(",")
             k = int(self.take("int", "an integer").text)
             self.expect(")")
             if token.text in self.sized:
@@ -189,7 +199,9 @@ class _FunctionReader(OpReader):
         name = str(self.string()) if self.next.kind == "string" else value.hint
         self.params.append(Param(kind, name, value, self.loc(start)))
 
-    def _origin(self, how: str, token: Token, k: int) -> SizeOf | ElementOf:
+    def _origin(self, how: str, token: Token, k: int) -> Origin:
+        if how == "given":
+            return Given(k)
         value = self._lookup(token)  # only now: a host op further down may give the size
         return SizeOf(value, k) if how == "size" else ElementOf(value, k)
 
@@ -229,17 +241,90 @@ class _FunctionReader(OpReader):
 
 
 class _GraphReader(OpReader):
+    graph: Graph
+
     def read(self) -> Graph:
         self.graph = Graph()
         self.expect("graph")
-        if self.accept("seed"):
-            self.graph.seed = int(self.take("int", "an integer").text)
+        self._seed()
         self.expect("{")
         with self.graph.as_default():
             while not self.at("}"):
                 self._operation()
         self.expect("}")
         return self.graph
+
+    def _seed(self) -> None:
+        if self.accept("seed"):
+            self.graph.seed = int(self.take("int", "an integer").text)
+
+    # ---- bodies
+    def body(self) -> BodyGraph:
+        inner = _GraphReader.__new__(_GraphReader)  # the same tokens, another graph
+        inner.__dict__.update(self.__dict__)
+        found = inner.inside(self)
+        self._at = inner._at
+        return found
+
+    def inside(self, around: _GraphReader) -> BodyGraph:
+        """Read a body; `around` reads the graph that it is in."""
+        start = self.advance()
+        self.graph = body = BodyGraph(
+            around.graph, str(self.string()), body_gradient, self.loc(start)
+        )
+        self._seed()
+        with body.as_default():
+            self.expect("(")
+            while not self.at(")"):
+                name, type_ = self._param()
+                body.param(type_, name)
+                if not self.accept(","):
+                    break
+            self.expect(")")
+            if self.accept("captures"):
+                self._captures(body, around)
+            self.expect("{")
+            while not self.at("return"):
+                self._operation()
+        self.advance()
+        results = []
+        while self.next.kind == "value":
+            results.append(self._tensor())
+            if not self.accept(","):
+                break
+        kept = self._kept() if self.accept(";") else []
+        self.expect("}")
+        if kept and max(kept) >= len(results):
+            self.fail(f"there is no result {max(kept)}", start)
+        body.residuals = {results[k]: k for k in kept}
+        body.close(results)
+        return body
+
+    def _param(self) -> tuple[str, TensorType]:
+        token = self.take("value", "a parameter")
+        self.expect(":")
+        return token.text[1:], self.type()
+
+    def _captures(self, body: BodyGraph, around: _GraphReader) -> None:
+        self.expect("(")
+        while not self.at(")"):
+            name, type_ = self._param()
+            self.expect("=")
+            around._at = self._at
+            source = around._tensor()
+            self._at = around._at
+            param = body.captures[source] = body.param(type_, name, source)
+            body.sources[param] = source
+            if not self.accept(","):
+                break
+        self.expect(")")
+
+    def _kept(self) -> list[int]:
+        self.expect("keeps")
+        out = [int(self.take("int", "the number of a result").text)]
+        while self.accept(","):
+            out.append(int(self.take("int", "the number of a result").text))
+        return out
 
     def _operation(self) -> None:
         start = self.take("value", "an operation")

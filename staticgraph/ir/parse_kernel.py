@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from typing import cast, get_args
 
 from staticgraph.ir import dtypes
@@ -18,12 +17,15 @@ from staticgraph.ir.kernel import (
     Loop,
     Param,
     Pointer,
+    Set,
     SizeParam,
     Statement,
     Store,
     Temp,
+    Var,
 )
 from staticgraph.ir.parse_values import ValueReader
+from staticgraph.ir.record import record
 from staticgraph.ir.scalar import (
     PRIMITIVES,
     Expr,
@@ -42,7 +44,7 @@ _ZERO = Lit(0, dtypes.int64)
 _PARAM = re.compile(r"a(\d+)$")
 
 
-@dataclass(slots=True)
+@record(slots=True)
 class _Open:
     """A primitive or load whose closing bracket is still to come."""
 
@@ -52,7 +54,7 @@ class _Open:
     args: list[Expr]
 
 
-@dataclass(slots=True)
+@record(slots=True)
 class _Block:
     """A loop whose closing brace is still to come."""
 
@@ -146,6 +148,8 @@ class KernelReader(ValueReader):
             position = kind in ("argmax", "argmin")  # such an accumulator's value is a position
             self._bind(token, Temp(token.text, dtypes.int64 if position else dtype), known)
             return Init(token.text, kind, dtype)
+        if self.at("state", "set") and self.ahead(1).kind == "word":
+            return self._changing(known)
         token = self.take("word", "a statement")
         if self.at(":"):
             self.advance()
@@ -167,6 +171,21 @@ class KernelReader(ValueReader):
         if self.accept("at"):
             return AccumulateArg(token.text, kind, value, self.expr())
         return Accumulate(token.text, kind, value)
+
+    def _changing(self, known: set[str]) -> Statement:
+        """What follows the words ``state`` and ``set``."""
+        first = self.advance().text
+        token = self.take("word", "a name")
+        if first == "set":
+            self.expect("=")
+            return Set(token.text, self.expr())
+        self.expect(":")
+        dtype = self.dtype()
+        self.expect("=")
+        value = self.expr()
+        self._check(value, dtype, token)
+        self._bind(token, Temp(token.text, dtype), known)
+        return Var(token.text, value)
 
     def _kind(self) -> ReduceKind:
         if not self.at(*_KINDS):

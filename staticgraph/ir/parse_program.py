@@ -9,10 +9,13 @@
             | "launch" kernel "(" (["mut"] "%x" | size) ... ")" "over" size
             | [values "="] "library" kind [values] [attributes]
             | [values "="] "host" op [values] [attributes]
+            | [values "="] ("scan" | "while") [values] attributes Program
+            | [values "="] "branch" [values] attributes Program ...
     return  = "return" [values] [";" "state" name "<-" "%x"]
     kernels = name "=" Kernel
 
-A step's inputs begin on the line of its name; apart from that line breaks do not count.
+A step's inputs begin on the line of its name; apart from that line breaks do not count.  Kernels
+stand at the end, once, for all programs in the text.
 """
 
 from __future__ import annotations
@@ -22,12 +25,13 @@ from typing import Any, Literal, cast
 
 from staticgraph.ir.dims import Dim, Symbol
 from staticgraph.ir.dtypes import as_dtype
-from staticgraph.ir.function import GuardSite, Node, Value
+from staticgraph.ir.function import Given, GuardSite, Node, Value
 from staticgraph.ir.kernel import Kernel, Pointer
 from staticgraph.ir.loc import UNKNOWN
 from staticgraph.ir.parse import OpReader
 from staticgraph.ir.parse_kernel import KernelReader
 from staticgraph.ir.program import (
+    Branch,
     Buffer,
     Host,
     Launch,
@@ -35,6 +39,7 @@ from staticgraph.ir.program import (
     Origin,
     Program,
     ProgramParam,
+    Repeat,
     Role,
     SizeSource,
     Step,
@@ -43,16 +48,24 @@ from staticgraph.ir.tokens import Token
 from staticgraph.ir.types import TensorType
 
 _PARAMS = ("feed", "variable", "counter")
+_LOOP = ("length", "sizes", "carries", "sequences", "reverse", "histories")
 
 
 class _ProgramReader(OpReader):
     def read(self) -> Program:
+        self.kernels: dict[str, Kernel] = {}
+        program = self.program()
+        while self.next.kind == "word":
+            self._kernel()
+        return program()
+
+    def program(self) -> Callable[[], Program]:
+        """A program without its kernels, to be made when these are known."""
         self.buffers: dict[str, Buffer] = {}
         self.params: list[ProgramParam] = []
         self.sized = set()
-        self.sizes: dict[Symbol, SizeSource] = {}
+        self.sizes: dict[Symbol, SizeSource | Given] = {}
         self.guards: list[GuardSite] = []
-        self.kernels: dict[str, Kernel] = {}
         self.later: list[Callable[[], Step]] = []  # kernels are defined after the program
         self.expect("program")
         name = self.name()
@@ -63,9 +76,7 @@ class _ProgramReader(OpReader):
         results = self._uses()
         updates = self._updates() if self.accept(";") else {}
         self.expect("}")
-        while self.next.kind == "word":
-            self._kernel()
-        return Program(
+        return lambda: Program(
             name, tuple(self.buffers.values()), tuple(make() for make in self.later),
             tuple(self.params), tuple(results), updates, self.sizes, tuple(self.guards),
         )  # fmt: skip
@@ -85,7 +96,11 @@ class _ProgramReader(OpReader):
             self._define(token, self.type(), "temporary")
         elif self.accept("sizes"):
             for s, how, value, k in self.size_lines():
-                self.sizes[s] = SizeSource(self._lookup(value), k, how == "element")
+                self.sizes[s] = (
+                    Given(k)
+                    if how == "given"
+                    else SizeSource(self._lookup(value), k, how == "element")
+                )
         elif self.accept("guard"):
             self.guards.append(self.guard(start))
         elif self.accept("launch"):
@@ -176,6 +191,9 @@ class _ProgramReader(OpReader):
             inputs = self._uses(token.line)
             attrs = {k: v for k, (v, _) in self.attributes().items()}
             step = Library(token.text, tuple(inputs), tuple(outputs), attrs)
+        elif self.at("scan", "while", "branch"):
+            self.later.append(self._control(outputs))
+            return
         else:
             self.fail(f"expected a step or return, found {self.shown()}")
         self.later.append(lambda: step)
@@ -191,6 +209,33 @@ class _ProgramReader(OpReader):
         name = outputs[0].name if outputs else ""
         node = Node(op, tuple(taken), attrs, tuple(made), self.loc(start), name)
         return Host(node, tuple(inputs), tuple(outputs))
+
+    def _control(self, outputs: list[Buffer]) -> Callable[[], Step]:
+        token = self.advance()
+        inputs = tuple(self._uses(token.line))
+        attrs = {k: v for k, (v, _) in self.attributes().items()}
+        names = ("sizes",) if token.text == "branch" else _LOOP
+        given = attrs.keys() - ({"shapes"} if token.text != "branch" else set())
+        if sorted(given) != sorted(names):
+            self.fail(f"{token.text} has the attributes {', '.join(names)}", token)
+        programs = [self._nested()]
+        while token.text == "branch" and self.at("program"):
+            programs.append(self._nested())
+
+        def make() -> Step:
+            made = tuple(p() for p in programs)
+            if token.text == "branch":
+                return Branch(made, inputs, tuple(outputs), attrs)
+            return Repeat(made[0], inputs, tuple(outputs), attrs, token.text == "while")
+
+        return make
+
+    def _nested(self) -> Callable[[], Program]:
+        inner = _ProgramReader.__new__(_ProgramReader)  # the same tokens and kernels
+        inner.__dict__.update(self.__dict__)
+        program = inner.program()
+        self._at = inner._at
+        return program
 
     def _kernel(self) -> None:
         token = self.take("word", "the name of a kernel")

@@ -144,6 +144,8 @@ class ValueReader(Reader):
             return self.dense()
         if token.text == "function":
             return self.function()
+        if token.text == "graph":
+            return self.body()
         if token.text in _DTYPES:
             following = self.ahead(1)
             sized = following.kind == "punct" and following.text == "["
@@ -169,6 +171,10 @@ class ValueReader(Reader):
                 break
         self.expect(")")
         return items[0] if len(items) == 1 and not comma else tuple(items)
+
+    def body(self) -> Any:
+        """The body of a loop or branch of a graph as the value of an attribute."""
+        self.fail("a graph cannot stand here")
 
     def function(self) -> Any:
         """A function as the value of an attribute."""

@@ -21,20 +21,21 @@ Meaning, the same on every target:
 
 from __future__ import annotations
 
+import atexit
 import struct
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any, Final, Literal
 from weakref import WeakValueDictionary
 
 from staticgraph.ir import dtypes
 from staticgraph.ir.dims import Call, Dim, Poly, Symbol
 from staticgraph.ir.dtypes import DType
+from staticgraph.ir.record import record
 from staticgraph.ir.types import TensorType
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Primitive:
     """A row of the table: `result` is "same", "bool", or "cond" (select); `cost` in additions."""
 
@@ -142,7 +143,7 @@ class Expr:
         return prim("ne", self, o)
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Lit(Expr):
     """A literal; floats are compared by bits, so that -0.0 and NaN keep their identity."""
 
@@ -163,18 +164,7 @@ class Lit(Expr):
         return repr(self.value)
 
 
-@dataclass(frozen=True, slots=True)
-class Index(Expr):
-    """A loop variable."""
-
-    name: str
-    dtype: DType = dtypes.int64
-
-    def __str__(self) -> str:
-        return self.name
-
-
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Size(Expr):
     """A size known at run time, as an int64."""
 
@@ -185,29 +175,45 @@ class Size(Expr):
         return f"<{self.dim}>"
 
 
-_interned: WeakValueDictionary[object, Expr] = WeakValueDictionary()
+ZERO: Final = Lit(0, dtypes.int64)
 _lock = threading.Lock()
+_loads: WeakValueDictionary[object, Load] = WeakValueDictionary()
+_prims: WeakValueDictionary[object, Prim] = WeakValueDictionary()
+_indices: dict[str, Index] = {}
+# A value that goes while the interpreter ends would be looked up with half of this module gone.
+atexit.register(_loads.clear)
+atexit.register(_prims.clear)
+_set = object.__setattr__
+
+# Of one set of fields there is one expression: equal trees are one object, and are hashed and
+# compared as such.  Expressions share their parts; as trees they would cost time that is
+# exponential in their depth.
 
 
-def _intern(cls: type[Expr], fields: tuple[Any, ...]) -> Any:
-    """The one expression of these fields: equal trees are one object, and compared as such.
+@record(frozen=True, slots=True, init=False, eq=False, weakref_slot=True)
+class Index(Expr):
+    """A loop variable."""
 
-    Expressions share their parts.  Hashed and compared as trees they would cost time that is
-    exponential in their depth.
-    """
-    *parts, dtype = fields
-    key = (cls, id(dtype), *parts)
-    with _lock:
-        found = _interned.get(key)
+    name: str
+    dtype: DType = dtypes.int64
+
+    def __new__(cls, name: str) -> Index:
+        found = _indices.get(name)
         if found is None:
-            found = object.__new__(cls)
-            for name, value in zip(cls.__match_args__, fields, strict=True):  # type: ignore[attr-defined]
-                object.__setattr__(found, name, value)
-            _interned[key] = found
-    return found
+            made = object.__new__(cls)
+            _set(made, "name", name)
+            _set(made, "dtype", dtypes.int64)
+            found = _indices.setdefault(name, made)
+        return found
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return (Index, (self.name,))
+
+    def __str__(self) -> str:
+        return self.name
 
 
-@dataclass(frozen=True, slots=True, init=False, eq=False, weakref_slot=True)
+@record(frozen=True, slots=True, init=False, eq=False, weakref_slot=True)
 class Load(Expr):
     """One element of operand number `operand`; fusion replaces it by the producer's expression."""
 
@@ -216,7 +222,19 @@ class Load(Expr):
     dtype: DType
 
     def __new__(cls, operand: int, index: tuple[Expr, ...], dtype: DType) -> Load:
-        return _intern(cls, (operand, index, dtype))  # type: ignore[no-any-return]
+        key = (operand, index, id(dtype))
+        found = _loads.get(key)
+        if found is not None:
+            return found
+        with _lock:
+            found = _loads.get(key)
+            if found is None:
+                found = object.__new__(cls)
+                _set(found, "operand", operand)
+                _set(found, "index", index)
+                _set(found, "dtype", dtype)
+                _loads[key] = found
+        return found
 
     def __reduce__(self) -> tuple[object, ...]:
         return (Load, (self.operand, self.index, self.dtype))
@@ -225,7 +243,7 @@ class Load(Expr):
         return f"%{self.operand}[{', '.join(map(str, self.index))}]"
 
 
-@dataclass(frozen=True, slots=True, init=False, eq=False, weakref_slot=True)
+@record(frozen=True, slots=True, init=False, eq=False, weakref_slot=True)
 class Prim(Expr):
     """A primitive applied to expressions."""
 
@@ -234,7 +252,19 @@ class Prim(Expr):
     dtype: DType
 
     def __new__(cls, name: str, args: tuple[Expr, ...], dtype: DType) -> Prim:
-        return _intern(cls, (name, args, dtype))  # type: ignore[no-any-return]
+        key = (name, args, id(dtype))
+        found = _prims.get(key)
+        if found is not None:
+            return found
+        with _lock:
+            found = _prims.get(key)
+            if found is None:
+                found = object.__new__(cls)
+                _set(found, "name", name)
+                _set(found, "args", args)
+                _set(found, "dtype", dtype)
+                _prims[key] = found
+        return found
 
     def __reduce__(self) -> tuple[object, ...]:
         return (Prim, (self.name, self.args, self.dtype))
@@ -247,7 +277,7 @@ class Prim(Expr):
 ReduceKind = Literal["sum", "prod", "max", "min", "all", "any", "argmax", "argmin"]
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Reduce:
     """A reduction over `extents`; `body` is given one index expression per extent.
 
@@ -261,7 +291,7 @@ class Reduce:
     dtype: DType
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Operand:
     """What a lowering rule sees of an operand: its type, and loads from it."""
 
@@ -286,9 +316,10 @@ class Operand:
 
     def at(self, ix: tuple[Expr, ...]) -> Load:
         """Load with numpy's broadcasting: axes are aligned at the end, size 1 reads element 0."""
-        tail = ix[len(ix) - len(self.shape) :] if self.shape else ()
-        zero = Lit(0, dtypes.int64)
-        return self[tuple(zero if d == 1 else i for d, i in zip(self.shape, tail, strict=True))]
+        shape = self.type.dims
+        tail = ix[len(ix) - len(shape) :] if shape else ()
+        index = [ZERO if type(d) is int and d == 1 else i for d, i in zip(shape, tail, strict=True)]
+        return Load(self.number, tuple(index), self.dtype)
 
 
 def lift(value: Any, dtype: DType) -> Expr:
@@ -315,13 +346,15 @@ def prim(name: str, *args: Any) -> Expr:
     """
     row = PRIMITIVES[name]
     like = next((a.dtype for a in args[::-1] if isinstance(a, Expr)), dtypes.float32)
-    xs = tuple(lift(a, like) for a in args)
+    xs = tuple([a if isinstance(a, Expr) else lift(a, like) for a in args])
     if len(xs) != row.arity or row.result == "cast":
         raise TypeError(f"{name} takes {row.arity} operands")
     values = xs[1:] if row.result == "cond" else xs
-    if any(v.dtype is not values[0].dtype for v in values):
-        raise TypeError(f"{name}: operands of dtypes {[v.dtype.name for v in values]}")
-    return Prim(name, xs, dtypes.bool_ if row.result == "bool" else values[0].dtype)
+    own = values[0].dtype
+    for v in values:
+        if v.dtype is not own:
+            raise TypeError(f"{name}: operands of dtypes {[v.dtype.name for v in values]}")
+    return Prim(name, xs, dtypes.bool_ if row.result == "bool" else own)
 
 
 def cast(x: Expr, dtype: DType) -> Expr:

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from staticgraph.errors import GraphError, UsageError
+from staticgraph.errors import DtypeError, GraphError, ShapeError, UsageError
 from staticgraph.ir import loc, tensor_shape
 from staticgraph.ir.dtypes import DType
-from staticgraph.ir.op import Op, default_builder
+from staticgraph.ir.op import Op, RuleError, default_builder
 from staticgraph.ir.operators import Operators
 from staticgraph.ir.types import TensorType
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from staticgraph.ir.graph import Graph
 
 _THREAD = threading.local()
+VALID_NAME = re.compile(r"^[A-Za-z0-9.][A-Za-z0-9_.\-/]*$")
 
 
 def sessions() -> list[Any]:
@@ -254,3 +256,33 @@ def split_operands(record: Op, inputs: Sequence[Any]) -> tuple[tuple[Any, ...], 
             data.append(inputs[i])
             i += 1
     return tuple(data), static
+
+
+def other_kind(x: Tensor | Operation) -> tuple[str, str | None]:
+    """What `x` is where the other of the two is meant, and how to name that."""
+    if isinstance(x, Tensor):
+        return "a tensor, not an operation", None
+    hint = f"tensors are named operation:index, here '{x.name}:0'" if x.outputs else None
+    return "an operation, not a tensor", hint
+
+
+def check_name(name: str, where: loc.Loc) -> None:
+    """Refuse a name that could not be asked for, or read back from text."""
+    if not VALID_NAME.match(name):
+        raise GraphError(
+            f"{name!r} is not a valid name of an operation", loc=where,
+            hint="names hold letters, digits, . _ - /, and begin with a letter, a digit or a dot",
+        )  # fmt: skip
+
+
+def rule_error(
+    e: RuleError, record: Op, name: str, inputs: Sequence[Tensor], where: loc.Loc
+) -> ShapeError | DtypeError:
+    """Dress a rule's refusal with op, operands and the user's line."""
+    cls = DtypeError if e.kind == "dtype" else ShapeError
+    names = [o.lstrip("@*") for o in record.operands]
+    if record.variadic:
+        names = [t.name for t in inputs]
+    operands = [f"{n}: {t.describe()}" for n, t in zip(names, inputs, strict=False)]
+    label = record.name
+    return cls(f"{label}: {e.message}", loc=where, operands=operands, hint=e.hint)

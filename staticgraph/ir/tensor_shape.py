@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from staticgraph.errors import ShapeError
+from staticgraph.ir import loc
 from staticgraph.ir.dims import Dim
 
 
@@ -116,7 +117,7 @@ class TensorShape:
         elif dims is None:
             self._dims = None
         elif isinstance(dims, (str, bytes)):
-            raise ShapeError(f"{dims!r} is not a shape")
+            raise ShapeError(f"{dims!r} is not a shape", loc=loc.caller())
         elif hasattr(dims, "__iter__"):
             self._dims = tuple(Dimension(d) for d in dims)
         else:

@@ -19,15 +19,26 @@ import json
 import math
 import re
 import zlib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from staticgraph.ir import dtypes
+from staticgraph.ir.body import BodyGraph
 from staticgraph.ir.dims import Poly
 from staticgraph.ir.dtypes import DType
-from staticgraph.ir.function import Function, GuardSite, Node, Param, SizeOf, Value
+from staticgraph.ir.function import (
+    ElementOf,
+    Function,
+    Given,
+    GuardSite,
+    Node,
+    Origin,
+    Param,
+    SizeOf,
+    Value,
+)
 from staticgraph.ir.graph import Graph
 from staticgraph.ir.op import Op
 from staticgraph.ir.tensor import Operation, Tensor
@@ -63,18 +74,20 @@ def float_text(value: float) -> str:
     return "nan" if bits == 0x7FF8000000000000 else f"nan({bits:#x})"
 
 
-def attribute_text(value: Any, pad: str = "") -> str:
-    """The value of an attribute."""
+def attribute_text(value: Any, pad: str = "", passed: Sequence[Tensor] = ()) -> str:
+    """The value of an attribute; `passed` are the inputs of the operation that has it."""
     match value:
         case np.generic():
             return attribute_text(value.item(), pad)
         case tuple():
-            inner = ", ".join(attribute_text(v, pad) for v in value)
+            inner = ", ".join(attribute_text(v, pad, passed) for v in value)
             return f"({inner},)" if len(value) == 1 else f"({inner})"
         case list():
             return "[" + ", ".join(attribute_text(v, pad) for v in value) + "]"
         case Function():
             return print_function(value, pad)
+        case BodyGraph():
+            return print_body(value, passed, pad)
         case ConstantArray():
             return _dense(value.array)
         case DType():
@@ -149,13 +162,15 @@ def _float_element(x: Any, dtype: DType) -> str:
     return short if int(back.view(bits_of)) == bits else repr(exact)
 
 
-def attributes_text(op: Op, attrs: Mapping[str, Any], pad: str = "") -> str:
+def attributes_text(
+    op: Op, attrs: Mapping[str, Any], pad: str = "", passed: Sequence[Tensor] = ()
+) -> str:
     """`` {a=1, b=2}`` in the order in which the op declares them; nothing of none."""
     declared = [*op.static_operands, *op.attrs]
     keys = [k for k in declared if k in attrs] + sorted(k for k in attrs if k not in declared)
     if not keys:
         return ""
-    return " {" + ", ".join(f"{k}={attribute_text(attrs[k], pad)}" for k in keys) + "}"
+    return " {" + ", ".join(f"{k}={attribute_text(attrs[k], pad, passed)}" for k in keys) + "}"
 
 
 # ---------------------------------------------------------------- names
@@ -203,14 +218,7 @@ class FunctionText:
         for n in f.nodes:  # sizes may come from values that are made further down
             for v in n.outputs:
                 names.define(v, n.op.name.lower())
-        self.sizes = [
-            f"{inner}sizes {s} = " + (
-                f"size({names.use(o.value)}, {o.axis})"
-                if isinstance(o, SizeOf)
-                else f"element({names.use(o.value)}, {o.element})"
-            )
-            for s, o in f.sizes.items()
-        ]  # fmt: skip
+        self.sizes = [f"{inner}sizes {s} = {_origin(o, names)}" for s, o in f.sizes.items()]
         self.guards = [inner + guard_text(g) for g in f.guards]
         self.nodes = [inner + _node(n, names, inner) + (_loc(n) if locs else "") for n in f.nodes]
         results = " " + ", ".join(names.use(v) for v in f.results) if f.results else ""
@@ -229,6 +237,16 @@ def print_function(f: Function, pad: str = "", locs: bool = False) -> str:
       locs: add the user's line to each node, as a comment.
     """
     return str(FunctionText(f, pad, locs))
+
+
+def _origin(o: Origin, names: Names) -> str:
+    match o:
+        case SizeOf(value, axis):
+            return f"size({names.use(value)}, {axis})"
+        case ElementOf(value, element):
+            return f"element({names.use(value)}, {element})"
+        case Given(index):
+            return f"given({index})"
 
 
 def _param(p: Param, names: Names) -> str:
@@ -274,6 +292,35 @@ def print_graph(graph: Graph) -> str:
     return "\n".join([f"graph{seed} {{", *lines, "}"])
 
 
+def print_body(body: BodyGraph, passed: Sequence[Tensor] = (), pad: str = "") -> str:
+    """The text of the body of a loop or branch, without `pad` before its first line.
+
+    Captures name the tensor of the graph around whose value they have; ``keeps`` are the numbers
+    of the results that are there for gradients.
+
+    Args:
+      passed: the inputs of the operation that runs the body; the last are what is captured.
+    """
+    inner = pad + "  "
+    seed = "" if body.seed is None else f" seed {body.seed}"
+    own = [p for p in body.params if p not in body.sources]
+    taken = [p for p in body.params if p in body.sources]
+    params = ", ".join(f"%{p.op.name}: {type_text(p.type)}" for p in own)
+    sources = passed[len(passed) - len(taken) :] or [body.sources[p] for p in taken]
+    captures = ", ".join(
+        f"%{p.op.name}: {type_text(p.type)} = {_tensor(t)}"
+        for p, t in zip(taken, sources, strict=True)
+    )
+    head = f"graph {json.dumps(body.what)}{seed} ({params})"
+    if captures:
+        head += f" captures ({captures})"
+    placed = {p.op for p in body.params}
+    lines = [inner + operation_text(op, inner) for op in body.get_operations() if op not in placed]
+    results = " " + ", ".join(map(_tensor, body.results)) if body.results else ""
+    kept = "; keeps " + ", ".join(map(str, body.residuals.values())) if body.residuals else ""
+    return "\n".join([f"{head} {{", *lines, f"{inner}return{results}{kept}", pad + "}"])
+
+
 def operation_text(op: Operation, pad: str = "") -> str:
     """One operation of a graph as text."""
     types = ", ".join(type_text(t.type) for t in op.outputs)
@@ -283,7 +330,7 @@ def operation_text(op: Operation, pad: str = "") -> str:
     taken = ", ".join(inputs)
     return (
         f"%{op.name}{': ' + types if types else ''} = {op.type}{' ' + taken if taken else ''}"
-        f"{attributes_text(op.record, op.attrs, pad)}"
+        f"{attributes_text(op.record, op.attrs, pad, op.inputs)}"
         + (f" @ {json.dumps(op.device)}" if op.device else "")
     )
 
@@ -294,6 +341,6 @@ def _tensor(t: Tensor) -> str:
 
 __all__ = [
     "FunctionText", "Names", "attribute_text", "attributes_text", "dtype_text",
-    "element_text", "float_text", "guard_text", "operation_text", "print_function", "print_graph",
-    "type_text", "word",
+    "element_text", "float_text", "guard_text", "operation_text", "print_body", "print_function",
+    "print_graph", "type_text", "word",
 ]  # fmt: skip

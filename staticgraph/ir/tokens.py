@@ -14,10 +14,10 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_right
-from dataclasses import dataclass
 from typing import Literal, NoReturn, cast
 
 from staticgraph.errors import ParseError
+from staticgraph.ir.record import record
 
 Kind = Literal["value", "control", "string", "float", "hex", "int", "word", "punct", "end"]
 
@@ -39,7 +39,7 @@ _TOKEN = re.compile(
 WORD = re.compile(r"[A-Za-z_][A-Za-z0-9_./]*")
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Token:
     """One token; `text` is as written, `start` its offset."""
 

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 
 from staticgraph.ir.dims import Dim
 from staticgraph.ir.dtypes import DType
+from staticgraph.ir.record import record
 
 
 class UnknownRankError(Exception):
     """A shape rule asked for the dims of a tensor of unknown rank; the result is unknown too."""
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class TensorType:
     """An element type and the size of each axis; `shape` is None where the rank is unknown.
 

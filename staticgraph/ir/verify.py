@@ -15,8 +15,18 @@ from itertools import count
 from typing import Any, NoReturn
 
 from staticgraph.errors import VerificationError
+from staticgraph.ir.body import BodyGraph
 from staticgraph.ir.dims import Dim, Poly, Symbol, substitute, symbol, symbols_of
-from staticgraph.ir.function import ElementOf, Function, GuardSite, Node, SizeOf, Value
+from staticgraph.ir.function import (
+    Function,
+    Given,
+    GuardSite,
+    Node,
+    Origin,
+    SizeOf,
+    Value,
+    bodies,
+)
 from staticgraph.ir.graph import Graph
 from staticgraph.ir.kernel import Kernel
 from staticgraph.ir.known import nested
@@ -155,7 +165,10 @@ class _FunctionCheck:
             self._fail(f"{what}: {self._name(v)} is defined twice", at)
         self.place[v] = at
 
-    def _size(self, s: Symbol, origin: SizeOf | ElementOf) -> None:
+    def _size(self, s: Symbol, origin: Origin) -> None:
+        if isinstance(origin, Given):
+            self.known[s] = -1
+            return
         v = origin.value
         if v not in self.place:
             self._fail(f"the size {s} comes from {self._name(v)}, which nothing defines", -1)
@@ -209,9 +222,11 @@ class _FunctionCheck:
         self._symbols(tuple(n.attrs.values()), at, op)
         for v in n.outputs:
             self._symbols(v.type.shape or (), at, op, result=True)
-        for a in n.attrs.values():
-            if isinstance(a, Function):
-                verify_function(a)
+        for body in bodies(n):
+            verify_function(body)
+            given = [o.index for o in body.sizes.values() if isinstance(o, Given)]
+            if given and max(given) >= len(n.attrs.get("sizes", ())):
+                self._fail(f"{op}: its body is given {max(given) + 1} sizes or more", at)
         self._inferred(n, at)
 
     def _inferred(self, n: Node, at: int) -> None:
@@ -335,11 +350,27 @@ def _verify_operation(
         types = infer(op.record, [t.type for t in data], {**op.attrs, **values}, ctx)
     except RuleError as e:
         fail(f"{op.type}: {e.message}")
+    _verify_bodies(op, fail)
     if len(types) != len(op.outputs):
         fail(f"{op.type} gives {len(types)} results, the operation has {len(op.outputs)}")
     for t, inferred in zip(op.outputs, types, strict=True):
         if not _agree(t.type, inferred):
             fail(f"{t.name} is {type_text(t.type)}, inference gives {type_text(inferred)}")
+
+
+def _verify_bodies(op: Operation, fail: Any) -> None:
+    """Captures are the last parameters of a body, and its results are its own."""
+    for value in op.attrs.values():
+        for body in value if isinstance(value, tuple) else (value,):
+            if not isinstance(body, BodyGraph):
+                continue
+            captured = [p for p in body.params if p in body.sources]
+            if body.params[len(body.params) - len(captured) :] != captured:
+                fail("the captures of its body are not its last parameters")
+            for t in body.results:
+                if t.graph is not body:
+                    fail(f"the result {t.name!r} is not of its body")
+            verify_graph(body)
 
 
 def _static(t: Tensor, ctx: Infer) -> Any:

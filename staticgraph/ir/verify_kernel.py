@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import NoReturn
 
 from staticgraph.errors import Location, VerificationError
@@ -18,13 +17,16 @@ from staticgraph.ir.kernel import (
     Let,
     Loop,
     Pointer,
+    Set,
     SizeParam,
     Statement,
     Store,
     Temp,
+    Var,
     print_kernel,
     show,
 )
+from staticgraph.ir.record import record
 from staticgraph.ir.scalar import PRIMITIVES, Expr, Lit, Load, Prim
 
 I64 = dtypes.int64
@@ -43,10 +45,11 @@ def fault(
     return VerificationError(message, loc=loc, operands=shown)
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class _Name:
     dtype: DType
     init: Init | None = None
+    changes: bool = False
 
 
 def verify_kernel(k: Kernel) -> None:
@@ -92,11 +95,19 @@ class _KernelCheck:
                 self._statement(s, own)
 
     # ---- statements
-    def _statement(self, s: Statement, own: list[str]) -> None:
+    def _statement(self, s: Statement, own: list[str]) -> None:  # noqa: C901 - a case a kind
         match s:
             case Let(name, value):
                 self._expr(value)
                 self._define(name, _Name(value.dtype), own)
+            case Var(name, value):
+                self._expr(value)
+                self._define(name, _Name(value.dtype, changes=True), own)
+            case Set(name, value):
+                known = self.names.get(name)
+                if known is None or not known.changes:
+                    self._fail(f"{name} is no value that may change")
+                self._typed(value, known.dtype, f"the new value of {name}")
             case Init(name, kind, dtype):
                 if kind in ("all", "any") and not dtype.is_bool:
                     self._fail(f"{kind} accumulates bool, not {dtype.name}")

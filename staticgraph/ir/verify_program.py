@@ -10,8 +10,20 @@ import numpy as np
 
 from staticgraph.ir import dtypes
 from staticgraph.ir.dims import Dim, Symbol, symbols_of
+from staticgraph.ir.function import Given
 from staticgraph.ir.kernel import Pointer, SizeParam
-from staticgraph.ir.program import Buffer, Host, Launch, Library, Program, ProgramText, Step
+from staticgraph.ir.program import (
+    Branch,
+    Buffer,
+    Host,
+    Launch,
+    Library,
+    Program,
+    ProgramText,
+    Repeat,
+    Step,
+)
+from staticgraph.ir.verify_control import control_fault
 from staticgraph.ir.verify_kernel import fault, verify_kernel
 
 _START, _NEVER = -1, 1 << 62
@@ -96,6 +108,9 @@ class _ProgramCheck:
 
     def _sizes(self) -> None:
         for s, o in self.p.sizes.items():
+            if isinstance(o, Given):
+                self.known[s] = _START
+                continue
             b, rank = o.buffer, None if o.buffer.dims is None else len(o.buffer.dims)
             self._own(b, _START)
             if not o.element and rank is not None and not 0 <= o.index < rank:
@@ -126,7 +141,7 @@ class _ProgramCheck:
                         self._fail(f"{what}: the size {s} is needed before it is known", at)
 
     # ---- steps
-    def _step(self, s: Step, at: int) -> None:
+    def _step(self, s: Step, at: int) -> None:  # noqa: C901 - one case per kind of step
         for b in s.reads:
             self._own(b, at)
             if b in s.writes and isinstance(s, Launch):
@@ -137,7 +152,7 @@ class _ProgramCheck:
             if where >= at:
                 self._fail(f"{self._name(b)} is read before it is written", at)
         for b in (*s.reads, *s.writes):
-            own = isinstance(s, Host) and b in s.writes
+            own = isinstance(s, Host | Repeat | Branch) and b in s.writes
             self._symbols(b.dims or (), at, f"the buffer {self._name(b)}", own)
         match s:
             case Launch():
@@ -148,6 +163,13 @@ class _ProgramCheck:
                     self._fail(f"{s.kind}: a buffer of unknown rank", at)
             case Host():
                 self._host(s, at)
+            case Repeat() | Branch():
+                self._symbols(s.attrs.values(), at, "a loop or branch")
+                wrong = control_fault(s)
+                if wrong:
+                    self._fail(wrong, at)
+                for p in s.programs:
+                    verify_program(p)
 
     def _launch(self, s: Launch, at: int) -> None:
         params = s.kernel.params

@@ -91,12 +91,12 @@ leaky_relu: Op = Op(
     lambda g, y, x, *, alpha, **_: (choose(_positive(x), g, g * alpha),),
     lower=_lower_leaky,
     attrs={"alpha": 0.2},
-    samples=(
+    samples=lambda: (
         Sample((floats(shape=(3, 5), dtype="float64"),)),
         Sample((floats(shape=(17,)),), {"alpha": 0.01}),
         Sample((floats(shape=(0, 2)),)),
         Sample((floats(shape=()),), {"alpha": 1.5}),
     ),
-    error_samples=(ErrorSample((np.zeros(2, "int32"),), {}, "does not take int32"),),
+    error_samples=lambda: (ErrorSample((np.zeros(2, "int32"),), {}, "does not take int32"),),
     doc="x where it is positive, else alpha * x.",
 )

@@ -18,7 +18,7 @@ from staticgraph.ir.graph import Tensor, get_default_graph
 from staticgraph.ir.op import ErrorSample, Infer, Op, Sample, lookup
 from staticgraph.ir.scalar import Expr, Operand, s
 from staticgraph.ir.types import TensorType, UnknownRankError
-from staticgraph.ops.rules import FLOATING, NUMERIC, binary, floats, ints, same, unary
+from staticgraph.ops.rules import FLOATING, NUMERIC, binary, floats, ints, on_kind, same, unary
 
 SIGNED = (*FLOATING, dtypes.int8, dtypes.int16, dtypes.int32, dtypes.int64)
 
@@ -37,14 +37,15 @@ mul: Op = binary(
 )
 neg: Op = Op(
     "Neg", ("x",), same(NUMERIC),
-    lambda ctx, x: x.dims, lambda x, **_: np.negative(x), lambda g, y, x, **_: (neg(g),),
+    lambda ctx, x: x.dims, on_kind(lambda x, **_: np.negative(x), lambda _: np.negative),
+    lambda g, y, x, **_: (neg(g),),
     lower=lambda ix, x: -x.at(ix), folds=True,
-    samples=(
+    samples=lambda: (
         Sample((floats(shape=(3, 5), dtype="float64"),)), Sample((floats(shape=(17,)),)),
         Sample((floats(shape=(0, 2)),)), Sample((floats(shape=()),)),
         Sample((ints(),), grad=False), Sample((ints(dtype="int64"),), grad=False),
     ),
-    error_samples=(ErrorSample((np.zeros(2, bool),), {}, "does not take bool"),),
+    error_samples=lambda: (ErrorSample((np.zeros(2, bool),), {}, "does not take bool"),),
 )  # fmt: skip
 square: Op = unary(
     "Square", np.square, lambda x: x * x, lambda g, y, x: g * (x * 2), allowed=NUMERIC, cheap=True
@@ -92,13 +93,13 @@ def _lower_add_n(ix: tuple[Expr, ...], *xs: Operand, **_: Any) -> Expr:
 add_n: Op = Op(
     "AddN", ("*inputs",), same(NUMERIC), one_shape, _np_add_n,
     lambda g, y, *xs, **_: (g,) * len(xs), lower=_lower_add_n, folds=True,
-    samples=(
+    samples=lambda: (
         Sample(([floats(shape=(3, 4), seed=i, dtype="float64") for i in range(3)],)),
         Sample(([floats(shape=(17,), seed=i) for i in range(2)],)),
         Sample(([floats(shape=(2, 0))],)),
         Sample(([ints(seed=i) for i in range(2)],), grad=False),
     ),
-    error_samples=(
+    error_samples=lambda: (
         ErrorSample(([np.zeros((2, 3)), np.zeros((2, 4))],), {}, "sizes of axis 1 differ, 3 and 4"),
         ErrorSample(([np.zeros(2), np.zeros((2, 2))],), {}, "ranks differ, 1 and 2"),
         ErrorSample(([np.zeros(2, bool)],), {}, "does not take bool"),
@@ -143,7 +144,10 @@ def _np_div(a: np.ndarray, b: np.ndarray) -> Any:
 def _np_fold(fn: Callable[[Any, Any], Any], sizes: Callable[[Dim, Dim], Dim]) -> Callable[..., Any]:
     """A numpy rule that also works on arrays of sizes, where comparison needs `sizes`."""
     on_sizes = np.frompyfunc(sizes, 2, 1)
-    return lambda a, b: on_sizes(a, b) if a.dtype == object or b.dtype == object else fn(a, b)
+    return on_kind(
+        lambda a, b: on_sizes(a, b) if a.dtype == object or b.dtype == object else fn(a, b),
+        lambda kind: None if kind == object else fn,
+    )
 
 
 _BY_ZERO = (
@@ -222,7 +226,10 @@ def true_divide(x: Any, y: Any, name: str | None = None) -> Any:
             )
         return real_div(x, y, name=name)
     x, y = (t.as_graph_tensor() if hasattr(t, "as_graph_tensor") else t for t in (x, y))
-    graph = next((t.graph for t in (x, y) if isinstance(t, Tensor)), get_default_graph())
+    graph = get_default_graph()  # or that of the operands, where this is no body in theirs
+    owners = [t.graph for t in (x, y) if isinstance(t, Tensor)]
+    if owners and not any(map(graph.within, owners)):
+        graph = owners[0]
     with graph.as_default(), graph.name_scope(name or "truediv") as scope:
         if isinstance(y, Tensor):
             x = x if isinstance(x, Tensor) else convert(x, y.dtype, name="x")
@@ -242,11 +249,27 @@ operators.set_true_division(true_divide)
 def _np_pow(a: np.ndarray, b: np.ndarray) -> Any:
     if np.issubdtype(a.dtype, np.integer):
         return np.where(b < 0, 0, np.power(a, np.maximum(b, 0))).astype(a.dtype)
+    return _np_float_pow(a, b)
+
+
+def _np_float_pow(a: np.ndarray, b: np.ndarray) -> Any:
+    if np.ndim(b) == 0:  # numpy's power takes its time, for negative bases above all
+        if b == 2:
+            return np.square(a)
+        if b == 3:
+            return a * a * a
     return np.power(a, b)
 
 
 def constant_of(x: Any) -> np.ndarray | None:
-    """The value of a graph constant; None of every other tensor."""
+    """The value of a constant; None of every other tensor.
+
+    A constant of a graph is its operation's; other kinds of tensors tell by `constant_value`.
+    """
+    tell = getattr(x, "constant_value", None)
+    if tell is not None:
+        told: np.ndarray | None = tell()
+        return told
     op = getattr(x, "op", None)
     if op is None or op.record.name != "Const":
         return None
@@ -272,7 +295,7 @@ def _pow_grad(g: Any, y: Any, a: Any, b: Any) -> tuple[Any, Any]:
 
 power: Op = binary(
     "Pow",
-    _np_pow,
+    on_kind(_np_pow, lambda kind: _np_float_pow if kind.kind == "f" else None),
     lambda a, b: s.pow(a, b),
     _pow_grad,
     domain=(0.5, 2.0),

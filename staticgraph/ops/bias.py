@@ -45,14 +45,14 @@ def _grad(g: Any, y: Any, value: Any, bias: Any, *, data_format: str) -> tuple[A
 bias_add: Op = Op(
     "BiasAdd", ("value", "bias"), same(NUMERIC), _shape, _numpy, _grad, lower=_lower,
     attrs={"data_format": "NHWC"},
-    samples=(
+    samples=lambda: (
         Sample((floats(shape=(3, 4), dtype="float64"), floats(shape=(4,), dtype="float64"))),
         Sample((floats(shape=(2, 3, 2, 2)), floats(shape=(3,))), {"data_format": "NCHW"}),
         Sample((floats(shape=(2, 3, 1)), floats(shape=(1,)))),
         Sample((floats(shape=(0, 3)), floats(shape=(3,)))),
         Sample((ints(), ints(shape=(4,))), grad=False),
     ),
-    error_samples=(
+    error_samples=lambda: (
         ErrorSample((floats(), floats(shape=(3,))), {}, "value has 4 channels and bias 3"),
         ErrorSample((floats(), floats(shape=(3, 1))), {}, "bias has rank 1, got rank 2"),
         ErrorSample((floats(shape=(4,)), floats(shape=(4,))), {}, "rank 2 or more, got rank 1"),
@@ -80,6 +80,8 @@ bias_add_grad: Op = Op(
     "ChannelSums", ("g",), same(NUMERIC), lambda ctx, g: (g.dims[1],), _np_channel_sums,
     lambda d, y, g: (_spread_channels(d, g),),
     decompose=_channel_sums, cheap=False,
-    samples=(Sample((floats(shape=(2, 3, 2), dtype="float64"),)), Sample((floats(shape=(2, 3)),))),
+    samples=lambda: (
+        Sample((floats(shape=(2, 3, 2), dtype="float64"),)), Sample((floats(shape=(2, 3)),)),
+    ),
     doc="Sums over all axes but the second.",
 )  # fmt: skip

@@ -54,7 +54,7 @@ cast: Op = Op(
     lower=_lower_cast,
     attrs={"DstT": REQUIRED},
     folds=True,
-    samples=(
+    samples=lambda: (
         Sample((floats(shape=(3, 5), dtype="float64"),), {"DstT": "float64"}),
         Sample((floats(shape=(17,)),), {"DstT": "float32"}, grad=False),
         Sample((floats(shape=(17,)),), {"DstT": "float64"}),
@@ -69,7 +69,7 @@ cast: Op = Op(
         Sample((ints(dtype="int64"),), {"DstT": "float64"}, grad=False),
         Sample((ints(-2, 2),), {"DstT": "bool"}, grad=False),
     ),
-    error_samples=(
+    error_samples=lambda: (
         ErrorSample(
             (np.array([b"1"], object),), {"DstT": "float32"}, "cannot convert string to float32"
         ),
@@ -114,13 +114,13 @@ bitcast: Op = Op(
     None,
     host=True,
     attrs={"type": REQUIRED},
-    samples=(
+    samples=lambda: (
         Sample((floats(),), {"type": "int32"}, grad=False),
         Sample((floats(shape=()),), {"type": "uint32"}, grad=False),
         Sample((ints(dtype="int64"),), {"type": "float32"}, grad=False),
         Sample((ints(0, 99, (3, 4), dtype="uint8"),), {"type": "int32"}, grad=False),
     ),
-    error_samples=(
+    error_samples=lambda: (
         ErrorSample((np.zeros((2, 3), "uint8"),), {"type": "int32"}, "size 3 where 4 elements"),
         ErrorSample((np.zeros(2, bool),), {"type": "uint8"}, "cannot view bool as uint8"),
     ),

@@ -20,7 +20,9 @@ def _const_shape(ctx: Infer, *, value: ConstantArray, dtype: DType) -> tuple[Dim
 const = Op(
     "Const", (), by_attr(), _const_shape, lambda *, value, dtype: value.array, None,
     library="constant", attrs={"value": REQUIRED, "dtype": REQUIRED},
-    samples=(Sample((), {"value": ConstantArray(np.float32(1)), "dtype": "float32"}, grad=False),),
+    samples=lambda: (
+        Sample((), {"value": ConstantArray(np.float32(1)), "dtype": "float32"}, grad=False),
+    ),
     doc="A value known when the graph is built.",
 )  # fmt: skip
 

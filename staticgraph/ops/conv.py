@@ -10,14 +10,15 @@ serve where sizes are not known yet.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from functools import cache
 from typing import Any
 
 import numpy as np
 
 from staticgraph.ir.dims import Dim
 from staticgraph.ir.op import REQUIRED, ErrorSample, Infer, Op, RuleError, Sample
+from staticgraph.ir.record import record
 from staticgraph.ir.types import TensorType
 from staticgraph.ops import conv_products as products
 from staticgraph.ops.rules import FLOATING, bools, floats, in_float32, same
@@ -27,7 +28,7 @@ from staticgraph.ops.windows import Axis, axis_windows, checked, known_windows, 
 Attrs = Mapping[str, Any]
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class ConvForm:
     """What distinguishes the convolutions over n axes: the number and the names of layouts."""
 
@@ -214,8 +215,8 @@ def _case(
     )
 
 
-_CASES = {
-    TWO: (
+_CASES: dict[ConvForm, Callable[[], Any]] = {
+    TWO: lambda: (
         _case(TWO, 2, (4, 3), 2, (3, 3), 2),
         _case(TWO, 1, (5, 4), 1, (2, 3), 3, stride=2),
         _case(TWO, 1, (5, 4), 2, (2, 2), 1, padding="VALID", stride=2, first=True),
@@ -228,7 +229,7 @@ _CASES = {
         _case(TWO, 1, (1, 1), 1, (3, 3), 1, "float32"),
         _case(TWO, 1, (4, 4), 2, (3, 3), 2, "float16"),
     ),
-    THREE: (
+    THREE: lambda: (
         _case(THREE, 1, (3, 2, 3), 2, (2, 2, 2), 1),
         _case(THREE, 1, (4, 3, 2), 1, (2, 3, 1), 2, stride=2),
         _case(THREE, 2, (2, 3, 2), 1, (1, 2, 2), 2, "float32", padding="VALID", first=True),
@@ -280,16 +281,22 @@ def _family(form: ConvForm, names: tuple[str, str, str], extra: Attrs) -> tuple[
         return products.by_filter(x, dy, filter_sizes, axes, first(kw["data_format"]))
 
     wide = in_float32
-    cases = _CASES[form]
-    outs = [np.asarray(wide(np_forward)(x, w, **{**attrs, **kw})) for x, w, kw in cases]
-    grads = [floats(shape=y.shape, dtype=y.dtype.name, seed=3) for y in outs]
+
+    @cache
+    def cases() -> Any:
+        return _CASES[form]()
+
+    @cache
+    def grads() -> list[np.ndarray]:
+        outs = (np.asarray(wide(np_forward)(x, w, **{**attrs, **kw})) for x, w, kw in cases())
+        return [floats(shape=y.shape, dtype=y.dtype.name, seed=3) for y in outs]
 
     forward: Op = Op(
         forward_name, ("input", "filter"), same(FLOATING), _forward_shape(form), wide(np_forward),
         lambda g, y, x, w, **kw: (input_like(x, w, g, **kw), filter_like(x, w, g, **kw)),
         decompose=lower_forward, attrs=attrs, cheap=False,
-        samples=tuple(Sample((x, w), kw, grad=_smooth(x)) for x, w, kw in cases),
-        error_samples=_errors(form),
+        samples=lambda: tuple(Sample((x, w), kw, grad=_smooth(x)) for x, w, kw in cases()),
+        error_samples=lambda: _errors(form),
         doc=f"Convolution over {form.rank} axes: filters [*kernel, in, out] slide over the input.",
     )  # fmt: skip
     by_input: Op = Op(
@@ -305,19 +312,19 @@ def _family(form: ConvForm, names: tuple[str, str, str], extra: Attrs) -> tuple[
         decompose=lower_input,
         attrs=attrs,
         cheap=False,
-        samples=tuple(
+        samples=lambda: tuple(
             Sample((w, dy), {"input_sizes": x.shape, **kw}, grad=_smooth(x))
-            for (x, w, kw), dy in zip(cases, grads, strict=True)
+            for (x, w, kw), dy in zip(cases(), grads(), strict=True)
         ),
-        error_samples=(
+        error_samples=lambda: (
             ErrorSample(
-                (cases[0][1], grads[0]),
-                {**cases[0][2], "input_sizes": [1, 2]},
+                (cases()[0][1], grads()[0]),
+                {**cases()[0][2], "input_sizes": [1, 2]},
                 f"input_sizes takes {form.rank + 2} numbers, got 2",
             ),
             ErrorSample(
-                (cases[0][1], grads[0]),
-                {**cases[0][2], "input_sizes": [7, *cases[0][0].shape[1:]]},
+                (cases()[0][1], grads()[0]),
+                {**cases()[0][2], "input_sizes": [7, *cases()[0][0].shape[1:]]},
                 "on axis 0 where the convolution gives 7",
             ),
         ),
@@ -336,14 +343,14 @@ def _family(form: ConvForm, names: tuple[str, str, str], extra: Attrs) -> tuple[
         decompose=lower_filter,
         attrs=attrs,
         cheap=False,
-        samples=tuple(
+        samples=lambda: tuple(
             Sample((x, dy), {"filter_sizes": w.shape, **kw}, grad=_smooth(x))
-            for (x, w, kw), dy in zip(cases, grads, strict=True)
+            for (x, w, kw), dy in zip(cases(), grads(), strict=True)
         ),
-        error_samples=(
+        error_samples=lambda: (
             ErrorSample(
-                (cases[0][0], grads[0]),
-                {**cases[0][2], "filter_sizes": [1, 2]},
+                (cases()[0][0], grads()[0]),
+                {**cases()[0][2], "filter_sizes": [1, 2]},
                 f"filter_sizes takes {form.rank + 2} numbers, got 2",
             ),
         ),
@@ -359,8 +366,8 @@ def _family(form: ConvForm, names: tuple[str, str, str], extra: Attrs) -> tuple[
         decompose=lambda like, w, dy, **kw: by_input(like.type.dims, w, dy, **kw),
         attrs=attrs,
         cheap=False,
-        samples=tuple(
-            Sample((x, w, dy), kw) for (x, w, kw), dy in zip(cases[:2], grads, strict=False)
+        samples=lambda: tuple(
+            Sample((x, w, dy), kw) for (x, w, kw), dy in zip(cases()[:2], grads(), strict=False)
         ),
     )
     filter_like: Op = Op(
@@ -373,15 +380,15 @@ def _family(form: ConvForm, names: tuple[str, str, str], extra: Attrs) -> tuple[
         decompose=lambda x, like, dy, **kw: by_filter(x, like.type.dims, dy, **kw),
         attrs=attrs,
         cheap=False,
-        samples=tuple(
-            Sample((x, w, dy), kw) for (x, w, kw), dy in zip(cases[:2], grads, strict=False)
+        samples=lambda: tuple(
+            Sample((x, w, dy), kw) for (x, w, kw), dy in zip(cases()[:2], grads(), strict=False)
         ),
     )
     return forward, by_input, by_filter
 
 
 def _errors(form: ConvForm) -> tuple[ErrorSample, ...]:
-    x, w, kw = _CASES[form][0]
+    x, w, kw = _CASES[form]()[0]
     n = form.rank + 2
     last = form.formats[0]
     tall = w.repeat(3, 0)

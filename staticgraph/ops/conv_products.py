@@ -8,8 +8,9 @@ those transposes fuse with what comes before or after.
     input     out_backprop @ filter^T = windows, put back and added where they overlap; with strides
               of 1 the first product instead, with the filter reversed
 
-The matrix of windows never exists as a whole: blocks of it are copied to a small place and
-multiplied from there.  A window of a 1x1 filter is a row of the input, and nothing is copied.
+The matrix of windows never exists: the product reads windows where they are.  Where they reach over
+the ends of an axis, some images at a time are copied, with zeros around them, to a place of its own
+first.  A window of a 1x1 filter is a row of the input, and the product is one of matrices.
 """
 
 from __future__ import annotations
@@ -32,8 +33,7 @@ from staticgraph.ops.rules import floats, same
 from staticgraph.ops.shape import reshape, transpose
 from staticgraph.ops.windows import Axis, ints, np_inner, np_padded, np_places
 
-SHORT = 16  # elements: where rows of a window are shorter, windows are copied to columns
-BLOCK = 1 << 22  # bytes of windows that are copied at once: they stay in a shared cache
+BLOCK = 1 << 22  # bytes that are copied at once: they stay in a shared cache
 
 
 # ---------------------------------------------------------------- on arrays
@@ -105,26 +105,37 @@ def narrowed(x: Any, dtype: Any) -> Any:
 
 
 # ---------------------------------------------------------------- library calls
-def _block(axes: Sequence[Axis], lines: Dim, c: Dim, size: int) -> tuple[Dim, Dim]:
-    """Lines of windows that are copied at once, and the elements they take."""
+def _framed(axes: Sequence[Axis], n: Dim, c: Dim, size: int) -> dict[str, Dim]:
+    """How many images are copied at once, of how many places on the first axis, and elements."""
+    if not any(a.padded for a in axes):
+        return {"block": n, "slab": axes[0].out, "scratch": 0}
+    reach = [(a.kernel - 1) * a.dilation + 1 for a in axes]
+    whole = [(a.out - 1) * a.stride + r for a, r in zip(axes, reach, strict=True)]
+    line = D.maximum(product((*whole[1:], c)), 1)
+    fit = D.floordiv(BLOCK // size, line) - reach[0]
+    slab = D.maximum(D.minimum(D.floordiv(D.maximum(fit, 0), axes[0].stride) + 1, axes[0].out), 1)
+    tall = (slab - 1) * axes[0].stride + reach[0]
+    block = D.maximum(D.minimum(D.floordiv(BLOCK // size, D.maximum(tall * line, 1)), n), 1)
+    return {"block": block, "slab": slab, "scratch": block * tall * line}
+
+
+def _blocks(axes: Sequence[Axis], n: Dim, c: Dim, size: int) -> dict[str, Dim]:
+    """How many lines of windows there are at once, and their elements."""
+    lines = product((n, *(a.out for a in axes[:-1])))
     line = axes[-1].out * product((*(a.kernel for a in axes), c))
     fit = D.floordiv(BLOCK // size, D.maximum(line, 1))
     block = D.maximum(D.minimum(fit, lines), 1)
-    return block, block * line
+    return {"block": block, "slab": 1, "scratch": block * line}
 
 
 def _calls(
     axes: Sequence[Axis], n: Dim, c: Dim, dtype: DType, by_input: bool = False
 ) -> dict[str, Any]:
     """The attributes of a library call."""
-    lines = product((n, *(a.out for a in axes[:-1])))
-    block, scratch = _block(axes, lines, c, dtype.size)
-    run = axes[-1].kernel * c
     return {
         "counts": tuple(a.out for a in axes), "before": tuple(a.before for a in axes),
         "strides": tuple(a.stride for a in axes), "dilations": tuple(a.dilation for a in axes),
-        "block": block, "scratch": scratch,
-        "turned": not by_input and isinstance(run, int) and run < SHORT,
+        **(_blocks if by_input else _framed)(axes, n, c, dtype.size),
     }  # fmt: skip
 
 
@@ -150,9 +161,8 @@ def _library(
         library="conv",
         cheap=False,
         attrs=dict.fromkeys(
-            ("counts", "before", "strides", "dilations", "block", "scratch"), REQUIRED
-        )
-        | {"turned": False},
+            ("counts", "before", "strides", "dilations", "block", "slab", "scratch"), REQUIRED
+        ),
         samples=samples,
         doc=doc,
     )
@@ -170,19 +180,21 @@ def _samples() -> dict[str, list[Sample]]:
     )
     for xs, kernel, f, strides, dilations, before, counts, dtype, block in cases:
         c = xs[-1]
-        attrs = {
-            "counts": counts, "before": before, "strides": strides, "dilations": dilations,
-            "block": block, "scratch": block * counts[-1] * math.prod(kernel) * c,
-        }  # fmt: skip
+        attrs = {"counts": counts, "before": before, "strides": strides, "dilations": dilations}
+        line = counts[-1] * math.prod(kernel) * c
+        blocks = {"block": block, "slab": 1, "scratch": block * line}
+        whole = [
+            (o - 1) * s + (k - 1) * r + 1
+            for o, s, k, r in zip(counts, strides, kernel, dilations, strict=True)
+        ]
         x = floats(shape=xs, dtype=dtype)
         w = floats(shape=(*kernel, c, f), dtype=dtype, seed=1)
         dy = floats(shape=(xs[0], *counts, f), dtype=dtype, seed=2)
-        for turned in (False, True):
-            out["forward"].append(Sample((x, w), {**attrs, "turned": turned}, grad=False))
-            out["filter"].append(
-                Sample((x, dy), {**attrs, "turned": turned, "sizes": w.shape}, grad=False)
-            )
-        out["input"].append(Sample((w, dy), {**attrs, "sizes": xs}, grad=False))
+        for images, slab in ((max(xs[0], 1), counts[0]), (1, 2)):
+            framed = {"block": images, "slab": slab, "scratch": images * math.prod(whole) * c}
+            out["forward"].append(Sample((x, w), attrs | framed, grad=False))
+            out["filter"].append(Sample((x, dy), attrs | framed | {"sizes": w.shape}, grad=False))
+        out["input"].append(Sample((w, dy), attrs | blocks | {"sizes": xs}, grad=False))
     return out
 
 
@@ -211,11 +223,11 @@ def _sizes(ctx: Infer, *_: TensorType, sizes: Any, **__: Any) -> Any:
 
 conv_forward = _library(
     "ConvForward", ("x", "w"), _forward_dims, _np_conv_forward, tuple(_SAMPLES["forward"]),
-    "A convolution, channels last: blocks of windows times the filter.",
+    "A convolution, channels last: the windows times the filter.",
 )  # fmt: skip
 conv_by_filter = _library(
     "ConvByFilter", ("x", "dy", "@sizes"), _sizes, _np_conv_filter, tuple(_SAMPLES["filter"]),
-    "The cotangent of a filter: blocks of windows, transposed, times the output's.",
+    "The cotangent of a filter: the windows, transposed, times the output's.",
 )  # fmt: skip
 conv_by_input = _library(
     "ConvByInput", ("w", "dy", "@sizes"), _sizes, _np_conv_input, tuple(_SAMPLES["input"]),

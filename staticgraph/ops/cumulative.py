@@ -69,7 +69,7 @@ cumsum: Op = Op(
         cumsum(g, axis, exclusive=exclusive, reverse=not reverse),
     ),
     library="cumulative", attrs={"exclusive": False, "reverse": False}, cheap=False,
-    samples=_samples(), error_samples=_ERRORS,
+    samples=lambda: _samples(), error_samples=_ERRORS,
     doc="Running sums along an axis; exclusive ones leave out the element itself.",
 )  # fmt: skip
 
@@ -85,7 +85,7 @@ def _cumprod_grad(
 cumprod: Op = Op(
     "Cumprod", ("x", "@axis"), same(NUMERIC), _shape, _numpy(np.cumprod, 1), _cumprod_grad,
     library="cumulative", attrs={"exclusive": False, "reverse": False}, cheap=False,
-    samples=_samples(), error_samples=_ERRORS,
+    samples=lambda: _samples(), error_samples=_ERRORS,
     doc="Running products along an axis; exclusive ones leave out the element itself.",
 )  # fmt: skip
 
@@ -114,10 +114,10 @@ def _logsumexp_grad(
 cumulative_logsumexp: Op = Op(
     "CumulativeLogsumexp", ("x", "@axis"), same(FLOATING), _shape, _np_logsumexp, _logsumexp_grad,
     library="cumulative", attrs={"exclusive": False, "reverse": False}, cheap=False,
-    samples=tuple(
+    samples=lambda: tuple(
         Sample((floats(dtype="float64"),), {"axis": a, "exclusive": e, "reverse": r}, grad=False)
         for a, e, r in ((0, False, False), (-1, True, False), (1, False, True))
     ),
-    error_samples=(_ERRORS[0], ErrorSample((ints(),), {"axis": 0}, "does not take int32")),
+    error_samples=lambda: (_ERRORS[0], ErrorSample((ints(),), {"axis": 0}, "does not take int32")),
     doc="Running logarithms of sums of exponentials along an axis.",
 )  # fmt: skip

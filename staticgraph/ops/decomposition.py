@@ -49,7 +49,7 @@ cholesky: Op = Op(
     checked(np.linalg.cholesky, "the matrix is not positive definite"),
     _cholesky_grad, host=True,
     # TensorFlow's derivative is that of a symmetric matrix, which differences do not see.
-    samples=(
+    samples=lambda: (
         Sample((positive(1, 3, 3),), grad=False), Sample((positive(2, 2, 4, 4),), grad=False),
         Sample((positive(1, 1, 1, dtype="float32"),)),
         Sample((floats(shape=(0, 2, 2)),), grad=False),
@@ -94,7 +94,7 @@ def _qr_grad(gs: Any, ys: Any, x: Any, *, full_matrices: bool) -> tuple[Any]:
 qr: Op = Op(
     "Qr", ("input",), lambda x, **_: (same(REAL)(x),) * 2, _qr_shape, _np_qr, _qr_grad,
     host=True, results=2, attrs={"full_matrices": False},
-    samples=(
+    samples=lambda: (
         Sample((matrices(1, 3, 3),)), Sample((matrices(2, 2, 4, 3),)),
         Sample((matrices(1, 2, 3, dtype="float32"),), grad=False),
         Sample((matrices(1, 4, 2, dtype="float32"),), {"full_matrices": True}, grad=False),
@@ -138,7 +138,7 @@ def _eig_grad(gs: Any, ys: Any, x: Any, *, compute_v: bool) -> tuple[Any]:
 self_adjoint_eig: Op = Op(
     "SelfAdjointEigV2", ("input",), _eig_dtypes, _eig_shape, checked(_np_eig, "no convergence"),
     _eig_grad, host=True, results=2, attrs={"compute_v": True},
-    samples=(
+    samples=lambda: (
         Sample((positive(1, 3, 3),)), Sample((positive(2, 2, 3, 3),), {"compute_v": False}),
         Sample((positive(1, 2, 2, dtype="float32"),), grad=False),
     ),
@@ -196,7 +196,7 @@ svd: Op = Op(
     "Svd", ("input",), lambda x, **_: (same(REAL)(x),) * 3, _svd_shape,
     checked(_np_svd, "no convergence"), _svd_grad,
     host=True, results=3, attrs={"compute_uv": True, "full_matrices": False},
-    samples=(
+    samples=lambda: (
         Sample((matrices(1, 3, 3),)), Sample((matrices(2, 2, 4, 3),)), Sample((matrices(3, 2, 4),)),
         Sample((matrices(4, 3, 2),), {"compute_uv": False}),
         Sample((matrices(1, 3, 2, dtype="float32"),), {"full_matrices": True}, grad=False),

@@ -8,6 +8,7 @@ in here, split into [channel, multiplier].
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -244,8 +245,12 @@ _ATTRS = {
     "data_format": "NHWC",
     "dilations": (1, 1, 1, 1),
 }
-_OUTS = [_np_forward(x, w, **kw) for x, w, kw in _CASES]
-_GRADS = [floats(shape=y.shape, dtype=y.dtype.name, seed=3) for y in _OUTS]
+
+
+@cache
+def _grads() -> list[np.ndarray]:
+    outs = (_np_forward(x, w, **kw) for x, w, kw in _CASES)
+    return [floats(shape=y.shape, dtype=y.dtype.name, seed=3) for y in outs]
 
 
 def _smooth(x: np.ndarray) -> bool:
@@ -283,7 +288,7 @@ _PLAIN = [i for i, (_, _, kw) in enumerate(_CASES) if not _first(kw)]
 _forward: Op = Op(
     "DepthwiseProduct", ("x", "w"), same(FLOATING), _split_shape, _np_split, None,
     lower=_lower_forward, attrs=_ATTRS, cheap=False,
-    samples=tuple(Sample(_CASES[i][:2], _CASES[i][2], grad=False) for i in _PLAIN),
+    samples=lambda: tuple(Sample(_CASES[i][:2], _CASES[i][2], grad=False) for i in _PLAIN),
     doc="`DepthwiseConv2dNative` with channels last and split.",
 )  # fmt: skip
 _by_input: Op = Op(
@@ -292,8 +297,8 @@ _by_input: Op = Op(
     lambda w, dy, *, input_sizes, **kw: _np_input(w, _flat(dy), input_sizes=input_sizes, **kw),
     None,
     lower=_lower_input, attrs=_ATTRS, cheap=False,
-    samples=tuple(
-        Sample((_CASES[i][1], _GRADS[i].reshape(*_GRADS[i].shape[:3], *_CASES[i][1].shape[2:])),
+    samples=lambda: tuple(
+        Sample((_CASES[i][1], _grads()[i].reshape(*_grads()[i].shape[:3], *_CASES[i][1].shape[2:])),
                {"input_sizes": _CASES[i][0].shape, **_CASES[i][2]}, grad=False)
         for i in _PLAIN
     ),
@@ -304,8 +309,8 @@ _by_filter: Op = Op(
     lambda x, dy, *, filter_sizes, **kw: _np_filter(x, _flat(dy), filter_sizes=filter_sizes,
         **kw), None,
     lower=_lower_filter, attrs=_ATTRS, cheap=False,
-    samples=tuple(
-        Sample((_CASES[i][0], _GRADS[i].reshape(*_GRADS[i].shape[:3], *_CASES[i][1].shape[2:])),
+    samples=lambda: tuple(
+        Sample((_CASES[i][0], _grads()[i].reshape(*_grads()[i].shape[:3], *_CASES[i][1].shape[2:])),
                {"filter_sizes": _CASES[i][1].shape, **_CASES[i][2]}, grad=False)
         for i in _PLAIN
     ),
@@ -344,8 +349,8 @@ depthwise: Op = Op(
     "DepthwiseConv2dNative", ("input", "filter"), same(FLOATING), _forward_shape, _np_forward,
     lambda g, y, x, w, **kw: (_input_like(x, w, g, **kw), _filter_like(x, w, g, **kw)),
     decompose=_decompose, attrs=_ATTRS, cheap=False,
-    samples=tuple(Sample((x, w), kw, grad=_smooth(x)) for x, w, kw in _CASES),
-    error_samples=(
+    samples=lambda: tuple(Sample((x, w), kw, grad=_smooth(x)) for x, w, kw in _CASES),
+    error_samples=lambda: (
         ErrorSample((_X, _W.repeat(2, 2)), _KW, "the input has 2 channels and the filter takes 4"),
         ErrorSample((_X[0], _W), _KW, "input must have rank 4, it has rank 3"),
         ErrorSample((_X, _W[0]), _KW, "filter must have rank 4, it has rank 3"),
@@ -360,12 +365,12 @@ depthwise_backprop_input: Op = Op(
     _input_shape, _np_input,
     lambda g, y, w, dy, *, input_sizes, **kw: (_filter_like(g, w, dy, **kw), depthwise(g, w, **kw)),
     decompose=_decompose_input, attrs=_ATTRS, cheap=False,
-    samples=tuple(
+    samples=lambda: tuple(
         Sample((w, dy), {"input_sizes": x.shape, **kw}, grad=_smooth(x))
-        for (x, w, kw), dy in zip(_CASES, _GRADS, strict=True)
+        for (x, w, kw), dy in zip(_CASES, _grads(), strict=True)
     ),
-    error_samples=(
-        ErrorSample((_W, _GRADS[0]), {"input_sizes": [1, 2], **_KW},
+    error_samples=lambda: (
+        ErrorSample((_W, _grads()[0]), {"input_sizes": [1, 2], **_KW},
             "input_sizes takes 4 numbers, got 2"),
     ),
 )  # fmt: skip
@@ -375,12 +380,12 @@ depthwise_backprop_filter: Op = Op(
     _filter_shape, _np_filter,
     lambda g, y, x, dy, *, filter_sizes, **kw: (_input_like(x, g, dy, **kw), depthwise(x, g, **kw)),
     decompose=_decompose_filter, attrs=_ATTRS, cheap=False,
-    samples=tuple(
+    samples=lambda: tuple(
         Sample((x, dy), {"filter_sizes": w.shape, **kw}, grad=_smooth(x))
-        for (x, w, kw), dy in zip(_CASES, _GRADS, strict=True)
+        for (x, w, kw), dy in zip(_CASES, _grads(), strict=True)
     ),
-    error_samples=(
-        ErrorSample((_X, _GRADS[0]), {"filter_sizes": [1, 2], **_KW},
+    error_samples=lambda: (
+        ErrorSample((_X, _grads()[0]), {"filter_sizes": [1, 2], **_KW},
             "filter_sizes takes 4 numbers, got 2"),
     ),
 )  # fmt: skip
@@ -391,8 +396,8 @@ _input_like: Op = Op(
     lambda g, y, like, w, dy, **kw: (None, _filter_like(g, w, dy, **kw), depthwise(g, w, **kw)),
     decompose=lambda like, w, dy, **kw: depthwise_backprop_input(like.type.dims, w, dy, **kw),
     attrs=_ATTRS, cheap=False,
-    samples=tuple(Sample((x, w, dy), kw) for (x, w, kw),
-        dy in zip(_CASES[:2], _GRADS, strict=False)),
+    samples=lambda: tuple(Sample((x, w, dy), kw) for (x, w, kw),
+        dy in zip(_CASES[:2], _grads(), strict=False)),
 )  # fmt: skip
 _filter_like: Op = Op(
     "DepthwiseConv2dNativeBackpropFilterLike", ("input", "like", "out_backprop"), same(FLOATING),
@@ -401,6 +406,6 @@ _filter_like: Op = Op(
     lambda g, y, x, like, dy, **kw: (_input_like(x, g, dy, **kw), None, depthwise(x, g, **kw)),
     decompose=lambda x, like, dy, **kw: depthwise_backprop_filter(x, like.type.dims, dy, **kw),
     attrs=_ATTRS, cheap=False,
-    samples=tuple(Sample((x, w, dy), kw) for (x, w, kw),
-        dy in zip(_CASES[:2], _GRADS, strict=False)),
+    samples=lambda: tuple(Sample((x, w, dy), kw) for (x, w, kw),
+        dy in zip(_CASES[:2], _grads(), strict=False)),
 )  # fmt: skip

@@ -46,13 +46,13 @@ def _matrix_diag_lower(ix: tuple[Expr, ...], x: Operand) -> Expr:
 matrix_diag: Op = Op(
     "MatrixDiag", ("diagonal",), same(ANY), _diag_shape, _np_matrix_diag,
     lambda g, y, x: (matrix_diag_part(g),), lower=_matrix_diag_lower,
-    samples=(
+    samples=lambda: (
         Sample((floats(shape=(2, 3), dtype="float64"),)),
         Sample((floats(shape=(17,)),)),
         Sample((floats(shape=(0,)),)),
         Sample((ints(shape=(3,)),), grad=False),
     ),
-    error_samples=(ErrorSample((np.float32(1),), {}, "takes vectors, got a scalar"),),
+    error_samples=lambda: (ErrorSample((np.float32(1),), {}, "takes vectors, got a scalar"),),
     doc="Square matrices with the given diagonals, zero elsewhere.",
 )  # fmt: skip
 
@@ -67,14 +67,16 @@ matrix_diag_part: Op = Op(
     lambda x: np.ascontiguousarray(np.diagonal(x, axis1=-2, axis2=-1)),
     lambda g, y, x: (matrix_set_diag(zeros_like(x), g),),
     lower=lambda ix, x: x[(*ix, ix[-1])],
-    samples=(
+    samples=lambda: (
         Sample((floats(shape=(2, 3, 3), dtype="float64"),)),
         Sample((floats(shape=(3, 5)),)),
         Sample((floats(shape=(5, 1)),)),
         Sample((floats(shape=(0, 2)),)),
         Sample((ints(),), grad=False),
     ),
-    error_samples=(ErrorSample((floats(shape=(3,)),), {}, "takes matrices, got a tensor of rank"),),
+    error_samples=lambda: (
+        ErrorSample((floats(shape=(3,)),), {}, "takes matrices, got a tensor of rank"),
+    ),
     doc="The diagonal of each matrix.",
 )  # fmt: skip
 
@@ -107,13 +109,13 @@ matrix_set_diag: Op = Op(
     "MatrixSetDiag", ("input", "diagonal"), same(ANY), _set_shape, _np_set_diag,
     lambda g, y, x, diagonal: (matrix_set_diag(g, zeros_like(diagonal)), matrix_diag_part(g)),
     lower=_set_diag_lower,
-    samples=(
+    samples=lambda: (
         Sample((floats(shape=(2, 3, 3), dtype="float64"), floats(shape=(2, 3), dtype="float64"))),
         Sample((floats(shape=(3, 5)), floats(shape=(3,)))),
         Sample((floats(shape=(4, 2)), floats(shape=(2,)))),
         Sample((ints(shape=(2, 2)), ints(shape=(2,))), grad=False),
     ),
-    error_samples=(
+    error_samples=lambda: (
         ErrorSample((floats(), floats(shape=(4,))), {},
                     r"diagonals of \[3, 4\] have shape \[3\], not \[4\]"),
     ),
@@ -158,13 +160,13 @@ matrix_band_part: Op = Op(
     lambda g, y, x, lower, upper: (matrix_band_part(g, lower, upper), None, None),
     lower=_band_lower,
     operand_dtypes={"num_lower": None, "num_upper": None},
-    samples=(
+    samples=lambda: (
         Sample((floats(shape=(2, 4, 3), dtype="float64"), *_band(-1, 0))),
         Sample((floats(shape=(4, 4)), *_band(0, -1))),
         Sample((floats(shape=(4, 6)), *_band(1, 2))),
         Sample((ints(), *_band(0, 0)), grad=False),
     ),
-    error_samples=(
+    error_samples=lambda: (
         ErrorSample((floats(shape=(3,)), *_band(0, 0)), {}, "takes matrices"),
         ErrorSample((floats(), np.float32(1), np.int64(1)), {},
                     "num_lower must be an integer, got float32"),
@@ -189,7 +191,7 @@ def _diag_lower(ix: tuple[Expr, ...], x: Operand) -> Expr:
 diag: Op = Op(
     "Diag", ("diagonal",), same(ANY), lambda ctx, x: x.dims * 2, _np_diag,
     lambda g, y, x: (diag_part(g),), lower=_diag_lower,
-    samples=(
+    samples=lambda: (
         Sample((floats(shape=(3,), dtype="float64"),)),
         Sample((floats(shape=(2, 3)),)),
         Sample((floats(shape=(0,)),)),
@@ -216,13 +218,13 @@ def _np_diag_part(x: np.ndarray) -> np.ndarray:
 diag_part: Op = Op(
     "DiagPart", ("input",), same(ANY), _diag_part_shape, _np_diag_part,
     lambda g, y, x: (diag(g),), lower=lambda ix, x: x[ix + ix],
-    samples=(
+    samples=lambda: (
         Sample((floats(shape=(3, 3), dtype="float64"),)),
         Sample((floats(shape=(2, 3, 2, 3)),)),
         Sample((floats(shape=(0, 0)),)),
         Sample((ints(shape=(2, 2)),), grad=False),
     ),
-    error_samples=(
+    error_samples=lambda: (
         ErrorSample((floats(),), {}, r"the halves of \[3, 4\] differ, 3 and 4"),
         ErrorSample((floats(shape=(3,)),), {}, "takes a tensor of even rank, got 1"),
     ),

@@ -18,6 +18,7 @@ from staticgraph.ir.dims import Dim
 from staticgraph.ir.dtypes import DType
 from staticgraph.ir.op import REQUIRED, ErrorSample, Infer, Op, RuleError, Sample
 from staticgraph.ir.types import TensorType
+from staticgraph.ops.iteration import prefix
 from staticgraph.ops.rules import FLOATING, first_shape, floats, same
 
 
@@ -88,10 +89,10 @@ def pretty(array: np.ndarray, ends: int | None) -> str:
         gap = " " if last else "\n" * (a.ndim - 1 - depth) + " " * (depth + 1)
         n = len(part)
         if ends < 0 or n <= 2 * ends:
-            cells = [walk(x, depth + 1) for x in part]
+            cells = [walk(part[i, ...], depth + 1) for i in range(n)]
         else:
-            cells = [walk(x, depth + 1) for x in part[:ends]] + ["..."]
-            cells += [walk(x, depth + 1) for x in part[n - ends :]]
+            cells = [walk(part[i, ...], depth + 1) for i in range(ends)] + ["..."]
+            cells += [walk(part[i, ...], depth + 1) for i in range(n - ends, n)]
         return "[" + gap.join(cells) + "]"
 
     return walk(a, 0)
@@ -129,7 +130,7 @@ def _print(
     if times is not None:
         times.count += 1
     shown = "".join(f"[{summary(d, summarize)}]" for d in data)
-    _write("stderr", f"{message}{shown}\n")
+    _write("stderr", f"{prefix()}{message}{shown}\n")
     return x
 
 
@@ -138,7 +139,7 @@ print_ = Op(
     lambda g, y, x, *data, **_: (g, *(None for _ in data)), host=True, effect="io",
     attrs={"message": "", "first_n": -1, "summarize": 3, "times": None},
     operand_dtypes={"data": None},
-    samples=(Sample((floats(), [floats(shape=(2, 2)), np.int32(3)]), {"message": "x: "}),),
+    samples=lambda: (Sample((floats(), [floats(shape=(2, 2)), np.int32(3)]), {"message": "x: "}),),
     doc="""Returns `input` and prints `data` to standard error.
 
     Only the first `first_n` times if that is not negative, `summarize` elements of each tensor.
@@ -154,7 +155,7 @@ def _print_v2(
         # A lone string is text, not a value: no quotes.
         lone = np.ndim(x) == 0 and np.asarray(x).dtype == object
         text += (element(np.asarray(x)[()]) if lone else pretty(x, summarize)) + piece
-    _write(output_stream, text + end)
+    _write(output_stream, prefix() + text + end)
     return ()
 
 
@@ -189,7 +190,7 @@ assert_ = Op(
     "Assert", ("condition", "*data"), lambda c, *_, **__: same((dtypes.bool_,))(c) and (),
     _assert_shape, _assert, None, host=True, effect="io", results=0, attrs={"summarize": 3},
     operand_dtypes={"condition": dtypes.bool_, "data": None},
-    error_samples=(
+    error_samples=lambda: (
         ErrorSample((np.array([True, False]), [np.float32(1)]), {}, "must be a scalar, got bool"),
     ),
     doc="Fails the run with `data` in the message unless the condition holds.",
@@ -209,8 +210,8 @@ check_numerics = Op(
     "CheckNumerics", ("tensor",), lambda x, **_: same(FLOATING)(x), first_shape, _check_numerics,
     lambda g, y, x, *, message: (check_numerics_of_gradient(g, message),), host=True, effect="io",
     attrs={"message": ""},
-    samples=(Sample((floats(dtype="float64"),)), Sample((floats(shape=(0,)),))),
-    error_samples=(ErrorSample((np.zeros(2, np.int32),), {}, "does not take int32"),),
+    samples=lambda: (Sample((floats(dtype="float64"),)), Sample((floats(shape=(0,)),))),
+    error_samples=lambda: (ErrorSample((np.zeros(2, np.int32),), {}, "does not take int32"),),
     doc="Returns its operand; fails the run where it holds a NaN or an infinity.",
 )  # fmt: skip
 
@@ -237,8 +238,11 @@ def _as_result(value: Any, dtype: DType, i: int, name: str) -> np.ndarray:
     if type(value) in (int, float, bool):
         return np.asarray(value, dtype.np)  # a plain number has no dtype of its own
     array = np.asarray(value)
-    if array.dtype.kind in "SU":
-        array = array.astype(object)
+    if array.dtype.kind in "SUO":
+        try:
+            array = dtypes.texts(value)
+        except TypeError as e:
+            raise InvalidArgumentError(f"PyFunc: result {i} of {name}: {e}") from None
     if array.dtype != dtype.np:
         raise InvalidArgumentError(
             f"PyFunc: result {i} of {name} is {dtypes.as_dtype(array.dtype).name}, "
@@ -279,7 +283,7 @@ py_func = Op(
 py_func_stateless = Op(
     "PyFuncStateless", ("*input",), _py_dtypes, _py_shape, _call, None, host=True,
     results=lambda *, Tout, **_: len(Tout), attrs=_PY, operand_dtypes={"input": None},
-    samples=(
+    samples=lambda: (
         Sample(([floats(), floats()],), {"func": np.add, "Tout": (dtypes.float32,)}, grad=False),
         Sample(([floats()],), {"func": np.modf, "Tout": (dtypes.float32, dtypes.float32)},
                grad=False),

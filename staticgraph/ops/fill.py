@@ -38,14 +38,14 @@ fill: Op = Op(
     "Fill", ("@dims", "value"), same(ANY), _fill_shape, _np_fill,
     lambda g, y, value, *, dims: (sum_to(g, value),),
     lower=lambda ix, value, *, dims: value[()], folds=True,
-    samples=(
+    samples=lambda: (
         Sample((np.float64(2.5),), {"dims": (2, 3)}),
         Sample((np.float32(1),), {"dims": ()}),
         Sample((np.float32(1),), {"dims": (0, 17)}),
         Sample((np.int32(7),), {"dims": (4,)}, grad=False),
         Sample((np.bool_(True),), {"dims": (4,)}, grad=False),
     ),
-    error_samples=(
+    error_samples=lambda: (
         ErrorSample((floats(shape=(2,)),), {"dims": [3]}, "value must be a scalar, it has rank 1"),
         ErrorSample((np.float32(1),), {"dims": [-3]}, "sizes are not negative, got -3"),
     ),
@@ -96,13 +96,13 @@ def _range_lower(ix: tuple[Expr, ...], *, start: Dim, limit: Dim, delta: Dim, Ti
 range_: Op = Op(
     "Range", ("@start", "@limit", "@delta"), lambda *_, Tidx, **__: dtypes.as_dtype(Tidx).base,
     _range_shape, _np_range, None, lower=_range_lower, attrs={"Tidx": dtypes.int32}, folds=True,
-    samples=(
+    samples=lambda: (
         Sample((), {"start": 0, "limit": 5, "delta": 1}, grad=False),
         Sample((), {"start": 3, "limit": 18, "delta": 4, "Tidx": "int64"}, grad=False),
         Sample((), {"start": 9, "limit": 0, "delta": -2}, grad=False),
         Sample((), {"start": 5, "limit": 0, "delta": 1}, grad=False),
     ),
-    error_samples=(
+    error_samples=lambda: (
         ErrorSample((), {"start": 0, "limit": 5, "delta": 0}, "delta must not be 0"),
         ErrorSample((), {"start": 0, "limit": [5], "delta": 1}, "limit must be a scalar"),
     ),
@@ -138,12 +138,12 @@ float_range: Op = Op(
     lambda ctx, *, start, limit, delta, dtype: (float_range_length(start, limit, delta),),
     _np_float_range, None, lower=_float_range_lower,
     attrs={"start": REQUIRED, "limit": REQUIRED, "delta": REQUIRED, "dtype": dtypes.float32},
-    samples=(
+    samples=lambda: (
         Sample((), {"start": 0.0, "limit": 1.0, "delta": 0.25}, grad=False),
         Sample((), {"start": 2.0, "limit": -1.0, "delta": -0.4, "dtype": "float64"}, grad=False),
         Sample((), {"start": 2.0, "limit": 1.0, "delta": 1.0}, grad=False),
     ),
-    error_samples=(
+    error_samples=lambda: (
         ErrorSample((), {"start": 0.0, "limit": 1.0, "delta": 0.0}, "delta must not be 0"),
     ),
     doc="`Range` of floats that are known when the graph is built.",
@@ -198,13 +198,13 @@ def _linspace_grad(g: Any, y: Any, start: Any, stop: Any, *, num: Any) -> tuple[
 linspace: Op = Op(
     "LinSpace", ("start", "stop", "@num"), _linspace_dtype, _linspace_shape, _np_linspace,
     _linspace_grad, lower=_linspace_lower,
-    samples=(
+    samples=lambda: (
         Sample((np.float64(-1), np.float64(2)), {"num": 7}),
         Sample((np.float32(3), np.float32(2)), {"num": 17}),
         Sample((np.float32(3), np.float32(2)), {"num": 1}),
         Sample((np.float32(3), np.float32(2)), {"num": 2}),
     ),
-    error_samples=(
+    error_samples=lambda: (
         ErrorSample((np.float32(0), np.float32(1)), {"num": 0}, "num must be at least 1, got 0"),
         ErrorSample((floats(), np.float32(1)), {"num": 2}, "start must be a scalar, it has rank 2"),
     ),
@@ -236,12 +236,12 @@ def _invert_lower(ix: tuple[Expr, ...], x: Operand) -> Reduce:
 invert_permutation: Op = Op(
     "InvertPermutation", ("x",), same((dtypes.int32, dtypes.int64)), _vector_shape, _np_invert,
     None, lower=_invert_lower, cheap=False, folds=True,
-    samples=(
+    samples=lambda: (
         Sample((np.array([2, 0, 3, 1], np.int32),), grad=False),
         Sample((np.array([0], np.int64),), grad=False),
         Sample((np.array([], np.int32),), grad=False),
     ),
-    error_samples=(
+    error_samples=lambda: (
         ErrorSample((np.zeros((2, 2), np.int32),), {}, "takes a vector, got rank 2"),
         ErrorSample((floats(shape=(2,)),), {}, "does not take float32"),
     ),

@@ -187,7 +187,7 @@ gather = Op(
     lambda params, indices, **_: take("Gather", params, indices), _gather_grad,
     lower=lambda ix, params, indices, **_: _load(ix, params, indices, 0, 0, False),
     attrs={"validate_indices": True}, operand_dtypes={"indices": None}, folds=True,
-    samples=(Sample((floats(shape=(5, 3)), ints(0, 5, (4,)))),),
+    samples=lambda: (Sample((floats(shape=(5, 3)), ints(0, 5, (4,)))),),
     doc="Slices of `params` along its first axis.",
 )  # fmt: skip
 
@@ -203,7 +203,7 @@ gather_or_zero = Op(
         ix, params, indices, axis, batch_dims, True
     ),
     attrs={"batch_dims": 0}, operand_dtypes={"indices": None},
-    samples=(
+    samples=lambda: (
         Sample((floats(shape=(5, 3)), np.array([0, -1, 4, -7])), {"axis": 0}),
         Sample((floats(shape=(2, 5)), np.array([[1], [-1]])), {"axis": 1, "batch_dims": 1}),
     ),
@@ -274,7 +274,7 @@ gather_nd = Op(
         ), None,
     ),
     lower=_lower_gather_nd, attrs={"batch_dims": 0}, operand_dtypes={"indices": None},
-    samples=(
+    samples=lambda: (
         Sample((floats(shape=(3, 4), dtype="float64"), np.array([[0, 1], [2, 3], [0, 1]]))),
         Sample((floats(shape=(3, 4)), np.array([[[0], [2]]], np.int32))),
         Sample((floats(shape=(3, 4)), np.array([2, 1], np.int32))),
@@ -283,7 +283,7 @@ gather_nd = Op(
         Sample((floats(shape=(17,)), np.zeros((2, 0), np.int32))),
         Sample((ints(), np.array([[1, 1]])), grad=False),
     ),
-    error_samples=(
+    error_samples=lambda: (
         ErrorSample((floats(shape=(3,)), np.zeros((2, 2), np.int32)), {},
                "address 2 axes, params has 1"),
         ErrorSample((floats(shape=(3,)), np.zeros((2, 2), np.float32)), {}, "got float32"),
@@ -313,7 +313,7 @@ nd_rows = Op(
     lambda indices, **_: check_index_dtype(indices) or dtypes.int64,  # type: ignore[func-returns-value]
     lambda ctx, indices, **_: indices.dims[:-1],
     lambda indices, *, sizes: flat_rows("NdRows", indices, sizes), None, lower=_lower_rows,
-    samples=(
+    samples=lambda: (
         Sample((np.array([[0, 1], [2, 3]], np.int32),), {"sizes": (3, 4)}, grad=False),
         Sample((np.zeros((2, 0), np.int32),), {"sizes": ()}, grad=False),
     ),

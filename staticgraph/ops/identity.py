@@ -75,7 +75,7 @@ identity_n: Op = Op(
     decompose=lambda *xs, N: [identity(x) for x in xs], attrs={"N": REQUIRED},
     operand_dtypes={"input": None},
     results=lambda N: N,
-    samples=(
+    samples=lambda: (
         Sample(([floats(dtype="float64"), floats(shape=(2,), dtype="float64")],), {"N": 2}),
         Sample(([floats(), ints()],), {"N": 2}, grad=False),
     ),
@@ -101,12 +101,12 @@ def _declared(
 ensure_shape: Op = Op(
     "EnsureShape", ("input",), same(ANY), _declared, _same_value, lambda g, y, x, *, shape: (g,),
     lower=_load, attrs={"shape": REQUIRED},
-    samples=(
+    samples=lambda: (
         Sample((floats(dtype="float64"),), {"shape": (3, None)}),
         Sample((floats(),), {"shape": None}),
         Sample((ints(),), {"shape": (3, 4)}, grad=False),
     ),
-    error_samples=(
+    error_samples=lambda: (
         ErrorSample((floats(),), {"shape": (3, 5)}, "axis 1 has size 4, the shape asked for 5"),
         ErrorSample((floats(),), {"shape": (3,)}, "the tensor has rank 2"),
     ),
@@ -117,10 +117,10 @@ ensure_shape: Op = Op(
 placeholder_with_default: Op = Op(
     "PlaceholderWithDefault", ("input",), same(ANY), _declared, _same_value,
     lambda g, y, x, *, shape: (g,), lower=_load, attrs={"shape": None},
-    samples=(
+    samples=lambda: (
         Sample((floats(dtype="float64"),), {"shape": (None, 4)}),
         Sample((floats(shape=()),), {"shape": None}),
     ),
-    error_samples=(ErrorSample((floats(),), {"shape": (3, 5)}, "axis 1 has size 4"),),
+    error_samples=lambda: (ErrorSample((floats(),), {"shape": (3, 5)}, "axis 1 has size 4"),),
     doc="The operand, unless a value is given with the run.",
 )  # fmt: skip

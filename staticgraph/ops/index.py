@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -20,7 +19,9 @@ from staticgraph.ir import dtypes, loc, operators
 from staticgraph.ir.build import convert, is_tensor_like
 from staticgraph.ir.dims import Poly
 from staticgraph.ir.function import current_builder
+from staticgraph.ir.graph import get_default_graph
 from staticgraph.ir.op import lookup
+from staticgraph.ir.record import record
 from staticgraph.ir.tensor import Tensor
 from staticgraph.ir.tensor_shape import Dimension
 
@@ -43,7 +44,7 @@ def _rank(x: Any) -> int:
     return len(x.type.shape)
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class _Entry:
     """One entry of a key: `kind` is basic, scalar (run-time index), array or mask."""
 
@@ -95,11 +96,14 @@ def _entry(v: Any) -> _Entry:
 
 @contextmanager
 def _scope(x: Any, name: str) -> Iterator[str | None]:
-    """A name scope where `x` lives in a graph."""
+    """A name scope where `x` lives in a graph: in it, or in a body within it that is open."""
     if not isinstance(x, Tensor):
         yield None
         return
-    with x.graph.as_default(), x.graph.name_scope(name) as scope:
+    graph = get_default_graph()
+    if not graph.within(x.graph):
+        graph = x.graph
+    with graph.as_default(), graph.name_scope(name) as scope:
         yield scope
 
 

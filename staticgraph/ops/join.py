@@ -72,7 +72,7 @@ pack: Op = Op(
     lambda *values, axis: np.stack(values, axis),
     lambda g, y, *values, axis: tuple(unpack(g, num=len(values), axis=axis)),
     lower=_pack_lower, attrs={"axis": 0}, folds=True,
-    samples=(
+    samples=lambda: (
         Sample(([floats(dtype="float64"), floats(seed=1, dtype="float64")],), {"axis": 0}),
         Sample(([floats(seed=k) for k in range(3)],), {"axis": -1}),
         Sample(([floats(shape=(17,), seed=k) for k in range(2)],), {"axis": 1}),
@@ -80,7 +80,7 @@ pack: Op = Op(
         Sample(([floats(shape=(0,)), floats(shape=(0,))],)),
         Sample(([ints(), ints(seed=1)],), {"axis": 1}, grad=False),
     ),
-    error_samples=(
+    error_samples=lambda: (
         ErrorSample(([floats(), floats(shape=(3, 5))],), {}, "differ on axis 1, 4 and 5"),
         ErrorSample(([floats(), floats(shape=(3,))],), {}, r"shapes differ, \[3, 4\] and \[3\]"),
         ErrorSample(([floats(), floats()],), {"axis": 3}, "axis 3 is outside"),
@@ -123,13 +123,13 @@ unpack: Op = Op(
         pack(list(gs) if num > 1 else [gs], axis=axis),
     ),
     decompose=_unpack, attrs={"num": REQUIRED, "axis": 0}, results=lambda num, **_: num, folds=True,
-    samples=(
+    samples=lambda: (
         Sample((floats(dtype="float64"),), {"num": 3}),
         Sample((floats(),), {"num": 4, "axis": -1}),
         Sample((floats(shape=(1, 2)),), {"num": 1}),
         Sample((ints(shape=(2,)),), {"num": 2}, grad=False),
     ),
-    error_samples=(
+    error_samples=lambda: (
         ErrorSample((floats(),), {"num": 2}, r"axis 0 of \[3, 4\] has size 3, not 2"),
         ErrorSample((np.float32(1),), {"num": 1}, "outside a tensor of rank 0"),
     ),
@@ -194,7 +194,7 @@ concat: Op = Op(
     "ConcatV2", ("*values", "@axis"), same(ANY), _concat_shape,
     lambda *values, axis: np.concatenate(values, int(np.ravel(axis)[0])), _concat_grad,
     lower=_concat_lower, folds=True,
-    samples=(
+    samples=lambda: (
         Sample(([floats(dtype="float64"), floats(shape=(2, 4), dtype="float64")],), {"axis": 0}),
         Sample(([floats(), floats(shape=(3, 1)), floats(shape=(3, 17))],), {"axis": -1}),
         Sample(([floats(), floats(shape=(0, 4)), floats(shape=(2, 4))],), {"axis": 0}),
@@ -202,7 +202,7 @@ concat: Op = Op(
         Sample(([floats()],), {"axis": 1}),
         Sample(([ints(), ints(seed=1)],), {"axis": 1}, grad=False),
     ),
-    error_samples=(
+    error_samples=lambda: (
         ErrorSample(([floats(), floats(shape=(3, 5))],), {"axis": 0}, "differ on axis 1, 4 and 5"),
         ErrorSample(([floats(), floats(shape=(3,))],), {"axis": 0},
                     r"ranks differ, \[3, 4\] and \[3\]"),
@@ -244,7 +244,7 @@ concat_grad: Op = Op(
     ),
     decompose=lambda g, *values, axis, N: _concat_grad_parts(g, *values, axis=axis, N=N),
     attrs={"N": REQUIRED}, results=lambda N, **_: N,
-    samples=(
+    samples=lambda: (
         Sample((floats(shape=(3, 5), dtype="float64"),
                 [floats(shape=(3, 2), dtype="float64"), floats(shape=(3, 3), dtype="float64")]),
                {"axis": 1, "N": 2}),
@@ -302,14 +302,14 @@ split: Op = Op(
     ),
     decompose=_split, attrs={"num_split": REQUIRED}, results=lambda num_split, **_: num_split,
     folds=True,
-    samples=(
+    samples=lambda: (
         Sample((floats(shape=(4, 3), dtype="float64"),), {"split_dim": 0, "num_split": 2}),
         Sample((floats(),), {"split_dim": -1, "num_split": 4}),
         Sample((floats(),), {"split_dim": 1, "num_split": 1}),
         Sample((floats(shape=(0, 2)),), {"split_dim": 0, "num_split": 3}),
         Sample((ints(),), {"split_dim": 0, "num_split": 3}, grad=False),
     ),
-    error_samples=(
+    error_samples=lambda: (
         ErrorSample((floats(),), {"split_dim": 1, "num_split": 3}, "does not divide into 3"),
         ErrorSample((floats(),), {"split_dim": 2, "num_split": 3}, "split_dim 2 is outside"),
     ),
@@ -368,13 +368,13 @@ split_v: Op = Op(
         concat(list(gs) if num_split > 1 else [gs], split_dim),
     ),
     decompose=_split_v, attrs={"num_split": REQUIRED}, results=lambda num_split, **_: num_split,
-    samples=(
+    samples=lambda: (
         Sample((floats(shape=(4, 3), dtype="float64"),),
                {"size_splits": (1, 3), "split_dim": 0, "num_split": 2}),
         Sample((floats(),), {"size_splits": (1, -1, 0), "split_dim": -1, "num_split": 3}),
         Sample((ints(),), {"size_splits": (3,), "split_dim": 0, "num_split": 1}, grad=False),
     ),
-    error_samples=(
+    error_samples=lambda: (
         ErrorSample((floats(),), {"size_splits": [1, 1], "split_dim": 0, "num_split": 2},
                     r"the sizes \[1, 1\] add up to 2, axis 0 of \[3, 4\] has 3"),
         ErrorSample((floats(),), {"size_splits": [9, -1], "split_dim": 0, "num_split": 2},

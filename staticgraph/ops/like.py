@@ -46,11 +46,19 @@ def _sum_to(x: Any, like: Any) -> Any:
     return lookup("Reshape")(out, ys) if lead else out
 
 
+def _sum_to_shape(ctx: Infer, x: TensorType, like: TensorType) -> tuple[Dim, ...]:
+    """The shape of `like`, whose axes are those of `x` where they are not 1."""
+    for a, b in zip(x.dims[len(x.dims) - len(like.dims) :], like.dims, strict=True):
+        if b != 1:
+            ctx.equal(a, b, "a cotangent has size {a} where its tensor has {b}")
+    return like.dims
+
+
 sum_to_shape_of = Op(
-    "SumToShapeOf", ("x", "like"), same(NUMERIC), _second_shape, _np_sum_to,
+    "SumToShapeOf", ("x", "like"), same(NUMERIC), _sum_to_shape, _np_sum_to,
     lambda g, y, x, like: (lookup("BroadcastToShapeOf")(g, x), None),
     decompose=_sum_to,
-    samples=(
+    samples=lambda: (
         Sample((floats(shape=(2, 3, 4), dtype="float64"), floats(shape=(3, 1), dtype="float64"))),
         Sample((floats(shape=(2, 3)), floats(shape=()))),
         Sample((floats(shape=(2, 3)), floats(shape=(2, 3)))),
@@ -67,7 +75,7 @@ broadcast_to_shape_of = Op(
     "BroadcastToShapeOf", ("x", "like"), same(NUMERIC), _second_shape, _np_broadcast_to,
     lambda g, y, x, like: (lookup("SumToShapeOf")(g, x), None),
     decompose=lambda x, like: lookup("BroadcastTo")(x, like.type.dims),
-    samples=(
+    samples=lambda: (
         Sample((floats(shape=(3, 1), dtype="float64"), floats(shape=(2, 3, 4), dtype="float64"))),
     ),
 )  # fmt: skip
@@ -78,7 +86,7 @@ reshape_like = Op(
     lambda g, y, x, like: (lookup("ReshapeLike")(g, x), None),
     decompose=lambda x, like: lookup("Reshape")(x, like.type.dims),
     operand_dtypes={"like": None},  # any dtype
-    samples=(Sample((floats(shape=(6,)), floats(shape=(2, 3)))),),
+    samples=lambda: (Sample((floats(shape=(6,)), floats(shape=(2, 3)))),),
 )  # fmt: skip
 
 
@@ -101,7 +109,7 @@ spread_like = Op(
         lookup("Sum")(d, axis, keep_dims=keep_dims), None
     ),
     decompose=_spread, attrs={"keep_dims": False}, operand_dtypes={"like": None},
-    samples=(
+    samples=lambda: (
         Sample((floats(shape=(2, 4), dtype="float64"), floats(shape=(2, 3, 4), dtype="float64")),
                {"axis": (1,)}),
     ),
@@ -116,11 +124,11 @@ def _full(x: Any, value: int) -> Any:
 zeros_like = Op(
     "ZerosLike", ("x",), same(ANY), lambda ctx, x: x.dims, np.zeros_like,
     lambda g, y, x: (None,), decompose=lambda x: _full(x, 0),
-    samples=(Sample((floats(),), grad=False),),
+    samples=lambda: (Sample((floats(),), grad=False),),
 )  # fmt: skip
 ones_like = Op(
     "OnesLike", ("x",), same(ANY), lambda ctx, x: x.dims, np.ones_like,
     lambda g, y, x: (None,), decompose=lambda x: _full(x, 1),
-    samples=(Sample((floats(),), grad=False),),
+    samples=lambda: (Sample((floats(),), grad=False),),
 )  # fmt: skip
 _ = REQUIRED

@@ -103,10 +103,10 @@ swap_last_axes: Op = Op(
     lambda ctx, x: (*matrix_dims(x)[:-2], x.dims[-1], x.dims[-2]),
     lambda x: np.swapaxes(x, -1, -2), lambda g, y, x: (transpose(g),),
     lower=lambda ix, x: x[(*ix[:-2], ix[-1], ix[-2])],
-    samples=(
+    samples=lambda: (
         Sample((floats(shape=(2, 3), dtype="float64"),)), Sample((floats(shape=(2, 1, 4)),)),
     ),
-    error_samples=(NOT_MATRIX,), doc="Transpose the matrices in the last two axes.",
+    error_samples=lambda: (NOT_MATRIX,), doc="Transpose the matrices in the last two axes.",
 )  # fmt: skip
 
 
@@ -129,12 +129,12 @@ triangle: Op = Op(
     "TrianglePart", ("x",), same(REAL), lambda ctx, x, **_: matrix_dims(x), _np_part,
     lambda g, y, x, *, lower, diagonal: (triangle(g, lower=lower, diagonal=diagonal),),
     lower=_part_lower, attrs={"lower": True, "diagonal": 1.0},
-    samples=(
+    samples=lambda: (
         Sample((floats(shape=(3, 3), dtype="float64"),), {"diagonal": 0.5}),
         Sample((floats(shape=(2, 3, 4)),), {"lower": False}),
         Sample((floats(shape=(4, 2)),), {"diagonal": 0.0}),
     ),
-    error_samples=(NOT_MATRIX,),
+    error_samples=lambda: (NOT_MATRIX,),
     doc="The part below (or above) the diagonal, and the diagonal times a number.",
 )  # fmt: skip
 
@@ -167,7 +167,7 @@ matrix_inverse: Op = Op(
     "MatrixInverse", ("input",), same(REAL), _square_shape, checked(_np_inverse, _SINGULAR),
     lambda g, y, x, *, adjoint: (_inverse_grad(g, y, adjoint),),
     host=True, attrs={"adjoint": False},
-    samples=(
+    samples=lambda: (
         Sample((matrices(1, 3, 3),)), Sample((matrices(2, 2, 3, 3),), {"adjoint": True}),
         Sample((matrices(2, 1, 1, dtype="float32"),)), Sample((floats(shape=(0, 2, 2)),)),
     ),
@@ -181,7 +181,7 @@ matrix_determinant: Op = Op(
         lookup("ExpandDims")(lookup("ExpandDims")(g * y, -1), -1) * matrix_inverse(x, adjoint=True),
     ),
     host=True,
-    samples=(
+    samples=lambda: (
         Sample((matrices(1, 3, 3),)), Sample((matrices(2, 2, 2, 2),)),
         Sample((matrices(3, 2, 2, dtype="float32"),)),
     ),
@@ -201,7 +201,9 @@ log_matrix_determinant: Op = Op(
         lookup("ExpandDims")(lookup("ExpandDims")(gs[1], -1), -1) * matrix_inverse(x, adjoint=True),
     ),
     host=True, results=2,
-    samples=(Sample((matrices(1, 3, 3),)), Sample((matrices(2, 2, 2, 2, dtype="float32"),))),
+    samples=lambda: (
+        Sample((matrices(1, 3, 3),)), Sample((matrices(2, 2, 2, 2, dtype="float32"),)),
+    ),
     error_samples=ERRORS, doc="The sign and the logarithm of the magnitude of determinants.",
 )  # fmt: skip
 
@@ -234,7 +236,7 @@ _SOLVE_ERRORS = (
 matrix_solve: Op = Op(
     "MatrixSolve", ("matrix", "rhs"), same(REAL), _solve_shape, checked(_np_solve, _SINGULAR),
     _solve_grad, host=True, attrs={"adjoint": False},
-    samples=(
+    samples=lambda: (
         Sample((matrices(1, 3, 3), floats(shape=(3, 2), dtype="float64"))),
         Sample((matrices(1, 2, 3, 3), floats(shape=(2, 3, 1), dtype="float64")), {"adjoint": True}),
         Sample((matrices(1, 2, 2, dtype="float32"), floats(shape=(2, 2)))),
@@ -270,7 +272,7 @@ triangular_solve: Op = Op(
     "MatrixTriangularSolve", ("matrix", "rhs"), same(REAL), _solve_shape,
     checked(_np_triangular, _SINGULAR), _triangular_grad, host=True,
     attrs={"lower": True, "adjoint": False},
-    samples=tuple(
+    samples=lambda: tuple(
         Sample((matrices(1, *lead, 3, 3), floats(shape=(*lead, 3, 2), dtype="float64")),
                {"lower": low, "adjoint": adj})
         for lead, low, adj in (

@@ -71,12 +71,12 @@ pick_last: Op = Op(
     lambda g, y, x, labels: (place_last(g, labels, x), None),
     lower=lambda ix, x, labels: x[(*ix, s.check_index(labels[ix], x.shape[-1]))],
     operand_dtypes={"labels": None},
-    samples=(
+    samples=lambda: (
         Sample((floats(shape=(3, 4), dtype="float64"), ints(0, 4, (3,)))),
         Sample((floats(shape=(2, 1, 5)), ints(0, 5, (2, 1), dtype="int64"))),
         Sample((floats(shape=(5,)), ints(0, 5, ()))),
     ),
-    error_samples=(
+    error_samples=lambda: (
         ErrorSample((floats(shape=(3, 4)), ints(0, 4, (2,))), {}, "3 rows and labels 2"),
         ErrorSample((floats(shape=(3, 4)), floats(shape=(3,))), {}, "labels are int32 or int64"),
     ),
@@ -101,7 +101,7 @@ place_last: Op = Op(
     lambda ctx, values, labels, like: like.dims, _np_place,
     lambda g, y, values, labels, like: (pick_last(g, labels), None, None),
     lower=_place_lower, operand_dtypes={"labels": None},
-    samples=(
+    samples=lambda: (
         Sample((floats(shape=(3,), dtype="float64"), ints(0, 4, (3,)),
                 floats(shape=(3, 4), dtype="float64"))),
         Sample((floats(shape=()), ints(0, 5, (), dtype="int64"), floats(shape=(5,)))),
@@ -147,7 +147,7 @@ def _dense(features: Any, labels: Any) -> tuple[Any, Any]:
     e = lookup("Exp")(z)
     total = sum_last(e)
     loss = sum_(labels * (lookup("Log")(total) - z), (-1,), keep_dims=False)
-    return loss, lookup("RealDiv")(e, total) - labels
+    return loss, e * lookup("Reciprocal")(total) - labels
 
 
 def _dense_grad(gs: Any, ys: Any, features: Any, labels: Any) -> tuple[Any, Any]:
@@ -178,7 +178,7 @@ def _rows(shape: tuple[int, ...], dtype: str = "float32") -> np.ndarray:
 softmax_cross_entropy: Op = Op(
     "SoftmaxCrossEntropyWithLogits", ("features", "labels"), _dense_dtypes, _dense_shape,
     _np_dense, _dense_grad, decompose=_dense, results=2, cheap=False,
-    samples=(
+    samples=lambda: (
         Sample((floats(shape=(3, 4), dtype="float64"), _rows((3, 4), "float64"))),
         Sample((floats(-60, 60, (2, 17)), _rows((2, 17))), grad=False),
         Sample((floats(shape=(3, 1)), _rows((3, 1)))),
@@ -188,7 +188,7 @@ softmax_cross_entropy: Op = Op(
         Sample((floats(shape=(2, 3), dtype="float16"), _rows((2, 3), "float16")), grad=False,
                rtol=1e-2),
     ),
-    error_samples=(
+    error_samples=lambda: (
         ErrorSample((floats(shape=(3, 4)), floats(shape=(3, 5))), {}, "do not broadcast, 4 and 5"),
         ErrorSample((floats(shape=(3,)), floats(shape=(3,))), {}, "of rank 2, got rank 1"),
         ErrorSample((ints(), ints()), {}, "does not take int32"),
@@ -225,7 +225,7 @@ def _sparse(features: Any, labels: Any) -> tuple[Any, Any]:
     total = sum_last(e)
     loss = lookup("Log")(sum_(e, (-1,), keep_dims=False)) - pick_last(z, labels)
     ones = lookup("OnesLike")(loss)
-    return loss, lookup("RealDiv")(e, total) - place_last(ones, labels, features)
+    return loss, e * lookup("Reciprocal")(total) - place_last(ones, labels, features)
 
 
 def _sparse_grad(gs: Any, ys: Any, features: Any, labels: Any) -> tuple[Any, None]:
@@ -243,14 +243,14 @@ sparse_softmax_cross_entropy: Op = Op(
     "SparseSoftmaxCrossEntropyWithLogits", ("features", "labels"), _sparse_dtypes, _sparse_shape,
     _np_sparse, _sparse_grad, decompose=_sparse, results=2, cheap=False,
     operand_dtypes={"labels": None},
-    samples=(
+    samples=lambda: (
         Sample((floats(shape=(3, 4), dtype="float64"), ints(0, 4, (3,)))),
         Sample((floats(-60, 60, (2, 17)), ints(0, 17, (2,), dtype="int64")), grad=False),
         Sample((floats(shape=(2, 3, 4)), ints(0, 4, (2, 3)))),
         Sample((floats(shape=(4,)), ints(0, 4, ()))),
         Sample((floats(shape=(0, 4)), ints(0, 4, (0,)))),
     ),
-    error_samples=(
+    error_samples=lambda: (
         ErrorSample((floats(shape=(3, 4)), ints(0, 4, (2,))), {}, "have 3 rows and labels 2"),
         ErrorSample((floats(shape=(3, 4)), ints(0, 4, (3, 4))), {}, "rank 2 and logits rank 2"),
         ErrorSample((floats(shape=(3, 4)), floats(shape=(3,))), {}, "labels are int32 or int64"),

@@ -38,7 +38,7 @@ neighbour_sums: Op = Op(
     "NeighbourSums", ("x",), same(FLOATING), first_shape, in_float32(_np_sums),
     lambda g, y, x, *, radius: (neighbour_sums(g, radius=radius),),
     lower=_sums_lower, attrs={"radius": 1}, cheap=False,
-    samples=(
+    samples=lambda: (
         Sample((floats(shape=(2, 3), dtype="float64"),), {"radius": 1}),
         Sample((floats(shape=(3, 5)),), {"radius": 20}),
         Sample((floats(shape=(0, 2)),), {"radius": 2}),
@@ -82,11 +82,11 @@ lrn: Op = Op(
         x * _power(_base(x, depth_radius, bias, alpha), -beta)
     ),
     attrs={"depth_radius": 5, "bias": 1.0, "alpha": 1.0, "beta": 0.5}, cheap=False,
-    samples=(
+    samples=lambda: (
         Sample((floats(shape=(1, 2, 2, 5), dtype="float64"),), {"depth_radius": 1}),
         Sample((floats(shape=(2, 1, 2, 3)),), {"bias": 2.0, "alpha": 0.5, "beta": 0.75}),
     ),
-    error_samples=(
+    error_samples=lambda: (
         ErrorSample((floats(),), {}, "input must have rank 4, it has rank 2"),
         ErrorSample((bools((1, 1, 1, 1)),), {}, "does not take bool"),
     ),

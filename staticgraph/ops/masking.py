@@ -66,14 +66,14 @@ one_hot = Op(
     "OneHot", ("indices", "@depth", "on_value", "off_value"), _one_hot_dtypes, _one_hot_shape,
     _np_one_hot, _one_hot_grad, lower=_lower_one_hot, attrs={"axis": -1},
     operand_dtypes={"indices": None},
-    samples=(
+    samples=lambda: (
         Sample((np.array([0, 2, -1, 5]), _ONE, _NIL), {"depth": 3}),
         Sample((ints(0, 4, (2, 3)), np.float64(2), np.float64(-1)), {"depth": 4, "axis": 1}),
         Sample((np.uint8(1), _ONE, _NIL), {"depth": 17, "axis": 0}),
         Sample((np.zeros(0, np.int32), _ONE, _NIL), {"depth": 2}, grad=False),
         Sample((ints(0, 3, (2,)), np.True_, np.False_), {"depth": 3}, grad=False),
     ),
-    error_samples=(
+    error_samples=lambda: (
         ErrorSample((floats(), _ONE, _NIL), {"depth": 3}, "indices must be integers"),
         ErrorSample((ints(), _ONE, np.float64(0)), {"depth": 3}, "dtypes differ"),
         ErrorSample((ints(), _ONE, _NIL), {"depth": 3, "axis": 3}, "axis 3 is outside"),
@@ -89,7 +89,7 @@ where = Op(
     lambda c: np.stack(np.nonzero(c), axis=-1).astype(np.int64) if np.ndim(c)
     else np.zeros((int(bool(c)), 0), np.int64),
     None, host=True,
-    samples=(
+    samples=lambda: (
         Sample((bools(),), grad=False), Sample((ints(0, 2),), grad=False),
         Sample((np.zeros((2, 0), bool),), grad=False), Sample((np.True_,), grad=False),
     ),
@@ -169,8 +169,10 @@ def _list_diff_shape(ctx: Infer, x: TensorType, y: TensorType, **_: Any) -> tupl
 list_diff = Op(
     "ListDiff", ("x", "y"), lambda x, y, *, out_idx: (same(ANY)(x, y), dtypes.as_dtype(out_idx)),
     _list_diff_shape, _np_list_diff, None, host=True, results=2, attrs={"out_idx": dtypes.int32},
-    samples=(Sample((np.array([1, 2, 3, 2]), np.array([2, 5])), grad=False),),
-    error_samples=(ErrorSample((ints(), ints(shape=(2,))), {}, "x must be a vector, got rank 2"),),
+    samples=lambda: (Sample((np.array([1, 2, 3, 2]), np.array([2, 5])), grad=False),),
+    error_samples=lambda: (
+        ErrorSample((ints(), ints(shape=(2,))), {}, "x must be a vector, got rank 2"),
+    ),
     doc="The elements of x that y lacks, and their positions.",
 )  # fmt: skip
 
@@ -214,13 +216,13 @@ dynamic_partition = Op(
     "DynamicPartition", ("data", "partitions"), _partition_dtypes, _partition_shape, _np_partition,
     _partition_grad, host=True, results=lambda *, num_partitions: num_partitions,
     attrs={"num_partitions": REQUIRED}, operand_dtypes={"partitions": None},
-    samples=(
+    samples=lambda: (
         Sample((floats(shape=(4, 3), dtype="float64"), _PARTS), {"num_partitions": 4}),
         Sample((floats(shape=(2, 3)), ints(0, 2, (2, 3))), {"num_partitions": 2}),
         Sample((floats(shape=(3,)), np.zeros(3, np.int32)), {"num_partitions": 1}),
         Sample((ints(shape=(4,)), _PARTS), {"num_partitions": 4}, grad=False),
     ),
-    error_samples=(
+    error_samples=lambda: (
         ErrorSample((floats(), _PARTS), {"num_partitions": 4},
                "data has size 3 where partitions has 4"),
         ErrorSample((floats(shape=(4,)), _PARTS.astype(float)), {"num_partitions": 4},
@@ -245,7 +247,7 @@ partition_merge = Op(
     "PartitionMerge", ("partitions", "*parts"), lambda partitions, *parts: same(NUMERIC)(*parts),
     lambda ctx, partitions, *parts: partitions.dims + parts[0].dims[1:], _np_merge, _merge_grad,
     host=True, operand_dtypes={"partitions": None},
-    samples=(Sample((np.array([1, 0, 1], np.int32),
+    samples=lambda: (Sample((np.array([1, 0, 1], np.int32),
            [floats(shape=(1, 2)), floats(shape=(2, 2))])),),
     doc="Undoes DynamicPartition.",
 )  # fmt: skip
@@ -294,12 +296,12 @@ def _stitch_grad(g: Any, y: Any, *inputs: Any, n: int) -> Any:
 dynamic_stitch = Op(
     "DynamicStitch", ("*inputs",), _stitch_dtypes, _stitch_shape, _np_stitch, _stitch_grad,
     host=True, attrs={"n": REQUIRED}, operand_dtypes={"inputs": None},
-    samples=(
+    samples=lambda: (
         Sample(([np.int32(2), np.array([0, 2]), floats(shape=(3,)), floats(shape=(2, 3))],),
                {"n": 2}),
         Sample(([np.array([[1, 0]]), floats(shape=(1, 2))],), {"n": 1}),
     ),
-    error_samples=(
+    error_samples=lambda: (
         ErrorSample(([np.array([0, 1]), floats(shape=(3,))],), {"n": 1},
                "data has size 3 where indices has 2"),
     ),
@@ -333,6 +335,8 @@ unstitch = Op(
     lambda ctx, g, *indices, n: tuple(i.dims + g.dims[1:] for i in indices), _np_unstitch,
     _unstitch_grad, host=True, results=lambda *, n: n, attrs={"n": REQUIRED},
     operand_dtypes={"indices": None},
-    samples=(Sample((floats(shape=(3, 2)), [np.array([0, 2]), np.array([2, 1])]), {"n": 2}),),
+    samples=lambda: (
+        Sample((floats(shape=(3, 2)), [np.array([0, 2]), np.array([2, 1])]), {"n": 2}),
+    ),
     doc="Undoes DynamicStitch: the rows of `g` at indices, zeros where a later writer won.",
 )  # fmt: skip

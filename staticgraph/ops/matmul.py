@@ -133,7 +133,7 @@ matmul: Op = Op(
     "MatMul", ("a", "b"), same(NUMERIC), _rank2_shape,
     lambda a, b, *, transpose_a, transpose_b: _np_matmul(a, b, transpose_a, transpose_b),
     _matmul_grad, decompose=_matmul, attrs=_TRANSPOSES, cheap=False,
-    samples=(
+    samples=lambda: (
         *_samples(),
         Sample((ints(shape=(2, 3)), ints(shape=(3, 4))), {}, grad=False),
         Sample((ints(shape=(3, 2), dtype="int64"), ints(shape=(4, 3), dtype="int64")),
@@ -151,7 +151,7 @@ gemm: Op = Op(
     lambda g, y, a, b, *, transpose_a, transpose_b: products(
         gemm, ("transpose_a", "transpose_b"), g, a, b, transpose_a, transpose_b
     ),
-    library="matmul", attrs=_TRANSPOSES, cheap=False, samples=_samples(),
+    library="matmul", attrs=_TRANSPOSES, cheap=False, samples=lambda: _samples(),
     error_samples=_ERRORS[:2],
     doc="The product of two matrices of a type that the library multiplies.",
 )  # fmt: skip
@@ -184,12 +184,12 @@ gemm_add: Op = Op(
         c + c.dtype.type(alpha) * _np_matmul(a, b, transpose_a, transpose_b)
     ),
     _gemm_add_grad, library="matmul", attrs={**_TRANSPOSES, "alpha": 1.0}, cheap=False,
-    samples=tuple(
+    samples=lambda: tuple(
         Sample((floats(shape=(3, 5), seed=4, dtype=d), floats(shape=(4, 3), dtype=d),
                 floats(shape=(4, 5), seed=2, dtype=d)), {"transpose_a": True, "alpha": -0.5})
         for d in ("float64", "float32")
     ),
-    error_samples=(
+    error_samples=lambda: (
         ErrorSample((floats(shape=(2, 2)), floats(shape=(3, 4)), floats(shape=(4, 5))), {},
                     "the sum's sizes differ, 2 and 3"),
     ),
@@ -256,11 +256,13 @@ batch_matmul: Op = Op(
     "BatchMatMulV2", ("x", "y"), same(NUMERIC), _batch_shape,
     lambda x, y, *, adj_x, adj_y: _np_matmul(x, y, adj_x, adj_y), _batch_grad,
     decompose=_batch_matmul, attrs=_ADJOINTS, cheap=False,
-    samples=(
+    samples=lambda: (
         *_batch_samples(),
         Sample((ints(shape=(2, 2, 3)), ints(shape=(1, 4, 3))), {"adj_y": True}, grad=False),
     ),
-    error_samples=(*_BATCH_ERRORS, ErrorSample((bools(), bools()), {}, "does not take bool")),
+    error_samples=lambda: (
+        *_BATCH_ERRORS, ErrorSample((bools(), bools()), {}, "does not take bool"),
+    ),
     doc="Matrix products over leading axes that broadcast.",
 )  # fmt: skip
 
@@ -274,7 +276,7 @@ batch_matmul_v1: Op = Op(
 batch_gemm: Op = Op(
     "BatchGemm", ("x", "y"), same(NATIVE), _batch_shape,
     lambda x, y, *, adj_x, adj_y: _np_matmul(x, y, adj_x, adj_y), _batch_grad,
-    library="matmul", attrs=_ADJOINTS, cheap=False, samples=_batch_samples(),
+    library="matmul", attrs=_ADJOINTS, cheap=False, samples=lambda: _batch_samples(),
     error_samples=_BATCH_ERRORS,
     doc="Matrix products over leading axes, of a type that the library multiplies.",
 )  # fmt: skip
@@ -300,11 +302,11 @@ plain_matmul: Op = Op(
     "PlainMatMul", ("x", "y"), same(INTEGER), _batch_shape,
     lambda x, y, *, adj_x, adj_y: _np_matmul(x, y, adj_x, adj_y), None,
     lower=_plain_lower, attrs=_ADJOINTS, cheap=False,
-    samples=(
+    samples=lambda: (
         Sample((ints(shape=(2, 3)), ints(shape=(4, 3))), {"adj_y": True}, grad=False),
         Sample((ints(shape=(2, 2, 3)), ints(shape=(1, 3, 4))), {}, grad=False),
     ),
-    error_samples=(
+    error_samples=lambda: (
         ErrorSample((ints(shape=(2, 3)), ints(shape=(4, 5))), {}, "dimensions differ, 3 and 4"),
     ),
     doc="Matrix products of integers.",

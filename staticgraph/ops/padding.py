@@ -58,7 +58,9 @@ def _padded(ix: tuple[Expr, ...], x: Operand, paddings: Paddings, otherwise: Exp
     return guarded(conditions, x[tuple(index)], otherwise)
 
 
-def _np_pad(x: np.ndarray, value: Any = 0, *, paddings: Any) -> np.ndarray:
+def _np_pad(x: np.ndarray, value: Any = None, *, paddings: Any) -> np.ndarray:
+    if value is None:
+        value = b"" if x.dtype == object else 0
     out = np.full([d + a + b for d, (a, b) in zip(x.shape, paddings, strict=True)], value, x.dtype)
     out[tuple(slice(a, a + d) for d, (a, _) in zip(x.shape, paddings, strict=True))] = x
     return out
@@ -85,7 +87,7 @@ pad: Op = Op(
     lambda x, *, paddings: _np_pad(x, paddings=paddings),
     lambda g, y, x, *, paddings: (slice_like(g, x, _before(paddings)),),
     lower=lambda ix, x, *, paddings: _padded(ix, x, paddings, lift(0, x.dtype)),
-    samples=(
+    samples=lambda: (
         *(Sample((floats(shape=d),), {"paddings": p}) for d, p in _PADS),
         Sample((floats(dtype="float64"),), {"paddings": ((1, 0), (2, 2))}),
         Sample((ints(),), {"paddings": ((1, 0), (2, 2))}, grad=False),
@@ -103,11 +105,11 @@ pad_v2: Op = Op(
     "PadV2", ("input", "@paddings", "constant_values"), same(ANY), _pad_shape,
     lambda x, value, *, paddings: _np_pad(x, value, paddings=paddings), _pad_v2_grad,
     lower=lambda ix, x, value, *, paddings: _padded(ix, x, paddings, value[()]),
-    samples=(
+    samples=lambda: (
         *(Sample((floats(shape=d), np.float32(1.5)), {"paddings": p}) for d, p in _PADS),
         Sample((ints(), np.int32(-1)), {"paddings": ((1, 0), (2, 2))}, grad=False),
     ),
-    error_samples=(
+    error_samples=lambda: (
         ErrorSample((floats(), floats(shape=(2,))), {"paddings": [[0, 0], [0, 0]]},
                     "constant_values must be a scalar, it has rank 1"),
     ),
@@ -162,11 +164,11 @@ mirror_pad: Op = Op(
     "MirrorPad", ("input", "@paddings"), same(ANY), _mirror_shape, _np_mirror,
     lambda g, y, x, *, paddings, mode: (mirror_pad_grad(g, x, paddings, mode=mode),),
     lower=_mirror_lower, attrs={"mode": REQUIRED},
-    samples=(
+    samples=lambda: (
         *(Sample((floats(shape=d),), {"paddings": p, "mode": m}) for d, p, m in _MIRRORS),
         Sample((ints(),), {"paddings": ((1, 0), (2, 2)), "mode": "REFLECT"}, grad=False),
     ),
-    error_samples=(
+    error_samples=lambda: (
         ErrorSample((floats(shape=(3,)),), {"paddings": [[3, 0]], "mode": "REFLECT"},
                     "padding 3 on axis 0 exceeds 2"),
         ErrorSample((floats(shape=(3,)),), {"paddings": [[0, 4]], "mode": "SYMMETRIC"},
@@ -214,7 +216,7 @@ mirror_pad_grad: Op = Op(
     lambda d, y, g, like, *, paddings, mode: (mirror_pad(d, paddings, mode=mode), None),
     decompose=_mirror_grad, attrs={"mode": REQUIRED},
     operand_dtypes={"like": None},
-    samples=tuple(
+    samples=lambda: tuple(
         Sample((_np_mirror(floats(shape=d), paddings=p, mode=m), floats(shape=d, seed=1)),
                {"paddings": p, "mode": m})
         for d, p, m in _MIRRORS
@@ -248,11 +250,11 @@ tile: Op = Op(
     lambda x, *, multiples: np.tile(x, multiples),
     lambda g, y, x, *, multiples: (tile_grad(g, x, multiples),),
     lower=_tile_lower, folds=True,
-    samples=(
+    samples=lambda: (
         *(Sample((floats(shape=d),), {"multiples": m}) for d, m in _TILES),
         Sample((ints(),), {"multiples": (1, 2)}, grad=False),
     ),
-    error_samples=(
+    error_samples=lambda: (
         ErrorSample((floats(),), {"multiples": [2]},
                     "multiples has 1 entries for a tensor of rank 2"),
         ErrorSample((floats(shape=(2,)),), {"multiples": [-1]},
@@ -284,7 +286,7 @@ tile_grad: Op = Op(
     lambda ctx, g, like, **_: like.dims, _np_tile_grad,
     lambda d, y, g, like, *, multiples: (tile(d, multiples), None), decompose=_tile_grad,
     operand_dtypes={"like": None},
-    samples=tuple(
+    samples=lambda: tuple(
         Sample((np.tile(floats(shape=d), m), floats(shape=d, seed=1)), {"multiples": m})
         for d, m in _TILES
     ),
@@ -322,7 +324,7 @@ reverse: Op = Op(
     "ReverseV2", ("tensor", "@axis"), same(ANY), _reverse_shape,
     lambda x, *, axis: np.flip(x, axis), lambda g, y, x, *, axis: (reverse(g, axis),),
     lower=_reverse_lower, folds=True,
-    samples=(
+    samples=lambda: (
         Sample((floats(dtype="float64"),), {"axis": (0,)}),
         Sample((floats(),), {"axis": (-1, 0)}),
         Sample((floats(shape=(17,)),), {"axis": (0,)}),
@@ -330,7 +332,7 @@ reverse: Op = Op(
         Sample((floats(),), {"axis": ()}),
         Sample((ints(),), {"axis": (1,)}, grad=False),
     ),
-    error_samples=(
+    error_samples=lambda: (
         ErrorSample((floats(),), {"axis": [2]}, "axis 2 is outside"),
         ErrorSample((floats(),), {"axis": [1, -1]}, "names an axis twice"),
     ),
@@ -378,14 +380,14 @@ def _roll_grad(g: Any, y: Any, x: Any, *, shift: Any, axis: Any) -> tuple[Any]:
 roll: Op = Op(
     "Roll", ("input", "@shift", "@axis"), same(ANY), _roll_shape,
     lambda x, *, shift, axis: np.roll(x, shift, axis), _roll_grad, lower=_roll_lower, folds=True,
-    samples=(
+    samples=lambda: (
         Sample((floats(dtype="float64"),), {"shift": 1, "axis": 0}),
         Sample((floats(),), {"shift": (-1, 6), "axis": (0, 1)}),
         Sample((floats(shape=(17,)),), {"shift": (2, 3), "axis": (0, 0)}),
         Sample((floats(shape=(0, 2)),), {"shift": 1, "axis": 0}),
         Sample((ints(),), {"shift": -5, "axis": -1}, grad=False),
     ),
-    error_samples=(
+    error_samples=lambda: (
         ErrorSample((floats(),), {"shift": [1, 2], "axis": [0]}, "differ in length, 2 and 1"),
         ErrorSample((floats(),), {"shift": 1, "axis": 2}, "axis 2 is outside"),
     ),

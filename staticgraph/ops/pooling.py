@@ -8,7 +8,8 @@ other's derivatives.  Means of padded windows count only elements of the input.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -281,6 +282,17 @@ def _wrong(form: ConvForm) -> tuple[ErrorSample, ...]:
 
 
 # ---------------------------------------------------------------- records
+def _arrays(
+    drawn: Callable[[tuple[int, ...], str], np.ndarray], cases: Sequence[tuple[Any, Any]]
+) -> list[tuple[np.ndarray, Any]]:
+    kinds = ("float64", "float32")
+    return [(drawn(shape, kinds[i % 2]), kw) for i, (shape, kw) in enumerate(cases)]
+
+
+def _like(y: np.ndarray, dtype: np.dtype) -> np.ndarray:
+    return floats(shape=y.shape, dtype=dtype.name, seed=5)
+
+
 def _max_family(form: ConvForm, name: str) -> tuple[Op, Op]:
     attrs = {
         "ksize": REQUIRED,
@@ -291,14 +303,15 @@ def _max_family(form: ConvForm, name: str) -> tuple[Op, Op]:
     cases = _CASES[form]
     of_max, of_place = np_max(form), np_place(form)
     of_spread, of_pick = np_spread(form), np_pick(form)
-    tensors = [
-        (_distinct(shape, "float64" if i % 2 == 0 else "float32"), kw)
-        for i, (shape, kw) in enumerate(cases)
-    ]
-    triples = []
-    for x, kw in tensors:
-        y = of_max(x, **kw)
-        triples.append((x, y, floats(shape=y.shape, dtype=y.dtype.name, seed=5), kw))
+
+    @cache
+    def tensors() -> list[tuple[np.ndarray, Any]]:
+        return _arrays(_distinct, cases)
+
+    @cache
+    def triples() -> list[tuple[np.ndarray, np.ndarray, np.ndarray, Any]]:
+        found = [(x, of_max(x, **kw), kw) for x, kw in tensors()]
+        return [(x, y, _like(y, y.dtype), kw) for x, y, kw in found]
 
     def picked_shape(ctx: Infer, x: TensorType, place: TensorType, **kw: Any) -> tuple[Dim, ...]:
         return place.dims
@@ -321,18 +334,18 @@ def _max_family(form: ConvForm, name: str) -> tuple[Op, Op]:
         name, ("input",), same(NUMERIC), _pool_shape(form), of_max,
         lambda g, y, x, **kw: (gradient(x, y, g, **kw),),
         lower=_lower_max(form), attrs=attrs, cheap=False,
-        samples=(
-            *(Sample((x,), kw) for x, kw in tensors),
+        samples=lambda: (
+            *(Sample((x,), kw) for x, kw in tensors()),
             Sample((ints(shape=cases[0][0]),), cases[0][1], grad=False),
             Sample((floats(shape=cases[1][0], dtype="float16"),), cases[1][1], grad=False),
         ),
-        error_samples=_wrong(form),
+        error_samples=lambda: _wrong(form),
         doc="The greatest element of each window; padding is less than all.",
     )  # fmt: skip
     place: Op = Op(
         f"{name}Place", ("input",), lambda x, **_: dtypes.int32, _pool_shape(form), of_place, None,
         lower=_lower_place(form), attrs=attrs, cheap=False,
-        samples=tuple(Sample((x,), kw, grad=False) for x, kw in tensors),
+        samples=lambda: tuple(Sample((x,), kw, grad=False) for x, kw in tensors()),
         doc="Which place of each window holds its first maximum, in row-major order.",
     )  # fmt: skip
     spread: Op = Op(
@@ -340,17 +353,17 @@ def _max_family(form: ConvForm, name: str) -> tuple[Op, Op]:
         spread_shape,
         of_spread, None, lower=_lower_spread(form), attrs=attrs, cheap=False,
         operand_dtypes={"place": dtypes.int32},
-        samples=tuple(
+        samples=lambda: tuple(
             Sample((dy, of_place(x, **kw)), {"orig_input_shape": x.shape, **kw}, grad=False)
-            for x, _, dy, kw in triples
+            for x, _, dy, kw in triples()
         ),
         doc="Each window's number at one place of it, summed over windows.",
     )  # fmt: skip
     pick: Op = Op(
         f"{name}Pick", ("input", "place"), lambda d, *_, **__: d, picked_shape, of_pick, None,
         lower=_lower_pick(form), attrs=attrs, cheap=False, operand_dtypes={"place": dtypes.int32},
-        samples=tuple(
-            Sample((x, of_place(x, **kw)), kw, grad=False) for x, _, _, kw in triples
+        samples=lambda: tuple(
+            Sample((x, of_place(x, **kw)), kw, grad=False) for x, _, _, kw in triples()
         ),
         doc="The element at one place of each window.",
     )  # fmt: skip
@@ -360,9 +373,9 @@ def _max_family(form: ConvForm, name: str) -> tuple[Op, Op]:
         lambda d, out, x, y, dy, **kw: (None, None, gradient_grad(x, y, d, **kw)),
         decompose=lambda x, y, dy, **kw: spread(dy, place(x, **kw), x.type.dims, **kw),
         attrs=attrs, cheap=False,
-        samples=tuple(Sample((x, y, dy), kw) for x, y, dy, kw in triples),
-        error_samples=(
-            ErrorSample((triples[0][0], triples[0][1], triples[0][2].repeat(2, 0)), cases[0][1],
+        samples=lambda: tuple(Sample((x, y, dy), kw) for x, y, dy, kw in triples()),
+        error_samples=lambda: (
+            ErrorSample((*triples()[0][:2], triples()[0][2].repeat(2, 0)), cases[0][1],
                         "on axis 0 where pooling gives"),
         ),
         doc="What the output says of the input: it goes to the first maximum of each window.",
@@ -372,9 +385,9 @@ def _max_family(form: ConvForm, name: str) -> tuple[Op, Op]:
         lambda x, y, d, **kw: of_pick(d, of_place(x, **kw), **kw),
         lambda g, out, x, y, d, **kw: (None, None, gradient(x, y, g, **kw)),
         decompose=lambda x, y, d, **kw: pick(d, place(x, **kw), **kw), attrs=attrs, cheap=False,
-        samples=tuple(
+        samples=lambda: tuple(
             Sample((x, y, floats(shape=x.shape, dtype=x.dtype.name, seed=6)), kw)
-            for x, y, _, kw in triples
+            for x, y, _, kw in triples()
         ),
         doc="The elements of `grad` where `orig_input` is greatest.",
     )  # fmt: skip
@@ -390,14 +403,14 @@ def _mean_family(form: ConvForm, name: str) -> Op:
     }
     cases = _CASES[form]
     of_mean, of_grad = in_float32(np_mean(form)), in_float32(np_mean_grad(form))
-    tensors = [
-        (floats(shape=shape, dtype="float64" if i % 2 == 0 else "float32"), kw)
-        for i, (shape, kw) in enumerate(cases)
-    ]
-    grads = [
-        (x, floats(shape=of_mean(x, **kw).shape, dtype=x.dtype.name, seed=5), kw)
-        for x, kw in tensors
-    ]
+
+    @cache
+    def tensors() -> list[tuple[np.ndarray, Any]]:
+        return _arrays(lambda shape, dtype: floats(shape=shape, dtype=dtype), cases)
+
+    @cache
+    def grads() -> list[tuple[np.ndarray, np.ndarray, Any]]:
+        return [(x, _like(of_mean(x, **kw), x.dtype), kw) for x, kw in tensors()]
 
     def grad_shape(ctx: Infer, dy: TensorType, *, orig_input_shape: Any, **kw: Any) -> Any:
         if orig_input_shape is None:
@@ -414,20 +427,22 @@ def _mean_family(form: ConvForm, name: str) -> Op:
         name, ("value" if form is TWO else "input",), same(FLOATING), _pool_shape(form), of_mean,
         lambda g, y, x, **kw: (gradient_like(x, g, **kw),),
         lower=_lower_mean(form), attrs=attrs, cheap=False,
-        samples=(
-            *(Sample((x,), kw) for x, kw in tensors),
+        samples=lambda: (
+            *(Sample((x,), kw) for x, kw in tensors()),
             Sample((floats(shape=cases[1][0], dtype="float16"),), cases[1][1], grad=False),
         ),
-        error_samples=_wrong(form),
+        error_samples=lambda: _wrong(form),
         doc="The mean of each window's elements; padding does not count.",
     )  # fmt: skip
     gradient: Op = Op(
         f"{name}Grad", ("@orig_input_shape", "grad"), same(FLOATING), grad_shape, of_grad,
         lambda d, y, dy, *, orig_input_shape, **kw: (forward(d, **kw),),
         lower=_lower_mean_grad(form), attrs=attrs, cheap=False,
-        samples=tuple(Sample((dy,), {"orig_input_shape": x.shape, **kw}) for x, dy, kw in grads),
-        error_samples=(
-            ErrorSample((grads[0][1],), {"orig_input_shape": [9, *grads[0][0].shape[1:]],
+        samples=lambda: tuple(
+            Sample((dy,), {"orig_input_shape": x.shape, **kw}) for x, dy, kw in grads()
+        ),
+        error_samples=lambda: (
+            ErrorSample((grads()[0][1],), {"orig_input_shape": [9, *grads()[0][0].shape[1:]],
                 **cases[0][1]},
                         "on axis 0 where pooling gives 9"),
         ),
@@ -439,7 +454,7 @@ def _mean_family(form: ConvForm, name: str) -> Op:
         lambda d, y, like, dy, **kw: (None, forward(d, **kw)),
         decompose=lambda like, dy, **kw: gradient(like.type.dims, dy, **kw), attrs=attrs,
         cheap=False,
-        samples=tuple(Sample((x, dy), kw) for x, dy, kw in grads[:2]),
+        samples=lambda: tuple(Sample((x, dy), kw) for x, dy, kw in grads()[:2]),
     )  # fmt: skip
     return forward
 

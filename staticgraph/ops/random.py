@@ -105,7 +105,7 @@ def _pair(
         pure_name, ("counter", *operands), _and_counter(dtype), _with_counter(shape),
         _numpy(draw), None, library=library, host=library is None, results=2, cheap=False,
         attrs={**_SEEDS, **attrs}, operand_dtypes={**_COUNTER, **own},
-        samples=tuple(
+        samples=lambda: tuple(
             Sample((_START, *s.args), {**_SAMPLE_SEEDS, **s.attrs}, grad=False) for s in samples
         ),
         doc=f"{name} of a stream from which `counter` blocks have been used.",
@@ -206,7 +206,9 @@ philox_permutation: Op = Op(
     "PhiloxPermutation", ("counter", "@n"), lambda counter, **_: (dtypes.int64, dtypes.int64),
     lambda ctx, counter, *, n, **_: ((n,), ()), _numpy(_permutation), None, host=True, results=2,
     attrs=_SEEDS, operand_dtypes=_COUNTER, cheap=False,
-    samples=tuple(Sample((_START,), {**_SAMPLE_SEEDS, "n": n}, grad=False) for n in (0, 1, 8)),
+    samples=lambda: tuple(
+        Sample((_START,), {**_SAMPLE_SEEDS, "n": n}, grad=False) for n in (0, 1, 8)
+    ),
     doc="A permutation of ``range(n)`` from a stream of which `counter` blocks have been used.",
 )  # fmt: skip
 

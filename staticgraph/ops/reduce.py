@@ -18,7 +18,7 @@ from staticgraph.ir.dtypes import DType
 from staticgraph.ir.op import ErrorSample, Infer, Op, RuleError, Sample, lookup
 from staticgraph.ir.scalar import Expr, Operand, Reduce, ReduceKind, cast, s, size_expr
 from staticgraph.ir.types import TensorType, UnknownRankError
-from staticgraph.ops.rules import FLOATING, NUMERIC, bools, floats, ints, same
+from staticgraph.ops.rules import FLOATING, NUMERIC, bools, floats, ints, on_kind, same
 
 Axes = Any  # an int, a tuple of ints, or None where the value is not known yet
 
@@ -102,6 +102,22 @@ def _np_reduce(function: Callable[..., Any], initial: str | None = None) -> Call
             kwargs["dtype"] = _wide(x).dtype
         wide = _wide(x)
         return np.asarray(function(wide, axis=axes, keepdims=keep_dims, **kwargs)).astype(x.dtype)
+
+    return on_kind(rule, lambda kind: _reduce_of_kind(function, kind))
+
+
+_REDUCE: dict[Callable[..., Any], Callable[..., Any]] = {
+    np.sum: np.add.reduce, np.prod: np.multiply.reduce,
+}  # fmt: skip
+
+
+def _reduce_of_kind(function: Callable[..., Any], kind: np.dtype) -> Callable[..., Any] | None:
+    reduce = _REDUCE.get(function)
+    if reduce is None or kind.itemsize < 4 or kind.kind not in "fiu":
+        return None
+
+    def rule(x: np.ndarray, *, reduction_indices: Axes, keep_dims: bool) -> Any:
+        return reduce(x, reduction_indices if x.ndim else (), kind, None, keep_dims)
 
     return rule
 
@@ -200,8 +216,8 @@ def _reduction(
     return Op(
         name, ("input", "@reduction_indices"), same(allowed), reduced_shape, numpy, grad,
         lower=_reduce_lower(kind), attrs={"keep_dims": False}, cheap=False, folds=folds,
-        samples=_samples(allowed, smooth), doc=doc,
-        error_samples=(
+        samples=lambda: _samples(allowed, smooth), doc=doc,
+        error_samples=lambda: (
             bad,
             ErrorSample((array,), {"reduction_indices": (2,)}, "axis 2 is outside a tensor"),
             ErrorSample((array,), {"reduction_indices": (0, -2)}, "axis 0 is given twice"),
@@ -237,7 +253,7 @@ divide_by_size: Op = Op(
     _np_divide_by_size,
     lambda g, y, x, *, size: (divide_by_size(g, size),),
     lower=_divide_lower, cheap=True,
-    samples=(
+    samples=lambda: (
         Sample((floats(dtype="float64"),), {"size": 7}),
         Sample((ints(-20, 20),), {"size": 3}, grad=False),
     ),
@@ -261,8 +277,8 @@ mean: Op = Op(
         spread_mean_like(g, x, reduction_indices, keep_dims=keep_dims),
     ),
     decompose=_mean, attrs={"keep_dims": False}, cheap=False,
-    samples=_samples(NUMERIC, True),
-    error_samples=(
+    samples=lambda: _samples(NUMERIC, True),
+    error_samples=lambda: (
         ErrorSample((bools(),), {"reduction_indices": (0,)}, "does not take bool"),
         ErrorSample((floats(),), {"reduction_indices": -3}, "axis -3 is outside a tensor"),
     ),
@@ -287,7 +303,7 @@ spread_mean_like: Op = Op(
     lambda ctx, g, like, **_: like.dims, _np_spread_mean,
     lambda d, y, g, like, *, axis, keep_dims: (mean(d, axis, keep_dims=keep_dims), None),
     decompose=_spread_mean, attrs={"keep_dims": False},
-    samples=(
+    samples=lambda: (
         Sample((floats(shape=(2, 4), dtype="float64"), floats(shape=(2, 3, 4), dtype="float64")),
                {"axis": (1,)}),
         Sample((floats(shape=(1, 4)), floats(shape=(3, 4))), {"axis": 0, "keep_dims": True}),
@@ -313,11 +329,11 @@ euclidean_norm: Op = Op(
         sum_(x * x, reduction_indices, keep_dims=keep_dims)
     ),
     attrs={"keep_dims": False}, cheap=False,
-    samples=(
+    samples=lambda: (
         Sample((floats(shape=(3, 5), dtype="float64"),), {"reduction_indices": (1,)}),
         Sample((floats(shape=(3, 5)),), {"reduction_indices": (0, 1), "keep_dims": True}),
     ),
-    error_samples=(
+    error_samples=lambda: (
         ErrorSample((ints(),), {"reduction_indices": (0,)}, "does not take int32"),
     ),
 )  # fmt: skip
@@ -329,11 +345,11 @@ l2_loss: Op = Op(
     lambda g, y, t: (t * g,),
     decompose=lambda t: sum_(t * t, tuple(range(len(t.type.dims)))) * 0.5,
     cheap=False,
-    samples=(
+    samples=lambda: (
         Sample((floats(dtype="float64"),)), Sample((floats(shape=(17,)),)),
         Sample((floats(shape=()),)), Sample((floats(shape=(0, 2)),)),
     ),
-    error_samples=(ErrorSample((ints(),), {}, "does not take int32"),),
+    error_samples=lambda: (ErrorSample((ints(),), {}, "does not take int32"),),
     doc="Half the sum of squares.",
 )  # fmt: skip
 
@@ -384,7 +400,7 @@ def _arg_extreme(name: str, kind: Literal["argmax", "argmin"]) -> Op:
     return Op(
         name, ("input", "@dimension"), _arg_dtype, _arg_shape, numpy, None, lower=lower,
         attrs={"output_type": dtypes.int64}, cheap=False,
-        samples=(
+        samples=lambda: (
             Sample((floats(shape=(3, 5)),), {"dimension": 1}, grad=False),
             Sample((floats(shape=(2, 3, 4), dtype="float64"),), {"dimension": -3}, grad=False),
             Sample((ints(0, 3, (4, 17)),), {"dimension": -1, "output_type": dtypes.int32},
@@ -393,7 +409,7 @@ def _arg_extreme(name: str, kind: Literal["argmax", "argmin"]) -> Op:
             Sample((floats(shape=(0, 2)),), {"dimension": 1}, grad=False),
             Sample((nan,), {"dimension": 1}, grad=False),
         ),
-        error_samples=(
+        error_samples=lambda: (
             ErrorSample((floats(),), {"dimension": 2}, "axis 2 is outside a tensor of rank 2"),
             ErrorSample((floats(shape=(0, 2)),), {"dimension": 0}, "axis 0 holds 0 elements"),
             ErrorSample((bools(),), {"dimension": 0}, "does not take bool"),

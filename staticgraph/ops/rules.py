@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import zlib
 from collections.abc import Callable, Sequence
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -84,16 +85,18 @@ def zeros_like(x: Any) -> Any:
 
 
 # ---------------------------------------------------------------- samples
-_TABLE = np.random.default_rng(20).random(
-    1 << 13
-)  # one table: a generator per sample slows the import
+@cache
+def _table() -> np.ndarray:
+    """One table: a generator per sample takes long."""
+    return np.random.default_rng(20).random(1 << 13)
 
 
 def _uniform(seed: object, shape: tuple[int, ...]) -> np.ndarray:
     """Numbers in [0, 1) that depend on `seed` and `shape` alone; at most 4096 of them."""
     n = math.prod(shape)
-    start = zlib.crc32(repr(seed).encode()) % (len(_TABLE) - 4096)
-    return _TABLE[start : start + n].reshape(shape)
+    table = _table()
+    start = zlib.crc32(repr(seed).encode()) % (len(table) - 4096)
+    return table[start : start + n].reshape(shape)
 
 
 def floats(
@@ -124,6 +127,37 @@ def bools(shape: tuple[int, ...] = (3, 4), seed: int = 0) -> np.ndarray:
 Grad = Callable[..., Any]
 
 
+_FOR_KIND: dict[Callable[..., Any], Callable[[np.dtype], Callable[..., Any] | None]] = {}
+
+
+def on_kind(
+    rule: Callable[..., Any], choose: Callable[[np.dtype], Callable[..., Any] | None]
+) -> Callable[..., Any]:
+    """Say what a numpy rule comes down to once the operands' common element type is known.
+
+    `choose` gives a function of the same arguments, without the detours that other types need, or
+    None where there is no shorter way.
+    """
+    _FOR_KIND[rule] = choose
+    return rule
+
+
+def numpy_for(rule: Callable[..., Any], kind: np.dtype) -> Callable[..., Any]:
+    """The shortest function that does what the numpy rule does on operands of one type.
+
+    >>> from staticgraph.ops.arithmetic import mul
+    >>> numpy_for(mul.numpy, np.dtype("float32"))
+    <ufunc 'multiply'>
+    """
+    while (choose := _FOR_KIND.get(rule)) is not None and (shorter := choose(kind)) is not None:
+        rule = shorter
+    return rule
+
+
+def _is_half(kind: np.dtype) -> bool:
+    return kind.itemsize == 2 and dtypes.as_dtype(kind) in FLOATING
+
+
 def in_float32(numpy: Callable[..., Any]) -> Callable[..., Any]:
     """A numpy rule that computes float16 and bfloat16 in float32, as kernels do."""
 
@@ -134,7 +168,7 @@ def in_float32(numpy: Callable[..., Any]) -> Callable[..., Any]:
         out = numpy(*(a.astype(np.float32) for a in arrays), **attrs)
         return out if out.dtype == bool else out.astype(kind)
 
-    return rule
+    return on_kind(rule, lambda kind: None if _is_half(kind) else numpy)
 
 
 def unary(
@@ -152,9 +186,11 @@ def unary(
       kinks: not smooth everywhere in `domain`; derivatives are then not checked numerically.
     """
     lo, hi = domain
-    if not samples:
+
+    def made() -> tuple[Sample, ...]:
+        out: tuple[Sample, ...] = ()
         if dtypes.float32 in allowed:
-            samples = tuple(
+            out = tuple(
                 Sample((floats(lo, hi, shape, dtype=dt),), grad=grad is not None and not kinks)
                 for shape, dt in (
                     ((3, 5), "float64"),
@@ -164,21 +200,20 @@ def unary(
                 )
             )
         elif dtypes.bool_ in allowed:
-            samples = (Sample((bools(),), grad=False), Sample((bools((0,)),), grad=False))
-        if (dtypes.int32 in allowed and grad is not None) or (
-            dtypes.int32 in allowed and not samples
-        ):
+            out = (Sample((bools(),), grad=False), Sample((bools((0,)),), grad=False))
+        if dtypes.int32 in allowed and (grad is not None or not out):
             a, b = max(int(lo), -9), min(max(int(hi), 3), 9)
-            samples += (Sample((ints(a, b),), grad=False),)
+            out += (Sample((ints(a, b),), grad=False),)
+        return out
 
     def lower(ix: tuple[Expr, ...], x: Operand, **_: Any) -> Expr:
         return scalar(x.at(ix))
 
     return Op(
         name, (operand,), same(allowed, result), first_shape,
-        in_float32(lambda x, **_: numpy(x)),
+        in_float32(on_kind(lambda x, **_: numpy(x), lambda _: numpy)),
         None if grad is None else lambda g, y, x, **_: (grad(g, y, x),),
-        lower=lower, cheap=cheap, samples=samples, doc=doc,
+        lower=lower, cheap=cheap, samples=samples or made, doc=doc,
         error_samples=() if dtypes.bool_ in allowed else (
             ErrorSample((np.zeros(2, bool),), {}, "does not take bool"),
         ),
@@ -207,23 +242,30 @@ def binary(
       grad: ``(g, y, a, b) -> (cotangent of a, cotangent of b)`` before broadcasting is undone.
     """
     lo, hi = domain
-    samples: tuple[Sample, ...] = extra
-    if dtypes.float32 in allowed:
-        smooth = grad is not None and not kinks
-        for sa, sb, dt in (
-            ((3, 4), (3, 4), "float64"), ((3, 4), (4,), "float64"), ((2, 1, 3), (4, 1), "float32"),
-            ((17,), (), "float32"), ((0, 3), (1, 3), "float32"), ((), (), "float32"),
-        ):  # fmt: skip
-            samples += (
-                Sample((floats(lo, hi, sa, 1, dt), floats(lo, hi, sb, 2, dt)), grad=smooth),
+
+    @cache
+    def samples() -> tuple[Sample, ...]:
+        out = extra
+        if dtypes.float32 in allowed:
+            smooth = grad is not None and not kinks
+            for sa, sb, dt in (
+                ((3, 4), (3, 4), "float64"), ((3, 4), (4,), "float64"),
+                ((2, 1, 3), (4, 1), "float32"), ((17,), (), "float32"),
+                ((0, 3), (1, 3), "float32"), ((), (), "float32"),
+            ):  # fmt: skip
+                out += (
+                    Sample((floats(lo, hi, sa, 1, dt), floats(lo, hi, sb, 2, dt)), grad=smooth),
+                )
+        if dtypes.int32 in allowed:
+            out += (
+                Sample((ints(), ints(1, 5, seed=3)), grad=False),
+                Sample(
+                    (ints(shape=(2, 1), dtype="int64"), ints(1, 5, (5,), 3, "int64")), grad=False
+                ),
             )
-    if dtypes.int32 in allowed:
-        samples += (
-            Sample((ints(), ints(1, 5, seed=3)), grad=False),
-            Sample((ints(shape=(2, 1), dtype="int64"), ints(1, 5, (5,), 3, "int64")), grad=False),
-        )
-    if dtypes.bool_ in allowed:
-        samples += (Sample((bools(), bools((4,), 1)), grad=False),)
+        if dtypes.bool_ in allowed:
+            out += (Sample((bools(), bools((4,), 1)), grad=False),)
+        return out
 
     def lower(ix: tuple[Expr, ...], a: Operand, b: Operand, **_: Any) -> Expr:
         return scalar(a.at(ix), b.at(ix))
@@ -234,27 +276,27 @@ def binary(
         return (None if ga is None else sum_to(ga, a), None if gb is None else sum_to(gb, b))
 
     wrong = "does not take bool" if dtypes.bool_ not in allowed else "do not broadcast"
-    bad = np.zeros((2,), bool if dtypes.bool_ not in allowed else samples[0].args[0].dtype)
+
+    def errors() -> tuple[ErrorSample, ...]:
+        first = samples()[0].args[0]
+        bad = np.zeros((2,), bool if dtypes.bool_ not in allowed else first.dtype)
+        other = bad if dtypes.bool_ not in allowed else np.zeros(3, bad.dtype)
+        return (
+            ErrorSample((first.ravel()[:2], first.ravel()[:3]), {}, "do not broadcast, 2 and 3"),
+            ErrorSample((bad, other), {}, wrong),
+        )
+
     return Op(
         name,
         operands,
         same(allowed, result),
         broadcast_shape,
-        in_float32(lambda x, y, **_: numpy(x, y)),
+        in_float32(on_kind(lambda x, y, **_: numpy(x, y), lambda _: numpy)),
         None if grad is None else cotangents,
         lower=lower,
         cheap=cheap,
         folds=folds,
         samples=samples,
         doc=doc,
-        error_samples=(
-            ErrorSample(
-                (samples[0].args[0].ravel()[:2], samples[0].args[0].ravel()[:3]),
-                {},
-                "do not broadcast, 2 and 3",
-            ),
-            ErrorSample(
-                (bad, bad if dtypes.bool_ not in allowed else np.zeros(3, bad.dtype)), {}, wrong
-            ),
-        ),
+        error_samples=errors,
     )

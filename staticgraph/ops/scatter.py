@@ -183,7 +183,7 @@ scatter = Op(
     ),
     attrs={"kind": REQUIRED, "skip_negative": False},
     operand_dtypes={"indices": None}, cheap=False,
-    samples=(
+    samples=lambda: (
         *(_case(k) for k in KINDS), _case("add", "float32", skip=True), _case("update", skip=True),
         _case("add", "float16", False),
         Sample((ints(-9, 9, (1, 1, 3, 2)), ints(0, 3, (1, 4)), ints(-3, 3, (1, 1, 4, 2))),
@@ -191,7 +191,7 @@ scatter = Op(
         Sample((floats(shape=(1, 1, 3, 2)), ints(0, 3, (1, 0)), floats(shape=(1, 1, 0, 2))),
                {"kind": "add"}, grad=False),
     ),
-    error_samples=(
+    error_samples=lambda: (
         ErrorSample((floats(), ints(0, 3, (2,)), floats()), {"kind": "add"}, "ranks must be"),
         ErrorSample((floats(shape=(1, 1, 3, 2)), ints(0, 3, (1, 4)), floats(shape=(1, 1, 5, 2))),
                     {"kind": "add"}, "differ, 5 and 4"),
@@ -216,7 +216,7 @@ scatter_blocks: Op = Op(
     "ScatterBlocks", ("base", "indices", "updates", "@sizes"), into_dtypes,
     lambda ctx, base, indices, updates, **_: base.dims, _np_blocks, None, library="scatter",
     attrs={"kind": REQUIRED, "skip_negative": False}, operand_dtypes={"indices": None}, cheap=False,
-    samples=(
+    samples=lambda: (
         *(Sample((ints(1, 9, (2, 3), dtype=d), ints(0, 2, (2, 2)), ints(-3, 3, (4, 3), 1, d)),
                  {"kind": k, "sizes": (1, 1, 2, 3, 4)}, grad=False)
           for k in KINDS for d in ("int32", "uint8")),
@@ -225,7 +225,7 @@ scatter_blocks: Op = Op(
         Sample((floats(shape=(5, 3)), ints(0, 3, (4,)), floats(shape=(20,))),
                {"kind": "add", "sizes": (1, 5, 3, 1, 4)}, grad=False),
     ),
-    error_samples=(
+    error_samples=lambda: (
         ErrorSample((floats(), ints(), ints()), {"kind": "add", "sizes": (1, 1, 1, 1, 1)},
                     "dtypes differ"),
     ),
@@ -240,7 +240,7 @@ numbers_like = Op(
     "NumbersLike", ("x",), lambda x: dtypes.int64, first_shape,
     lambda x: np.arange(x.size, dtype=np.int64).reshape(x.shape), None,
     lower=lambda ix, x: _number(ix, x),
-    samples=(Sample((floats(),), grad=False), Sample((floats(shape=()),), grad=False)),
+    samples=lambda: (Sample((floats(),), grad=False), Sample((floats(shape=()),), grad=False)),
     doc="Each element's position in C order.",
 )  # fmt: skip
 
@@ -304,7 +304,7 @@ gather_grad = Op(
     lambda g, indices, params, **_: check_dtype(g, NUMERIC), _gather_grad_shape, _np_gather_grad,
     _gather_grad_grad, decompose=_gather_grad, attrs={"batch_dims": 0, "skip_negative": False},
     operand_dtypes={"indices": None, "params": None},
-    samples=(
+    samples=lambda: (
         Sample((floats(shape=(4, 3)), ints(0, 5, (4,)), floats(shape=(5, 3))), {"axis": 0}),
         Sample((floats(shape=(2, 3, 5, 2)), ints(-1, 4, (2, 5)), floats(shape=(2, 3, 4, 2))),
                {"axis": 2, "batch_dims": 1, "skip_negative": True}),
@@ -374,7 +374,7 @@ def _rows_grad(g: Any, y: Any, current: Any, indices: Any, updates: Any, *, kind
 scatter_rows = Op(
     "ScatterRows", ("current", "indices", "updates"), into_dtypes, _rows_shape, _np_rows,
     _rows_grad, decompose=_rows, attrs={"kind": REQUIRED}, operand_dtypes={"indices": None},
-    samples=(
+    samples=lambda: (
         *(
             Sample((floats(1, 2, (5, 3), dtype="float64"), np.array([[0, 2], [2, 4]]),
                    floats(1, 2, (2, 2, 3), 1, "float64")),
@@ -387,7 +387,7 @@ scatter_rows = Op(
         Sample((np.zeros(3, bool), np.array([1]), np.array([True])), {"kind": "update"},
                grad=False),
     ),
-    error_samples=(
+    error_samples=lambda: (
         ErrorSample((floats(shape=(5, 3)), np.array([1, 2]), floats(shape=(3, 3))), {"kind": "add"},
                     "size 3 where indices and tensor ask for 2"),
         ErrorSample((floats(shape=(5, 3)), np.array([1, 2]), ints(shape=(2, 3))), {"kind": "add"},

@@ -95,11 +95,11 @@ scatter_nd_rows = Op(
         current, indices, updates, kind, batch_dims
     ),
     attrs={"kind": REQUIRED, "batch_dims": 0}, operand_dtypes={"indices": None},
-    samples=(
+    samples=lambda: (
         *(Sample(_POINTS, {"kind": k}) for k in KINDS), Sample(_SLICES, {"kind": "update"}),
         Sample(_BATCH, {"kind": "add", "batch_dims": 1}),
     ),
-    error_samples=tuple(ErrorSample(e[:3], {"kind": "add"}, e[3]) for e in _ND_WRONG),
+    error_samples=lambda: tuple(ErrorSample(e[:3], {"kind": "add"}, e[3]) for e in _ND_WRONG),
     doc="`current` combined with `updates` at points; what variables' scatter_nd_* are.",
 )  # fmt: skip
 
@@ -120,13 +120,13 @@ def _tensor_scatter(name: str, kind: str) -> Op:
             tensor, indices, updates, kind, batch_dims
         ),
         attrs={"batch_dims": 0}, operand_dtypes={"indices": None},
-        samples=(
+        samples=lambda: (
             Sample(_POINTS), Sample(_SLICES), Sample(_BATCH, {"batch_dims": 1}),
             Sample((ints(shape=(3,)), np.array([[2]]), ints(shape=(1,), seed=2)), grad=False),
             Sample((floats(shape=(3, 2)), np.zeros((0, 1), np.int32), floats(shape=(0, 2))),
                    grad=False),
         ),
-        error_samples=tuple(ErrorSample(e[:3], {}, e[3]) for e in _ND_WRONG),
+        error_samples=lambda: tuple(ErrorSample(e[:3], {}, e[3]) for e in _ND_WRONG),
         doc=f"A copy of `tensor` with `updates` at points ({kind}).",
     )  # fmt: skip
 
@@ -160,10 +160,10 @@ scatter_nd = Op(
         lookup("Fill")(shape, np.zeros((), updates.type.dtype.np)), indices, updates, "add"
     ),
     operand_dtypes={"indices": None},
-    samples=(
+    samples=lambda: (
         Sample(_POINTS[1:], {"shape": (3, 4)}), Sample(_SLICES[1:], {"shape": (4, 3)}),
         Sample((np.array([[1]]), ints(shape=(1,))), {"shape": (3,)}, grad=False),
     ),
-    error_samples=tuple(ErrorSample(e[1:3], {"shape": (4, 3)}, e[3]) for e in _ND_WRONG),
+    error_samples=lambda: tuple(ErrorSample(e[1:3], {"shape": (4, 3)}, e[3]) for e in _ND_WRONG),
     doc="Zeros of shape `shape` with `updates` added at points.",
 )  # fmt: skip

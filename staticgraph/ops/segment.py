@@ -132,7 +132,7 @@ def _unsorted(name: str, kind: str) -> Op:
     return Op(
         name, ("data", "segment_ids", "@num_segments"), _dtypes_of(NUMERIC), _unsorted_shape,
         numpy, grad, decompose=decompose, operand_dtypes={"segment_ids": None},
-        samples=(
+        samples=lambda: (
             Sample((floats(shape=(5, 3), dtype="float64"), np.array([0, 2, 0, -1, 3])),
                    {"num_segments": 4}),
             Sample((floats(shape=(2, 3, 2)), np.array([[0, 2, 0], [1, 1, 5]], np.int32)),
@@ -141,7 +141,7 @@ def _unsorted(name: str, kind: str) -> Op:
             Sample((ints(shape=(17,)), ints(0, 4, (17,), 3)), {"num_segments": 4}, grad=False),
             Sample((np.float32(2), np.int32(1)), {"num_segments": 2}),
         ),
-        error_samples=(
+        error_samples=lambda: (
             ErrorSample((floats(shape=(5, 3)), np.zeros(4, np.int32)), {"num_segments": 2},
                         "data has size 5 where segment_ids has 4"),
             ErrorSample((floats(shape=(5, 3)), np.zeros(5, np.float32)), {"num_segments": 2},
@@ -176,7 +176,7 @@ segment_like = Op(
         data, ids, like.type.dims[0], kind, _start(kind, data.type.dtype.base, True)
     ),
     attrs={"kind": "add"}, operand_dtypes={"segment_ids": None, "like": None},
-    samples=(
+    samples=lambda: (
         Sample((floats(shape=(4, 2)), np.array([0, -1, 2, 0]), floats(shape=(3, 2))),
                {"kind": "add"}),
         Sample((floats(1, 2, (4, 2)), np.array([0, -1, 2, 0]), floats(shape=(3, 2))),
@@ -225,12 +225,12 @@ def _sorted(name: str, kind: str) -> Op:
         name, ("data", "segment_ids"), _dtypes_of(FLOATING if kind == "mean" else NUMERIC),
         _sorted_shape, lambda data, ids: _np_sorted(name, data, ids, kind), grad, host=True,
         operand_dtypes={"segment_ids": None},
-        samples=(
+        samples=lambda: (
             Sample((floats(shape=(5, 3), dtype="float64"), np.array([0, 0, 1, 3, 3]))),
             Sample((floats(shape=(17,)), np.arange(17, dtype=np.int32) // 4)),
             Sample((floats(shape=(0, 2)), np.zeros(0, np.int32)), grad=False),
         ),
-        error_samples=(
+        error_samples=lambda: (
             ErrorSample((floats(shape=(5, 3)), np.zeros(4, np.int32)), {},
                    "data has size 5 where segment_ids has 4"),
             ErrorSample((floats(shape=(5, 3)), np.zeros((5, 1), np.int32)), {},
@@ -262,7 +262,7 @@ bincount = Op(
     "Bincount", ("arr", "weights", "@size"),
     lambda arr, weights, **_: check_dtype(weights, NUMERIC), lambda ctx, *_, size: (size,),
     _np_bincount, None, host=True, operand_dtypes={"arr": None},
-    samples=(
+    samples=lambda: (
         Sample((ints(0, 6), np.zeros(0, np.int32)), {"size": 5}, grad=False),
         Sample((ints(0, 6), floats()), {"size": 6}, grad=False),
     ),
@@ -288,7 +288,7 @@ histogram_fixed_width = Op(
     lambda values, _r, *, dtype, **_: check_dtype(values, NUMERIC) and dtypes.as_dtype(dtype),
     lambda ctx, values, value_range, *, nbins, **_: (nbins,), _np_histogram, None, host=True,
     attrs={"dtype": dtypes.int32},
-    samples=(Sample((floats(), np.array([-1, 1], np.float32)), {"nbins": 5}, grad=False),),
+    samples=lambda: (Sample((floats(), np.array([-1, 1], np.float32)), {"nbins": 5}, grad=False),),
     doc="Counts in bins of equal width; what lies outside falls into the outermost.",
 )  # fmt: skip
 
@@ -308,7 +308,7 @@ bucketize = Op(
         np.asarray(boundaries, np.float64), x.astype(np.float64), side="right"
     ).astype(np.int32),
     None, lower=_lower_bucketize, attrs={"boundaries": ()},
-    samples=(
+    samples=lambda: (
         Sample((floats(),), {"boundaries": (-1.0, 0.0, 1.0)}, grad=False),
         Sample((ints(),), {"boundaries": (0.0,)}, grad=False), Sample((floats(),), grad=False),
     ),

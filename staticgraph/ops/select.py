@@ -89,7 +89,7 @@ select: Op = Op(
     _select_grad,
     lower=_lower_select,
     operand_dtypes={"condition": dtypes.bool_},
-    samples=(
+    samples=lambda: (
         _sided((3, 4), (3, 4), "float64"),
         _sided((3, 4), (3,)),
         _sided((3, 2, 2), (3,)),
@@ -100,7 +100,7 @@ select: Op = Op(
         Sample((bools(), ints(seed=1), ints(seed=2)), grad=False),
         Sample((bools(), bools(seed=1), bools(seed=2)), grad=False),
     ),
-    error_samples=(
+    error_samples=lambda: (
         ErrorSample(
             (np.zeros(2, bool), np.zeros((3, 2)), np.zeros((3, 2))), {}, "2 conditions for 3 rows"
         ),
@@ -137,7 +137,7 @@ select_v2: Op = Op(
     _select_v2_grad,
     lower=lambda ix, c, t, e, **_: s.select(c.at(ix), t.at(ix), e.at(ix)),
     operand_dtypes={"condition": dtypes.bool_},
-    samples=(
+    samples=lambda: (
         _sided((3, 4), (3, 4), "float64"),
         _sided((3, 4), (4,)),
         _sided((3, 4), (3, 1)),
@@ -150,7 +150,7 @@ select_v2: Op = Op(
         Sample((bools(), ints(seed=1), ints(seed=2)), grad=False),
         Sample((bools(), bools(seed=1), bools(seed=2)), grad=False),
     ),
-    error_samples=(
+    error_samples=lambda: (
         ErrorSample((np.zeros(2, bool), np.zeros(3), np.zeros(3)), {}, "do not broadcast, 2 and 3"),
         ErrorSample(
             (np.zeros(2, bool), np.zeros(2), np.zeros(2, "int32")),
@@ -199,14 +199,14 @@ clip_by_value: Op = Op(
     in_float32(lambda t, lo, hi, **_: np.maximum(np.minimum(t, hi), lo)),
     _clip_grad,
     lower=lambda ix, t, lo, hi, **_: s.maximum(s.minimum(t.at(ix), hi.at(ix)), lo.at(ix)),
-    samples=(
+    samples=lambda: (
         _clip(1, "float64")((3, 4), ()),
         _clip(1, "float32")((3, 4), (4,)),
         _clip(1, "float32")((17,), (17,)),
         _clip(2, "float32")((0, 3), ()),
         Sample((ints(), np.int32(-3), np.int32(4)), grad=False),
     ),
-    error_samples=(
+    error_samples=lambda: (
         ErrorSample(
             (np.zeros(2), np.zeros((2, 2)), np.zeros(())),
             {},

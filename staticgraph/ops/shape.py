@@ -84,7 +84,8 @@ rank: Op = Op(
     "Rank", ("input",), lambda *_: dtypes.int32, _scalar_shape,
     lambda x: np.asarray(np.ndim(x), np.int32), None,
     lower=lambda ix, x: lift(len(x.shape), dtypes.int32),
-    samples=tuple(Sample(x.args, grad=False) for x in _OF_SHAPES), doc="The number of axes.",
+    samples=lambda: tuple(Sample(x.args, grad=False) for x in _OF_SHAPES),
+    doc="The number of axes.",
 )  # fmt: skip
 
 
@@ -200,8 +201,8 @@ def _reshape_samples() -> tuple[Sample, ...]:
 reshape: Op = Op(
     "Reshape", ("tensor", "@shape"), same(ANY), _reshape_shape, _np_reshape,
     lambda g, y, x, *, shape: (lookup("ReshapeLike")(g, x),),
-    lower=_reshape_lower, folds=True, samples=_reshape_samples(),
-    error_samples=(
+    lower=_reshape_lower, folds=True, samples=lambda: _reshape_samples(),
+    error_samples=lambda: (
         ErrorSample((floats(),), {"shape": [5, 2]},
                     r"cannot reshape \[3, 4\] of 12 elements to \[5, 2\] of 10"),
         ErrorSample((floats(),), {"shape": [5, -1]}, "cannot reshape"),
@@ -247,14 +248,14 @@ transpose: Op = Op(
     "Transpose", ("x", "@perm"), same(ANY), _transpose_shape,
     lambda x, *, perm: np.transpose(x, perm), _transpose_grad,
     lower=_transpose_lower, folds=True,
-    samples=(
+    samples=lambda: (
         Sample((floats(shape=(2, 3, 4), dtype="float64"),), {"perm": (2, 0, 1)}),
         Sample((floats(shape=(17, 3)),), {"perm": (1, 0)}),
         Sample((floats(shape=(0, 3)),), {"perm": (1, 0)}),
         Sample((floats(shape=()),), {"perm": ()}),
         Sample((ints(),), {"perm": (0, 1)}, grad=False),
     ),
-    error_samples=(
+    error_samples=lambda: (
         ErrorSample((floats(),), {"perm": [0, 0]},
                     r"perm \[0, 0\] is not a permutation of the 2 axes"),
         ErrorSample((floats(),), {"perm": [0, 1, 2]}, "is not a permutation"),
@@ -288,14 +289,14 @@ expand_dims: Op = Op(
     lambda x, *, dim: np.expand_dims(x, dim),
     lambda g, y, x, *, dim: (lookup("ReshapeLike")(g, x),),
     lower=_expand_lower, folds=True,
-    samples=(
+    samples=lambda: (
         Sample((floats(dtype="float64"),), {"dim": 1}),
         Sample((floats(),), {"dim": -1}),
         Sample((floats(shape=()),), {"dim": 0}),
         Sample((floats(shape=(0,)),), {"dim": -2}),
         Sample((ints(),), {"dim": 0}, grad=False),
     ),
-    error_samples=(ErrorSample((floats(),), {"dim": 3}, "axis 3 is outside"),),
+    error_samples=lambda: (ErrorSample((floats(),), {"dim": 3}, "axis 3 is outside"),),
     doc="Add an axis of size 1 before axis `dim` of the operand (of the result if negative).",
 )  # fmt: skip
 
@@ -327,14 +328,14 @@ squeeze: Op = Op(
     lambda x, *, squeeze_dims: np.squeeze(x, tuple(squeeze_dims) or None),
     lambda g, y, x, *, squeeze_dims: (lookup("ReshapeLike")(g, x),),
     lower=_squeeze_lower, attrs={"squeeze_dims": ()}, folds=True,
-    samples=(
+    samples=lambda: (
         Sample((floats(shape=(1, 3, 1), dtype="float64"),), {"squeeze_dims": (-1,)}),
         Sample((floats(shape=(1, 3, 1)),), {"squeeze_dims": (0, 2)}),
         Sample((floats(shape=(1, 1)),)),
         Sample((floats(shape=(1, 0)),), {"squeeze_dims": (0,)}),
         Sample((ints(shape=(1, 5)),), grad=False),
     ),
-    error_samples=(
+    error_samples=lambda: (
         ErrorSample((floats(),), {"squeeze_dims": (1,)}, r"axis 1 of \[3, 4\] has size 4, not 1"),
         ErrorSample((floats(),), {"squeeze_dims": (2,)}, "axis 2 is outside"),
     ),
@@ -361,14 +362,14 @@ broadcast_to: Op = Op(
     lambda x, *, shape: np.broadcast_to(x, shape),
     lambda g, y, x, *, shape: (sum_to(g, x),),
     lower=lambda ix, x, *, shape: x.at(ix), folds=True,
-    samples=(
+    samples=lambda: (
         Sample((floats(shape=(3, 1), dtype="float64"),), {"shape": (2, 3, 4)}),
         Sample((floats(shape=()),), {"shape": (17,)}),
         Sample((floats(shape=(1,)),), {"shape": (0,)}),
         Sample((floats(shape=()),), {"shape": ()}),
         Sample((ints(shape=(4,)),), {"shape": (3, 4)}, grad=False),
     ),
-    error_samples=(
+    error_samples=lambda: (
         ErrorSample((floats(),), {"shape": [3, 5]},
                     r"cannot broadcast \[3, 4\] to \[3, 5\], 4 and 5"),
         ErrorSample((floats(),), {"shape": [4]}, "which has fewer axes"),
@@ -408,12 +409,12 @@ def _args_lower(ix: tuple[Expr, ...], s0: Operand, s1: Operand) -> Expr:
 broadcast_args: Op = Op(
     "BroadcastArgs", ("s0", "s1"), same((dtypes.int32, dtypes.int64)), _args_shape, _np_args, None,
     lower=_args_lower, folds=True,
-    samples=(
+    samples=lambda: (
         Sample((np.array([3, 1], np.int32), np.array([2, 1, 4], np.int32)), grad=False),
         Sample((np.array([5], np.int64), np.array([5], np.int64)), grad=False),
         Sample((np.array([1, 7], np.int32), np.array([7], np.int32)), grad=False),
     ),
-    error_samples=(
+    error_samples=lambda: (
         ErrorSample((np.zeros((2, 2), np.int32), np.zeros(2, np.int32)), {},
                     "s0 must be a vector, it has rank 2"),
     ),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -12,6 +11,7 @@ from staticgraph.ir import dtypes
 from staticgraph.ir.dims import Dim, Poly
 from staticgraph.ir.dtypes import DType
 from staticgraph.ir.op import ErrorSample, Infer, Op, RuleError, Sample, lookup
+from staticgraph.ir.record import record
 from staticgraph.ir.scalar import Expr, Operand, lift, prim, s, size_expr
 from staticgraph.ir.types import TensorType, UnknownRankError
 from staticgraph.ops.rules import ANY, floats, ints, same
@@ -88,7 +88,7 @@ slice_: Op = Op(
     "Slice", ("input", "@begin", "@size"), same(ANY), _slice_shape, _np_slice,
     lambda g, y, x, *, begin, size: (pad_like(g, x, begin),),
     lower=_slice_lower, folds=True,
-    samples=(
+    samples=lambda: (
         Sample((floats(shape=(5, 4), dtype="float64"),), {"begin": (1, 0), "size": (3, 2)}),
         Sample((floats(shape=(20,)),), {"begin": (2,), "size": (17,)}),
         Sample((floats(),), {"begin": (1, 2), "size": (-1, -1)}),
@@ -96,7 +96,7 @@ slice_: Op = Op(
         Sample((floats(shape=()),), {"begin": (), "size": ()}),
         Sample((ints(),), {"begin": (0, 1), "size": (2, 2)}, grad=False),
     ),
-    error_samples=(
+    error_samples=lambda: (
         ErrorSample((floats(shape=(5,)),), {"begin": [3], "size": [4]},
                     r"begin 3 \+ size 4 exceeds 5"),
         ErrorSample((floats(shape=(5,)),), {"begin": [-1], "size": [1]},
@@ -130,7 +130,7 @@ pad_like: Op = Op(
     "PadLike", ("g", "like", "@begin"), _first_dtype, _second_shape, _np_pad_like,
     lambda d, y, g, like, *, begin: (slice_like(d, g, begin), None),
     decompose=_pad_like, operand_dtypes={"like": None},
-    samples=(
+    samples=lambda: (
         Sample((floats(shape=(2, 3), dtype="float64"), floats(shape=(4, 3), dtype="float64")),
                {"begin": (1, 0)}),
         Sample((floats(shape=(0,)), floats(shape=(3,))), {"begin": (1,)}),
@@ -144,7 +144,7 @@ slice_like: Op = Op(
     lambda g, y, x, like, *, begin: (pad_like(g, x, begin), None),
     decompose=lambda x, like, *, begin: slice_(x, begin, like.type.dims),
     operand_dtypes={"like": None},
-    samples=(
+    samples=lambda: (
         Sample((floats(shape=(4, 3), dtype="float64"), floats(shape=(2, 3), dtype="float64")),
                {"begin": (1, 0)}),
     ),
@@ -153,7 +153,7 @@ slice_like: Op = Op(
 
 
 # ---------------------------------------------------------------- StridedSlice
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class AxisSlice:
     """What a strided slice takes of one axis of its operand.
 
@@ -332,12 +332,12 @@ strided_slice: Op = Op(
     "StridedSlice", ("input", "@begin", "@end", "@strides"), same(ANY), _strided_shape, _np_strided,
     lambda g, y, x, **attrs: (strided_slice_grad(g, x, **attrs),),
     lower=_strided_lower, attrs=dict.fromkeys(MASKS, 0), folds=True,
-    samples=(
+    samples=lambda: (
         *(Sample((floats(shape=d),), a) for d, a in _STRIDED),
         Sample((floats(shape=(5,), dtype="float64"),), _cut((1,), (-1,), (1,))),
         Sample((ints(),), _cut((0,), (2,), (1,)), grad=False),
     ),
-    error_samples=(
+    error_samples=lambda: (
         ErrorSample((floats(),), _cut([3], [4], [1], shrink_axis_mask=1),
                     "index 3 is outside axis 0 of size 3"),
         ErrorSample((floats(),), _cut([-4], [0], [1], shrink_axis_mask=1),
@@ -393,7 +393,7 @@ strided_slice_grad: Op = Op(
     lambda d, y, dy, like, **attrs: (strided_slice(d, **attrs), None),
     lower=_strided_grad_lower, attrs=dict.fromkeys(MASKS, 0),
     operand_dtypes={"like": None},
-    samples=tuple(
+    samples=lambda: tuple(
         Sample((_taken(floats(shape=d), a), floats(shape=d, seed=1)), a)
         for d, a in _STRIDED
     ),
@@ -418,8 +418,7 @@ def _indexed(x: DType, *rest: DType, axis: int) -> DType:
 
 
 def _position(index: Operand, d: Dim) -> Expr:
-    i = s.cast(index[()], dtypes.int64)
-    return s.check_index(s.select(i < 0, i + size_expr(d), i), d)
+    return s.check_index(_wrapped(s.cast(index[()], dtypes.int64), d), d)
 
 
 def _take_lower(ix: tuple[Expr, ...], x: Operand, index: Operand, *, axis: int) -> Expr:
@@ -433,13 +432,13 @@ take_index: Op = Op(
     lambda g, y, x, index, *, axis: (put_index(g, x, index, axis=axis), None),
     lower=_take_lower, attrs={"axis": 0}, operand_dtypes={"index": None},
     folds=True,
-    samples=(
+    samples=lambda: (
         Sample((floats(dtype="float64"), np.int32(1)), {"axis": 0}),
         Sample((floats(), np.int64(-1)), {"axis": 1}),
         Sample((floats(shape=(17,)), np.int32(3)), {"axis": -1}),
         Sample((ints(), np.int32(0)), {"axis": 1}, grad=False),
     ),
-    error_samples=(
+    error_samples=lambda: (
         ErrorSample((floats(), np.float32(1)), {}, "index must be an integer, got float32"),
         ErrorSample((np.float32(1), np.int32(1)), {}, "a scalar cannot be indexed"),
     ),
@@ -467,10 +466,24 @@ put_index: Op = Op(
     lambda d, y, g, like, index, *, axis: (take_index(d, index, axis=axis), None, None),
     lower=_put_lower, attrs={"axis": 0},
     operand_dtypes={"like": None, "index": None},
-    samples=(
+    samples=lambda: (
         Sample((floats(shape=(4,), dtype="float64"), floats(dtype="float64"), np.int32(-1)),
                {"axis": 0}),
         Sample((floats(shape=(3,)), floats(), np.int32(2)), {"axis": 1}),
     ),
     doc="`g` as one slice of zeros of the shape of `like`.",
 )  # fmt: skip
+
+wrap_index = Op(
+    "WrapIndex", ("index", "@size"), lambda index, **_: dtypes.int64,
+    lambda ctx, index, **_: index.dims,
+    lambda index, *, size: np.where(index < 0, np.int64(size) + index, index).astype(np.int64),
+    None,
+    lower=lambda ix, index, *, size: _wrapped(s.cast(index[ix], dtypes.int64), size),
+    samples=lambda: (Sample((np.array([0, -1, 2], np.int32),), {"size": 3}, grad=False),),
+    doc="An index that counts from the front: `size` is added to negative ones.",
+)  # fmt: skip
+
+
+def _wrapped(i: Expr, size: Dim) -> Expr:
+    return s.select(i < 0, i + size_expr(size), i)

@@ -60,7 +60,7 @@ def _np_softmax(x: np.ndarray) -> np.ndarray:
 
 def _softmax(x: Any) -> Any:
     e = lookup("Exp")(shifted(x))
-    return lookup("RealDiv")(e, sum_last(e))
+    return e * lookup("Reciprocal")(sum_last(e))  # one division a row
 
 
 def _samples() -> tuple[Sample, ...]:
@@ -83,7 +83,7 @@ _ERRORS = (
 softmax: Op = Op(
     "Softmax", ("logits",), same(FLOATING), _shape, _np_softmax,
     lambda g, y, x: (through_softmax(g, y),),
-    decompose=_softmax, cheap=False, samples=_samples(), error_samples=_ERRORS,
+    decompose=_softmax, cheap=False, samples=lambda: _samples(), error_samples=_ERRORS,
     doc="``exp(x) / sum(exp(x))`` along the last axis.",
 )  # fmt: skip
 
@@ -101,6 +101,6 @@ def _log_softmax(x: Any) -> Any:
 log_softmax: Op = Op(
     "LogSoftmax", ("logits",), same(FLOATING), _shape, _np_log_softmax,
     lambda g, y, x: (g - sum_last(g) * lookup("Exp")(y),),
-    decompose=_log_softmax, cheap=False, samples=_samples(), error_samples=_ERRORS,
+    decompose=_log_softmax, cheap=False, samples=lambda: _samples(), error_samples=_ERRORS,
     doc="``x - log(sum(exp(x)))`` along the last axis.",
 )  # fmt: skip

@@ -63,13 +63,13 @@ def _np_top(x: np.ndarray, *, k: int, sorted: bool) -> tuple[np.ndarray, np.ndar
 top_k = Op(
     "TopKV2", ("input", "@k"), _pair, _top_shape, _np_top, _put_back, host=True, results=2,
     attrs={"sorted": True},
-    samples=(
+    samples=lambda: (
         Sample((floats(shape=(3, 5), dtype="float64"),), {"k": 2}),
         Sample((floats(shape=(17,)),), {"k": 17}),
         Sample((np.array([1, 3, 3, 2], np.int32),), {"k": 3}, grad=False),
         Sample((floats(shape=(2, 3)),), {"k": 0}, grad=False),
     ),
-    error_samples=(
+    error_samples=lambda: (
         ErrorSample((floats(shape=(2, 3)),), {"k": 4}, "k is 4, the last axis has 3"),
         ErrorSample((np.float32(1),), {"k": 1}, "the input is a scalar"),
         ErrorSample((np.zeros(3, bool),), {"k": 1}, "does not take bool"),
@@ -94,13 +94,13 @@ def _np_sort(x: np.ndarray, *, direction: str) -> tuple[np.ndarray, np.ndarray]:
 sort = Op(
     "Sort", ("values",), _pair, _sort_shape, _np_sort, _put_back, host=True, results=2,
     attrs={"direction": "ASCENDING"},
-    samples=(
+    samples=lambda: (
         Sample((floats(shape=(3, 5), dtype="float64"),)),
         Sample((floats(shape=(17,)),), {"direction": "DESCENDING"}),
         Sample((floats(shape=(2, 0)),), grad=False),
         Sample((np.array([2, 1, 2, 1], np.int64),), {"direction": "DESCENDING"}, grad=False),
     ),
-    error_samples=(
+    error_samples=lambda: (
         ErrorSample((floats(),), {"direction": "up"}, "got 'up'"),
         ErrorSample((np.float32(1),), {}, "the input is a scalar"),
     ),
@@ -138,11 +138,11 @@ nth_element = Op(
     "NthElement", ("input", "n"), _nth_dtypes,
     _nth_shape, _np_nth, _nth_grad, host=True, attrs={"reverse": False},
     operand_dtypes={"n": None},
-    samples=(
+    samples=lambda: (
         Sample((floats(shape=(3, 5), dtype="float64"), np.int32(1))),
         Sample((floats(shape=(5,)), np.int32(0)), {"reverse": True}),
     ),
-    error_samples=(ErrorSample((floats(), ints(shape=(2,))), {}, "n must be a scalar"),),
+    error_samples=lambda: (ErrorSample((floats(), ints(shape=(2,))), {}, "n must be a scalar"),),
     doc="The n-th smallest (with `reverse` the n-th largest) along the last axis.",
 )  # fmt: skip
 
@@ -205,7 +205,7 @@ def _rank_dtypes(p: DType, t: DType, *_: DType) -> DType:
 target_rank = Op(
     "TargetRank", ("predictions", "targets"), _rank_dtypes, _rank_shape, _np_rank, None,
     lower=_lower_rank, cheap=False, operand_dtypes={"targets": None},
-    samples=(Sample(_RANKED, grad=False), Sample(_ODD, grad=False)),
+    samples=lambda: (Sample(_RANKED, grad=False), Sample(_ODD, grad=False)),
     doc="How many classes are predicted above the target; 2**40 and more where that is unknown.",
 )  # fmt: skip
 
@@ -236,7 +236,7 @@ in_top_k_v2 = Op(
         target_rank(p, t), lookup("Cast")(k, DstT=dtypes.int64)
     ),
     operand_dtypes={"targets": None, "k": None},
-    samples=(
+    samples=lambda: (
         Sample((*_RANKED, np.int32(2)), grad=False), Sample((*_ODD, np.int64(1)), grad=False),
         Sample((floats(shape=(0, 3)), np.zeros(0, np.int32), np.int32(1)), grad=False),
     ),
@@ -252,7 +252,7 @@ in_top_k = Op(
     lambda p, t, *, k: _np_rank(p, t) < k, None,
     decompose=lambda p, t, *, k: lookup("Less")(target_rank(p, t), np.int64(k)),
     attrs={"k": REQUIRED}, operand_dtypes={"targets": None},
-    samples=(Sample(_RANKED, {"k": 2}, grad=False),),
+    samples=lambda: (Sample(_RANKED, {"k": 2}, grad=False),),
     doc="As InTopKV2 with a fixed k.",
 )  # fmt: skip
 
@@ -280,12 +280,12 @@ def _search(name: str, side: Any) -> Op:
         name, ("sorted_inputs", "values"),
         lambda rows, values, *, out_type: same(NUMERIC, dtypes.as_dtype(out_type))(rows, values),
         _search_shape, numpy, None, host=True, attrs={"out_type": dtypes.int32},
-        samples=(
+        samples=lambda: (
             Sample((np.sort(floats(), -1), floats(shape=(3, 6), seed=1)), grad=False),
             Sample((np.array([[1, 1, 2]]), np.array([[1, 2, 3, 0]])), {"out_type": dtypes.int64},
                    grad=False),
         ),
-        error_samples=(ErrorSample((floats(), floats(shape=(2, 3))), {},
+        error_samples=lambda: (ErrorSample((floats(), floats(shape=(2, 3))), {},
                "3 sorted rows for 2 rows"),),
         doc=f"Where values would be inserted into sorted rows, on the {side} of equal ones.",
     )  # fmt: skip

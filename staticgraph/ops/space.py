@@ -102,12 +102,12 @@ space_to_depth: Op = Op(
         _Ops, x, x.type.dims, block_size, data_format
     ),
     attrs=_BLOCK,
-    samples=(
+    samples=lambda: (
         Sample((floats(shape=(2, 4, 2, 3), dtype="float64"),), {"block_size": 2}),
         Sample((floats(shape=(1, 2, 6, 3)),), {"block_size": 3, "data_format": "NCHW"}),
         Sample((ints(shape=(1, 2, 2, 1)),), {"block_size": 2}, grad=False),
     ),
-    error_samples=(
+    error_samples=lambda: (
         _RANK_4,
         ErrorSample((floats(shape=(1, 3, 2, 1)),), {"block_size": 2},
                     "height 3 is not a multiple of block_size 2"),
@@ -122,12 +122,12 @@ depth_to_space: Op = Op(
         _Ops, x, x.type.dims, block_size, data_format
     ),
     attrs=_BLOCK,
-    samples=(
+    samples=lambda: (
         Sample((floats(shape=(2, 2, 1, 8), dtype="float64"),), {"block_size": 2}),
         Sample((floats(shape=(1, 9, 2, 1)),), {"block_size": 3, "data_format": "NCHW"}),
         Sample((ints(shape=(1, 1, 1, 4)),), {"block_size": 2}, grad=False),
     ),
-    error_samples=(
+    error_samples=lambda: (
         _RANK_4,
         ErrorSample((floats(shape=(1, 3, 2, 3)),), {"block_size": 2},
                     "depth 3 is not a multiple of 4"),
@@ -241,13 +241,13 @@ space_to_batch: Op = Op(
     _np_to_batch,
     lambda g, y, x, *, block_shape, paddings: (batch_to_space(g, block_shape, paddings),),
     decompose=_ops_to_batch,
-    samples=(
+    samples=lambda: (
         Sample((floats(shape=(2, 3, 4, 1), dtype="float64"),),
                {"block_shape": (2, 2), "paddings": ((1, 0), (0, 0))}),
         Sample((floats(shape=(1, 5)),), {"block_shape": (3,), "paddings": ((0, 1),)}),
         Sample((ints(shape=(1, 4, 2)),), {"block_shape": (2,), "paddings": ((0, 0),)}, grad=False),
     ),
-    error_samples=(
+    error_samples=lambda: (
         ErrorSample((floats(),), {"block_shape": [3], "paddings": [[0, 0]]},
                     "the padded size 4 of axis 1 is not a multiple of block 3"),
         ErrorSample((floats(),), {"block_shape": [2, 2], "paddings": [[0, 0]]},
@@ -260,13 +260,13 @@ batch_to_space: Op = Op(
     _np_from_batch,
     lambda g, y, x, *, block_shape, crops: (space_to_batch(g, block_shape, crops),),
     decompose=_ops_from_batch,
-    samples=(
+    samples=lambda: (
         Sample((floats(shape=(8, 2, 2, 1), dtype="float64"),),
                {"block_shape": (2, 2), "crops": ((1, 0), (0, 0))}),
         Sample((floats(shape=(3, 2)),), {"block_shape": (3,), "crops": ((0, 1),)}),
         Sample((ints(shape=(2, 2, 2)),), {"block_shape": (2,), "crops": ((0, 0),)}, grad=False),
     ),
-    error_samples=(
+    error_samples=lambda: (
         ErrorSample((floats(),), {"block_shape": [2], "crops": [[0, 0]]},
                     "the batch of 3 is not a multiple of 2"),
         ErrorSample((floats(shape=(2, 1)),), {"block_shape": [2], "crops": [[2, 1]]},

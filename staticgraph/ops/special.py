@@ -95,7 +95,7 @@ def on_host(
         cheap=False,
         samples=samples,
         doc=doc,
-        error_samples=(
+        error_samples=lambda: (
             ErrorSample((np.zeros(2, bool),) * n, {}, "does not take bool"),
             *(
                 [

@@ -94,7 +94,7 @@ assign = Op(
     decompose=_assigned,
     effect="state",
     attrs={"validate_shape": True, "use_locking": True},
-    samples=(Sample((floats(dtype="float64"), floats(seed=1, dtype="float64"))),),
+    samples=lambda: (Sample((floats(dtype="float64"), floats(seed=1, dtype="float64"))),),
     error_samples=_BAD_SHAPE,
     doc="Put `value` into the variable.",
 )
@@ -114,7 +114,7 @@ def _update(name: str, numpy: Callable[..., Any], op: str, sign: int) -> Op:
         decompose=lambda current, value, *, use_locking: lookup(op)(current, value),
         effect="state",
         attrs={"use_locking": False},
-        samples=(
+        samples=lambda: (
             Sample((floats(dtype="float64"), floats(seed=1, dtype="float64"))),
             Sample((np.int64(3), np.int64(4)), grad=False),
         ),
@@ -194,13 +194,13 @@ def _scatter(name: str, kind: str) -> Op:
         effect="state",
         attrs={"use_locking": False},
         operand_dtypes={"indices": None},
-        samples=(
+        samples=lambda: (
             Sample(
                 (rows, np.array([3, 0]), floats(shape=(2, 2), seed=1, dtype="float64")), grad=False
             ),
             Sample((rows, np.array([1, 4]), np.float64(2)), grad=False),
         ),
-        error_samples=(
+        error_samples=lambda: (
             ErrorSample(
                 (np.zeros((4, 2), np.float32), np.array([1]), np.zeros((1, 3), np.float32)),
                 {},
@@ -271,7 +271,7 @@ def _scatter_nd(name: str, kind: str, functional: str) -> Op:
         effect="state",
         attrs={"use_locking": True},
         operand_dtypes={"indices": None},
-        samples=(
+        samples=lambda: (
             Sample(
                 (
                     floats(shape=(4, 3), dtype="float64"),
@@ -281,7 +281,7 @@ def _scatter_nd(name: str, kind: str, functional: str) -> Op:
                 grad=False,
             ),
         ),
-        error_samples=(
+        error_samples=lambda: (
             ErrorSample(
                 (np.zeros((4,), np.float32), np.array([[1]]), np.zeros((2,), np.float32)),
                 {},

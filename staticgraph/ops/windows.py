@@ -8,7 +8,6 @@ which those outside the axis count as padding.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import reduce
 from itertools import product as pairs
 from typing import Any
@@ -20,6 +19,7 @@ from staticgraph.ir import dtypes
 from staticgraph.ir.dims import Dim
 from staticgraph.ir.dtypes import DType
 from staticgraph.ir.op import Infer, RuleError
+from staticgraph.ir.record import record
 from staticgraph.ir.scalar import Expr, Reduce, ReduceKind, cast, lift, prim, size_expr
 from staticgraph.ir.types import TensorType
 from staticgraph.ops.shape import ZERO
@@ -30,7 +30,7 @@ UNROLL = (
 )
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Axis:
     """How windows lie on one axis; see the module's text."""
 

@@ -9,15 +9,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, MutableMapping
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
 from typing import Any
 
 from staticgraph.errors import GraphError
 from staticgraph.ir.function import Builder, Function, Value
 from staticgraph.ir.op import Op, lookup
+from staticgraph.ir.record import record
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Application:
     """One op applied: what `backward` needs to know of a graph operation or a function's node.
 
@@ -37,7 +37,9 @@ def cotangents_of(app: Application, gs: tuple[Any, ...]) -> tuple[Any, ...]:
     rule = app.rule or app.op.grad
     if rule is None:
         return (None,) * len(app.inputs)
-    if len(app.outputs) == 1:
+    if app.op.control:
+        out = rule(gs, app.outputs, *app.inputs, **app.attrs)
+    elif len(app.outputs) == 1:
         out = rule(gs[0], app.outputs[0], *app.inputs, **app.attrs)
     else:
         full = tuple(

@@ -7,20 +7,31 @@ merges equal computations (CSE), `Prune` drops what nothing needs (DCE).
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping
 from typing import ClassVar
 
 import numpy as np
 
 from staticgraph.errors import StaticGraphError, VerificationError
 from staticgraph.ir.compare import attribute_key
-from staticgraph.ir.dims import Poly, Symbol, symbols_of
-from staticgraph.ir.function import Builder, Function, GuardSite, Node, Value
-from staticgraph.ir.op import RuleError, lookup
+from staticgraph.ir.dims import Dim, Poly, Symbol, substitute, symbols_of
+from staticgraph.ir.function import (
+    Builder,
+    Function,
+    Given,
+    GuardSite,
+    Node,
+    SizeOf,
+    Value,
+    effect_of,
+)
+from staticgraph.ir.op import Guard, RuleError, lookup
+from staticgraph.ir.record import record
 from staticgraph.ir.types import ConstantArray
+from staticgraph.passes.unify import attribute_with, type_with
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class Decompose:
     """Replace ops that decompose until only lowered, library and host ops are left."""
 
@@ -67,7 +78,7 @@ def decomposable(node: Node) -> bool:
 FOLD_LIMIT = 1024  # elements: larger constants cost more to keep than to compute
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class Fold:
     """Evaluate pure nodes whose inputs are constants, where the result is small."""
 
@@ -98,16 +109,19 @@ class Fold:
         self, node: Node, constants: dict[Value, np.ndarray], env: dict[Value, Value]
     ) -> np.ndarray | None:
         op = node.op
-        if op.name == "Const" or op.effect != "pure" or op.numpy is None or len(node.outputs) != 1:
+        if op.control or op.name == "Const" or op.effect != "pure" or op.numpy is None:
             return None
+        if len(node.outputs) != 1:
+            return None
+        for v in node.inputs:
+            if env.get(v, v) not in constants:
+                return None
         shape = node.output.type.shape
         if shape is None or any(isinstance(d, Poly) for d in shape) or _mentions_sizes(node):
             return None
         if math.prod(d for d in shape if isinstance(d, int)) > FOLD_LIMIT:
             return None
-        arrays = [constants.get(env.get(v, v)) for v in node.inputs]
-        if any(a is None for a in arrays):
-            return None
+        arrays = [constants[env.get(v, v)] for v in node.inputs]
         try:
             with np.errstate(all="ignore"):
                 return np.asarray(op.numpy(*arrays, **node.attrs), dtype=node.output.dtype.np)
@@ -126,7 +140,7 @@ def _mentions_sizes(node: Node) -> bool:
     return False
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class Share:
     """Merge pure nodes with the same op, inputs and attributes (CSE)."""
 
@@ -136,20 +150,57 @@ class Share:
         b = Builder(like=f)
         env: dict[Value, Value] = {}
         seen: dict[object, Node] = {}
-        for node in f.nodes:
-            inputs = tuple(env.get(v, v) for v in node.inputs)
-            attrs = tuple((k, attribute_key(v)) for k, v in sorted(node.attrs.items()))
-            key = (node.op.name, tuple(map(id, inputs)), attrs)
-            same = seen.get(key) if node.op.effect == "pure" else None
+        merged: dict[Symbol, Dim] = {}  # sizes that data gives are one where the data are
+        for original in f.nodes:
+            node = _with_sizes(original, merged) if merged else original
+            inputs = tuple([env.get(v, v) for v in node.inputs])
+            attrs = tuple([(k, attribute_key(v)) for k, v in sorted(node.attrs.items())])
+            key = (node.op.name, inputs, attrs)
+            pure = effect_of(node) == "pure"
+            same = seen.get(key) if pure else None
             if same is None:
                 same = b.copy(node, env)
-                if node.op.effect == "pure":
+                if pure:
                     seen[key] = same
-            env.update(zip(node.outputs, same.outputs, strict=True))
+            else:
+                merged |= _same_sizes(f, node, same)
+            env.update(zip(original.outputs, same.outputs, strict=True))
+        if merged:
+            b.sizes = {s: o for s, o in b.sizes.items() if s not in merged}
+            b.guards = [g for g in (_guard_with(g, merged) for g in b.guards)
+                        if g.guard.a != g.guard.b]  # fmt: skip
         return b.finish(f.results, f.updates, env)
 
 
-@dataclass(frozen=True)
+def _same_sizes(f: Function, node: Node, same: Node) -> dict[Symbol, Dim]:
+    """What the sizes that `node` would have told are called where `same` takes its place."""
+    found: dict[Symbol, Dim] = {}
+    for old, new in zip(node.outputs, same.outputs, strict=True):
+        if old.type == new.type or old.type.shape is None or new.type.shape is None:
+            continue
+        for d, e in zip(old.type.shape, new.type.shape, strict=True):
+            for s in symbols_of(d) if d != e else ():
+                if isinstance(f.sizes.get(s), SizeOf) and substitute(d, {s: e}) == e:
+                    found[s] = e
+    return found
+
+
+def _with_sizes(node: Node, env: Mapping[Symbol, Dim]) -> Node:
+    types = [type_with(v.type, env) for v in node.outputs]
+    outputs = tuple(
+        v if v.type == t else Value(t, v.hint) for v, t in zip(node.outputs, types, strict=True)
+    )
+    attrs = {k: attribute_with(a, env) for k, a in node.attrs.items()}
+    return Node(node.op, node.inputs, attrs, outputs, node.loc, node.name)
+
+
+def _guard_with(site: GuardSite, env: Mapping[Symbol, Dim]) -> GuardSite:
+    g = site.guard
+    guard = Guard(g.kind, substitute(g.a, env), substitute(g.b, env), g.message)
+    return GuardSite(guard, site.op, site.loc, site.name)
+
+
+@record(frozen=True)
 class Prune:
     """Drop nodes that nothing needs, and sizes and guards that no type mentions (DCE)."""
 
@@ -180,11 +231,12 @@ class Prune:
             for s in symbols_of(d):
                 if s not in used:
                     used.add(s)
-                    if s in f.sizes:
-                        stack.append(f.sizes[s].value)
+                    origin = f.sizes.get(s)
+                    if origin is not None and not isinstance(origin, Given):
+                        stack.append(origin.value)
 
         for node in f.nodes:
-            if node.op.effect != "pure":
+            if effect_of(node) != "pure":
                 keep(node)
         while stack:
             v = stack.pop()
@@ -193,7 +245,7 @@ class Prune:
                 keep(producer[v])
         nodes = tuple(n for n in f.nodes if id(n) in live)
         there = {p.value for p in f.params} | {v for n in nodes for v in n.outputs}
-        known = {s for s, o in f.sizes.items() if o.value in there}
+        known = {s for s, o in f.sizes.items() if isinstance(o, Given) or o.value in there}
         guards = tuple(dict.fromkeys(g for g in f.guards if _guard_symbols(g) <= known))
         used |= {s for g in guards for s in _guard_symbols(g)}
         sizes = {s: o for s, o in f.sizes.items() if s in used}

@@ -22,6 +22,8 @@ import numpy as np
 from staticgraph.errors import FeedError, ShapeError, StaticGraphError
 from staticgraph.ir import dims as D
 from staticgraph.ir import dtypes
+from staticgraph.ir.body import BodyGraph, source_of
+from staticgraph.ir.collector import without_collection
 from staticgraph.ir.dims import Dim, Poly, symbol
 from staticgraph.ir.function import (
     Builder,
@@ -32,11 +34,11 @@ from staticgraph.ir.function import (
     SizeOf,
     Value,
 )
-from staticgraph.ir.graph import Graph, rule_error
+from staticgraph.ir.graph import Graph
 from staticgraph.ir.known import known_value, nested
 from staticgraph.ir.loc import Loc
 from staticgraph.ir.op import Guard, RuleError
-from staticgraph.ir.tensor import Operation, Tensor
+from staticgraph.ir.tensor import Operation, Tensor, rule_error
 from staticgraph.ir.types import TensorType
 
 
@@ -60,6 +62,7 @@ def needed_operations(fetches: Iterable[Operation], fed: set[Tensor]) -> list[Op
     return sorted(seen, key=lambda op: op.id)
 
 
+@without_collection()
 def close(
     graph: Graph,
     fetches: Sequence[Tensor | Operation],
@@ -85,21 +88,26 @@ def close(
       ShapeError, DtypeError: with the sizes fed, an operation's inputs do not fit.
     """
     asked = {} if asked is None else asked
-    return _Closing(feeds, name, values or {}, asked).run(fetches, final)
+    return Closing(feeds, name, values or {}, asked).run(fetches, final)
 
 
-class _Closing:
+class Closing:
+    """One closing under way; `passes.close_control` derives that of bodies from it."""
+
     def __init__(
         self, feeds: Mapping[Tensor, TensorType], name: str, values: Mapping[str, np.ndarray],
-        asked: MutableMapping[str, int | None],
+        asked: MutableMapping[str, int | None], level: int = 0,
     ) -> None:  # fmt: skip
-        self.b = Builder(name)
+        self.b = Builder(name, level=level)
         self.values, self.asked = values, asked
         self.env: dict[Tensor, Value] = {}
         self.known: dict[Value, np.ndarray | None] = {}
+        self.copies: dict[Value, Value] = {}  # of what a value is a copy
         self.start: dict[Operation, Value] = {}  # variable -> value at the start
         self.latest: dict[Operation, Value] = {}  # variable -> value after the last write so far
-        self.written: dict[Operation, Value] = {}  # write -> value it left
+        # write, variable -> value it left
+        self.written: dict[tuple[Operation, Operation], Value] = {}
+        self.streams: dict[str, Value] = {}  # random op -> position of its stream by now
         self.writes_before: dict[Operation, dict[Operation, Operation]] = {}
         self.elements: dict[Value, Any] = {}
         self.updates: dict[str, Value] = {}
@@ -127,22 +135,23 @@ class _Closing:
         ops = [f.op if isinstance(f, Tensor) else f for f in fetches if f not in self.env]
         needed = needed_operations(ops, set(self.feeds))
         with self.b:
-            for op in needed:
-                if (
-                    op.outputs
-                    and all(t in self.env for t in op.outputs)
-                    and op.record.effect == "pure"
-                ):
-                    continue
-                self.b.loc, self.b.label = op.loc, op.name
-                self._writes(op)
-                try:
-                    self._operation(op)
-                except RuleError as e:
-                    raise self._error(e, op) from None
-            results = [self._tensor(f, None) for f in fetches if isinstance(f, Tensor)]
-            results += [self.latest.get(v) or self._variable(v) for v in final]
+            self.operations(needed)
+            results = [self.tensor(f, None) for f in fetches if isinstance(f, Tensor)]
+            results += [self.latest.get(v) or self.variable(v) for v in final]
         return self.b.finish(results, self.updates)
+
+    def operations(self, needed: Iterable[Operation]) -> None:
+        """Take over operations, in creation order."""
+        for op in needed:
+            ready = op.outputs and all(t in self.env for t in op.outputs)
+            if ready and op.record.effect == "pure":
+                continue
+            self.b.loc, self.b.label = op.loc, op.name
+            self._writes(op)
+            try:
+                self._operation(op)
+            except RuleError as e:
+                raise self._error(e, op) from None
 
     def _error(self, e: RuleError, op: Operation) -> StaticGraphError:
         error = rule_error(e, op.record, op.name, op.inputs, op.loc)
@@ -164,13 +173,14 @@ class _Closing:
                     for var, write in before.items():
                         if var not in merged or merged[var].id < write.id:
                             merged[var] = write
-        if op.record.effect == "state" and op.inputs and op.type not in _QUERIES:
-            var = _root(op.inputs[0])
-            merged = {**merged, var: op}
+        written = writes_of(op)
+        if written:
+            merged = {**merged, **dict.fromkeys(written, op)}
         if merged:
             self.writes_before[op] = merged
 
-    def _variable(self, var: Operation) -> Value:
+    def variable(self, var: Operation) -> Value:
+        """The value of a variable at the start."""
         value = self.start.get(var)
         if value is None:
             type_ = var.outputs[0].type
@@ -188,16 +198,22 @@ class _Closing:
         rank = self.asked[var.name] = None if held is None else held.ndim
         return rank
 
-    def _tensor(self, t: Tensor, reader: Operation | None) -> Value:
+    def tensor(self, t: Tensor, reader: Operation | None) -> Value:
+        """The value of a tensor as `reader` sees it; None stands for the end of the run."""
         value = self.env.get(t)
         if value is not None:
             return value
-        if t.op.type == "VariableV2":
-            write = self.writes_before.get(reader, {}).get(t.op) if reader else None
+        var = source_of(t).op
+        if var.type == "VariableV2":
             if reader is None:
-                return self.latest.get(t.op) or self._variable(t.op)
-            return self.written[write] if write is not None else self._variable(t.op)
+                return self.latest.get(var) or self.variable(var)
+            return self.read(var, reader)
         raise FeedError(f"the tensor {t.name!r} has no value in this run", loc=t.op.loc)
+
+    def read(self, var: Operation, reader: Operation) -> Value:
+        """What a plain read finds: the value after the latest write among its ancestors."""
+        write = self.writes_before.get(reader, {}).get(var)
+        return self.variable(var) if write is None else self.written[write, var]
 
     # ---- one operation
     def _operation(self, op: Operation) -> None:
@@ -210,13 +226,22 @@ class _Closing:
                 loc=op.loc, operands=(f"{op.name}: {shape}",),
                 hint=f"add it to feed_dict: sess.run(..., feed_dict={{{op.name}: value}})",
             )  # fmt: skip
+        if op.record.control:
+            from staticgraph.passes.close_control import close_control  # which imports this module
+
+            close_control(self, op)
+            return
+        self._plain(op)
+
+    def _plain(self, op: Operation) -> None:
+        """An operation that is neither a loop nor a branch."""
         data, static = op.split()
         attrs = {k: v for k, v in op.attrs.items() if not k.startswith("_")}
         for k, t in static.items():
-            attrs[k] = self._static(op, k, t)
+            attrs[k] = self.static(op, k, t)
         if op.type == "Reshape" and any(isinstance(d, Poly) for d in attrs["shape"]):
-            known = self.known.get(self._tensor(static["shape"], op))
-            total = self._tensor(data[0], op).type.shape
+            known = self.known.get(self.tensor(static["shape"], op))
+            total = self.tensor(data[0], op).type.shape
             if known is None and total is not None:
                 for d in attrs["shape"]:
                     guard = Guard("<=", -1, d, "the shape holds the size {b}")
@@ -225,17 +250,20 @@ class _Closing:
         if op.record.effect == "state":
             self._state(op, data, attrs)
             return
-        inputs = tuple(self._tensor(t, op) for t in data)
+        inputs = tuple(self.tensor(t, op) for t in data)
         if op.record.effect == "random":
             self._random(op, inputs, attrs)
             return
         node = self.b.emit(op.record, inputs, attrs, op.name, op.loc)
         types, knowns = [x.type for x in inputs], [self.known.get(x) for x in inputs]
         for i, (t, v) in enumerate(zip(op.outputs, node.outputs, strict=True)):
-            self._bind(t, v)
+            self.bind(t, v)
             self.known[v] = known_value(op.record, v.type, types, knowns, attrs, i)
+        if op.type == "Identity":
+            self.copies[node.output] = self.copies.get(inputs[0], inputs[0])
 
-    def _bind(self, t: Tensor, v: Value) -> None:
+    def bind(self, t: Tensor, v: Value) -> None:
+        """Say that `v` is the value of `t`, and what the graph knows of its type."""
         if t in self.env:  # fed, while another result of the operation is needed
             return
         if (
@@ -263,8 +291,9 @@ class _Closing:
     def _guard(self, op: Operation, a: Dim, b: Dim, message: str) -> None:
         self.b.guards.append(GuardSite(Guard("==", a, b, message), op.type, op.loc, op.name))
 
-    def _static(self, op: Operation, key: str, t: Tensor) -> Any:
-        value = self._tensor(t, op)
+    def static(self, op: Operation, key: str, t: Tensor) -> Any:
+        """The value of an ``@`` operand: sizes, nested as it is."""
+        value = self.tensor(t, op)
         known = self.known.get(value)
         if known is not None:
             return nested(known)
@@ -283,6 +312,20 @@ class _Closing:
         self.elements[value] = out
         return out
 
+    def size_of_value(self, value: Value) -> Dim | None:
+        """The value of an integer scalar as a size, None where it is known only inside the run."""
+        value = self.copies.get(value, value)
+        known = self.known.get(value)
+        if known is not None and known.ndim == 0:
+            out: Dim = nested(known)
+            return out
+        if value.type.shape != () or not value.dtype.is_integer:
+            return None
+        if value not in self.elements and any(p.value is value for p in self.b.params):
+            self.elements[value] = self._element(value, 0)
+        have: Dim | None = self.elements.get(value)
+        return have
+
     def _element(self, value: Value, i: int) -> Dim:
         s = self.b.fresh("s")
         self.b.define(s, ElementOf(value, i))
@@ -295,23 +338,25 @@ class _Closing:
             if op.type == "IsVariableInitialized":
                 self.env[op.outputs[0]] = self.b.constant(holds, dtypes.bool_)
             else:
-                self.env[op.outputs[0]] = (
-                    self._variable(var) if holds else self._tensor(data[1], op)
-                )
+                self.env[op.outputs[0]] = self.variable(var) if holds else self.tensor(data[1], op)
             return
-        others = tuple(self._tensor(t, op) for t in data[1:])
+        others = tuple(self.tensor(t, op) for t in data[1:])
         replaces = op.type == "Assign"  # the old value is not read, so it need not exist
         old = self.latest.get(var)
         if old is None and not replaces:
-            old = self._variable(var)
+            old = self.variable(var)
         assert op.record.decompose is not None
         new = others[0] if replaces else op.record.decompose(old, *others, **attrs)
         want = var.outputs[0].type.shape
         if want is not None and attrs.get("validate_shape", True):
             self._check_assigned(op, new, want)
-        self.latest[var] = self.written[op] = new
-        self.updates[var.name] = new
+        self.write(var, op, new)
         self.env[op.outputs[0]] = new
+
+    def write(self, var: Operation, op: Operation, new: Value) -> None:
+        """Record that `op` leaves `new` in a variable."""
+        self.latest[var] = self.written[op, var] = new
+        self.updates[var.name] = new
 
     def _check_assigned(self, op: Operation, new: Value, want: tuple[Dim, ...]) -> None:
         have = new.type.dims
@@ -330,10 +375,22 @@ class _Closing:
 
     def _random(self, op: Operation, inputs: tuple[Value, ...], attrs: dict[str, Any]) -> None:
         assert op.record.decompose is not None
-        counter = self.b.param("counter", op.name, TensorType(dtypes.int64, ()), op.loc)
-        draw, after = op.record.decompose(counter, *inputs, **attrs)
-        self.updates[f"counter:{op.name}"] = after
-        self._bind(op.outputs[0], draw)
+        draw, after = op.record.decompose(self.position(op.name, op.loc), *inputs, **attrs)
+        self.advance(op.name, after)
+        self.bind(op.outputs[0], draw)
+
+    def position(self, stream: str, where: Loc) -> Value:
+        """The position of a random op's stream by now."""
+        value = self.streams.get(stream)
+        if value is None:
+            type_ = TensorType(dtypes.int64, ())
+            value = self.streams[stream] = self.b.param("counter", stream, type_, where)
+        return value
+
+    def advance(self, stream: str, position: Value) -> None:
+        """Record the new position of a stream."""
+        self.streams[stream] = position
+        self.updates[f"counter:{stream}"] = position
 
 
 _QUERIES = ("IsVariableInitialized", "InitializedValue")  # answered when the function is closed
@@ -349,6 +406,25 @@ def _with_rest(shape: tuple[Dim, ...], total: Dim) -> tuple[Dim, ...]:
 
 def _root(t: Tensor) -> Operation:
     """The variable that a reference stands for: itself, or the target of the write it came from."""
+    t = source_of(t)
     while t.op.type != "VariableV2":
-        t = t.op.inputs[0]
+        t = source_of(t.op.inputs[0])
     return t.op
+
+
+def bodies_of(op: Operation) -> tuple[BodyGraph, ...]:
+    """The bodies that a loop or branch runs."""
+    if not op.record.control:
+        return ()
+    return (op.attrs["body"],) if "body" in op.attrs else tuple(op.attrs["branches"])
+
+
+def writes_of(op: Operation) -> list[Operation]:
+    """The variables that an operation writes, those written in its bodies included."""
+    if op.record.effect == "state" and op.inputs and op.type not in _QUERIES:
+        return [_root(op.inputs[0])]
+    found: dict[Operation, None] = {}
+    for body in bodies_of(op):
+        for inner in needed_operations([t.op for t in body.results], set()):
+            found |= dict.fromkeys(writes_of(inner))
+    return list(found)

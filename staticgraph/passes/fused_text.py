@@ -8,6 +8,8 @@
       %y: f32[n0, 4] = MatMul %Exp, %w {transpose_a=False, transpose_b=False}
     }
 
+An index that is known before a kernel starts is checked in front of it: ``check (d0: n0): ...``.
+
 A region's head names the variables of its parallel axis, then those inside; a member of a later
 pass says which.  Values that were inlined do not appear: their expressions stand where they were
 read.  There is no parser: the form lives only between `fuse` and `lower`.
@@ -21,6 +23,7 @@ from staticgraph.ir.dims import Dim
 from staticgraph.ir.function import Node, Value
 from staticgraph.ir.scalar import Expr, Load, Prim
 from staticgraph.ir.text import Names, attributes_text, type_text
+from staticgraph.passes.checks import Check
 from staticgraph.passes.fusion import Fused, Member, Region, variables
 
 
@@ -35,7 +38,10 @@ class _FusedText:
         self.unique = Names()
         self.names: dict[Value, str] = {}
         self.lines = ["fused {"]
-        for item in fused.items:
+        checks = list(reversed(fused.checks))
+        for place, item in enumerate(fused.items):
+            while checks and checks[-1].after < place:
+                self.lines.append("  " + self._check(checks.pop()))
             if isinstance(item, Region):
                 self._region(item)
             else:
@@ -62,6 +68,10 @@ class _FusedText:
         reduced = ", ".join(rest[0])
         self.lines += [f"    {self._member(m, reduced)}" for m in r.members]
         self.lines.append("  }")
+
+    def _check(self, c: Check) -> str:
+        names = [str(x) for x in variables(c.dims)]
+        return f"check {_space(names, c.dims)}: {self._show(c.index)} in [0, {c.bound})"
 
     def _member(self, m: Member, reduced: str) -> str:
         over = f"{m.reduce} over ({reduced}) " if m.reduce is not None else ""

@@ -18,28 +18,32 @@ list, and a node joins a region only if all it reads from outside stands before 
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Literal
+from dataclasses import field
+from typing import Literal, cast
 
 import numpy as np
 
 from staticgraph.ir import dtypes
 from staticgraph.ir.dims import Dim, Poly, product
 from staticgraph.ir.function import Function, Node, Value
-from staticgraph.ir.kernel import subexpressions
+from staticgraph.ir.kernel import distinct
+from staticgraph.ir.record import record
 from staticgraph.ir.scalar import (
-    PRIMITIVES,
+    ZERO,
     Expr,
     Index,
     Lit,
     Load,
     Operand,
-    Prim,
     Reduce,
     ReduceKind,
 )
-from staticgraph.passes.indexing import rewrite, substitute
+from staticgraph.passes.checks import Apart, Check, has_checks, numbered
+from staticgraph.passes.indexing import clamps, rewrite, substitute, unsafe_when_empty
+from staticgraph.passes.measure import measure, memory_order, wide_loads
+from staticgraph.passes.views import read_inputs
 
 KERNEL_DTYPES = frozenset(
     d.name
@@ -51,7 +55,7 @@ KERNEL_DTYPES = frozenset(
 )  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class FusionLimits:
     """The cost rule, in one place.  Costs are in additions; see `ir.scalar.PRIMITIVES`."""
 
@@ -61,9 +65,11 @@ class FusionLimits:
     region_cost: int = 400  # a kernel does not grow past this
     region_members: int = 48
     region_pointers: int = 40
+    size_cost: int = 32  # a number made of sizes alone is recomputed up to this cost
+    unrelated_size: int = 1024  # larger values that have nothing in common stay apart
 
 
-@dataclass(slots=True)
+@record(slots=True)
 class Member:
     """One value of a region: `body` over the domain's variables d0, d1, ...
 
@@ -81,7 +87,7 @@ class Member:
     level: int = 0
 
 
-@dataclass(slots=True)
+@record(slots=True, eq=False)
 class Region:
     """Values computed together; `dims[:split]` is the outer (row) space, the rest is inner.
 
@@ -94,6 +100,7 @@ class Region:
     split: int
     members: list[Member] = field(default_factory=list)
     cost: int = 0
+    pointers: set[int] = field(default_factory=set)  # numbers of the values that members load
 
     @property
     def outer(self) -> tuple[Dim, ...]:
@@ -111,7 +118,7 @@ def variables(dims: Sequence[Dim]) -> tuple[Expr, ...]:
     return tuple(Index(f"d{k}") for k in range(len(dims)))
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Fused:
     """What fusion gives: steps in order, and what a load's number stands for."""
 
@@ -119,6 +126,7 @@ class Fused:
     values: tuple[Value, ...]
     inlined: frozenset[Value]
     checking: frozenset[Value] = frozenset()  # values whose own expression checks an index
+    checks: tuple[Check, ...] = ()  # of indices, apart from the regions that use them
 
     def __str__(self) -> str:
         from staticgraph.passes.fused_text import print_fused  # which imports this module
@@ -126,7 +134,7 @@ class Fused:
         return print_fused(self)
 
 
-@dataclass(slots=True)
+@record(slots=True)
 class _Lowered:
     dims: tuple[Dim, ...]
     body: Expr
@@ -154,15 +162,18 @@ class _Fusion:
         self.items: list[Region | Node] = []
         self.home: dict[int, int] = {}  # value number -> place in items
         self.by_dims: dict[tuple[Dim, ...], Region] = {}
+        self.readers: dict[int, deque[Region]] = {}  # value number -> the last regions that read it
         self.region_of: dict[int, tuple[Region, Member]] = {}
         self.consumers: dict[Value, list[Node]] = {}
         self.checking: set[Value] = set()
+        self.places = {n.outputs[0]: i for i, n in enumerate(f.nodes) if n.outputs}
         self.external: set[Value] = set(f.outputs())
+        made = f.producers()
         for n in f.nodes:
             for v in n.inputs:
                 self.consumers.setdefault(v, []).append(n)
-                if not lowerable(n):
-                    self.external.add(v)
+            if not lowerable(n):
+                self.external.update(read_inputs(n, made))
 
     def id(self, v: Value) -> int:
         k = self.number.get(v)
@@ -192,8 +203,27 @@ class _Fusion:
                 continue
             self._place(node, self._domain(node, raw))
         return Fused(
-            tuple(self.items), tuple(self.values), frozenset(inlined), frozenset(self.checking)
-        )
+            tuple(self.items), tuple(self.values), frozenset(inlined), frozenset(self.checking),
+            self._checks() if self.checking else (),
+        )  # fmt: skip
+
+    def _checks(self) -> tuple[Check, ...]:
+        """Take the checks of indices out of the regions, where that can be."""
+        made: dict[Value, int] = {}
+        hosts: list[int] = []
+        for place, item in enumerate(self.items):
+            if isinstance(item, Region):
+                made.update((m.value, place) for m in item.members)
+            elif item.op.name != "Const":
+                made.update((v, place) for v in item.outputs)
+                if item.op.library is None:
+                    hosts.append(place)
+        apart = Apart(self.f, self.values, made, hosts)
+        for place, item in enumerate(self.items):
+            if isinstance(item, Region):
+                for m in item.members:
+                    m.body = apart.body(m.body, place, item.dims)
+        return apart.checks()
 
     def _literal(self, node: Node) -> Expr | None:
         if node.op.name != "Const" or node.output.dtype.name not in KERNEL_DTYPES:
@@ -208,22 +238,25 @@ class _Fusion:
 
     # ---- lowering of one node, inlined producers substituted
     def _lower(self, node: Node) -> Expr | tuple[Reduce, Expr]:
+        reduce, body = self._lambda(node)
+        expanded = self._expand(self._numbered(node, body))
+        return expanded if reduce is None else (reduce, expanded)
+
+    def _lambda(self, node: Node) -> tuple[Reduce | None, Expr]:
         operands = [Operand(self.id(v), v.type) for v in node.inputs]
-        zero = Lit(0, dtypes.int64)
-        ix = tuple(zero if d == 1 else Index(f"i{k}") for k, d in enumerate(node.output.dims))
+        ix = tuple([ZERO if d == 1 else Index(f"i{k}") for k, d in enumerate(node.output.dims)])
         assert node.op.lower is not None
         out = node.op.lower(ix, *operands, **node.attrs)
         if isinstance(out, Reduce):
-            rix = tuple(zero if d == 1 else Index(f"r{k}") for k, d in enumerate(out.extents))
-            body = out.body(rix)
-            self._note_checks(node, body)
-            return out, self._expand(body)
-        self._note_checks(node, out)
-        return self._expand(out)
+            rix = tuple([ZERO if d == 1 else Index(f"r{k}") for k, d in enumerate(out.extents)])
+            return out, out.body(rix)
+        return None, out
 
-    def _note_checks(self, node: Node, body: Expr) -> None:
-        if any(isinstance(e, Prim) and e.name == "check_index" for e in subexpressions(body)):
-            self.checking.add(node.output)
+    def _numbered(self, node: Node, body: Expr) -> Expr:
+        if not has_checks(body):
+            return body
+        self.checking.add(node.output)
+        return numbered(body, self.places[node.output])
 
     def _expand(self, e: Expr) -> Expr:
         memo: dict[Expr, Expr] = {}
@@ -244,12 +277,22 @@ class _Fusion:
         users = self.consumers.get(v, [])
         if size > self.limits.inline_size or not users:
             return False
+        if product(v.dims) == 1 and not _reads(body):
+            return cost <= self.limits.size_cost  # such as 1/n: it does not change in any loop
         expands = any(_expands(u, v) for u in users)
         if expands and cost > self.limits.expand_cost:
             return False
+        if unsafe_when_empty(body, v.dims) and any(
+            u.op.lower and clamps(self._lambda(u)[1], self.id(v)) for u in users
+        ):
+            return False
         if len(users) == 1:
             return True
-        return cost <= self.limits.shared_cost and (loads <= 1 or _wide_loads(node, body) <= 1)
+        if cost > self.limits.shared_cost:
+            return False
+        # To keep a value is to write it, which fetches its place first, and to read it for every
+        # reader: three passes over memory for one, four for two.
+        return loads <= 1 or wide_loads(node, body) <= (2 if len(users) <= 2 else 1)
 
     # ---- the space a root is computed over
     def _domain(self, node: Node, raw: Expr | tuple[Reduce, Expr]) -> _Lowered:
@@ -263,7 +306,7 @@ class _Fusion:
         kept = list(sizes)
         gone = [f"r{k}" for k, d in enumerate(reduce.extents) if d != 1]
         sizes |= {f"r{k}": d for k, d in enumerate(reduce.extents) if d != 1}
-        order = _memory_order(body, kept + gone)
+        order = memory_order(body, kept + gone)
         flags = [n in gone for n in order]
         first, last = (
             flags.index(True) if gone else 0,
@@ -295,32 +338,31 @@ class _Fusion:
     # ---- joining
     def _place(self, node: Node, low: _Lowered) -> None:
         value = node.output
-        k = self.id(value)
-        loads = {e.operand for e in subexpressions(low.body) if isinstance(e, Load)}
+        loads = {e.operand for e in distinct(low.body) if type(e) is Load}
         cost = measure(low.body)[1]
         latest = max((self.home.get(n, -1) for n in loads), default=-1)
         for region in self._candidates(loads, low, latest):
             member = self._fit(region, node, low, loads, latest, cost)
             if member is not None:
-                self._join(region, member, low, cost)
+                self._join(region, member, low, cost, loads)
                 return
         region = Region(len(self.items), low.form, low.dims, low.split)
         self.items.append(region)
         scope: Literal["full", "outer"] = "full"
-        self._join(region, Member(value, node, low.body, low.reduce, scope, low.axes), low, cost)
+        member = Member(value, node, low.body, low.reduce, scope, low.axes)
+        self._join(region, member, low, cost, loads)
         self.by_dims[low.dims] = region
-        del k
 
     def _candidates(self, loads: set[int], low: _Lowered, latest: int) -> Iterator[Region]:
         if not self.enabled:
             return
-        seen: set[int] = set()
-        for region in [self.region_of[n][0] for n in loads if n in self.region_of] + [
-            r for r in (self.by_dims.get(low.dims),) if r is not None
-        ]:
-            if region.order not in seen and region.order >= latest:
-                seen.add(region.order)
-                yield region
+        found = [self.region_of[n][0] for n in loads if n in self.region_of]
+        found += [r for n in loads for r in self.readers.get(n, ())]
+        size = product(low.dims)
+        if not isinstance(size, int) or size <= self.limits.unrelated_size:
+            found += [r for r in (self.by_dims.get(low.dims),) if r is not None]
+        for region in dict.fromkeys(r.order for r in found if r.order >= latest):
+            yield cast("Region", self.items[region])
 
     def _fit(
         self, region: Region, node: Node, low: _Lowered, loads: set[int], latest: int, cost: int
@@ -349,10 +391,7 @@ class _Fusion:
             axes = region.outer_vars()
         else:
             return None
-        pointers = {
-            e.operand for m in region.members for e in subexpressions(m.body) if isinstance(e, Load)
-        }
-        if len(pointers | loads) + len(region.members) > lim.region_pointers:
+        if len(region.pointers | loads) + len(region.members) > lim.region_pointers:
             return None
         level = self._level(region, body, scope, form, split)
         if level is None:
@@ -361,12 +400,13 @@ class _Fusion:
 
     def _level(self, region: Region, body: Expr, scope: str, form: str, split: int) -> int | None:
         """The pass in which a member can be computed, or None where it cannot be in this region."""
-        inside = {self.id(m.value): m for m in region.members}
         level = 0
-        for e in subexpressions(body):
-            if not isinstance(e, Load) or e.operand not in inside:
+        for e in distinct(body):
+            if type(e) is not Load:
                 continue
-            m = inside[e.operand]
+            home, m = self.region_of.get(e.operand, (None, None))
+            if home is not region or m is None:
+                continue
             index = tuple(i for i, d in zip(e.index, m.value.dims, strict=True) if d != 1)
             per_row = m.scope == "outer" or m.reduce is not None
             if per_row:
@@ -387,21 +427,37 @@ class _Fusion:
             return None  # a long reduction to a scalar is chunked; nobody waits for it inside
         return level
 
-    def _join(self, region: Region, member: Member, low: _Lowered, cost: int) -> None:
+    def _join(
+        self, region: Region, member: Member, low: _Lowered, cost: int, loads: set[int]
+    ) -> None:
         if member.reduce is not None and region.form == "flat":
             region.form, region.split = low.form, low.split
         region.members.append(member)
         region.cost += cost
+        region.pointers |= loads
         k = self.id(member.value)
         self.home[k] = region.order
         self.region_of[k] = (region, member)
+        for n in loads:
+            if product(self.values[n].dims) != 1:
+                readers = self.readers.setdefault(n, deque(maxlen=4))
+                if region not in readers:
+                    readers.appendleft(region)
 
 
 def lowerable(n: Node) -> bool:
     """True where a node can be part of a kernel."""
-    return n.op.lower is not None and all(
-        v.dtype.name in KERNEL_DTYPES and v.type.shape is not None for v in (*n.inputs, *n.outputs)
-    )
+    if n.op.lower is None:
+        return False
+    for v in (*n.inputs, *n.outputs):
+        if v.type.shape is None or v.dtype.name not in KERNEL_DTYPES:
+            return False
+    return True
+
+
+def _reads(e: Expr) -> bool:
+    """True where an expression depends on more than sizes."""
+    return any(isinstance(x, Load) for x in distinct(e))
 
 
 def _expands(user: Node, v: Value) -> bool:
@@ -414,48 +470,6 @@ def _expands(user: Node, v: Value) -> bool:
     if have == want:
         return user.op.name == "PlainMatMul"
     return not (isinstance(have, int) and isinstance(want, int) and want < have)
-
-
-def measure(e: Expr) -> tuple[int, int, int]:
-    """Distinct subexpressions, their cost, and how many of them load more than a scalar."""
-    seen: set[Expr] = set()
-    cost = loads = 0
-    stack = [e]
-    while stack:
-        x = stack.pop()
-        if x in seen:
-            continue
-        seen.add(x)
-        if isinstance(x, Prim):
-            if x.dtype is not dtypes.int64:
-                cost += PRIMITIVES[x.name].cost
-            stack += x.args
-        elif isinstance(x, Load):
-            stack += x.index
-            loads += any(not isinstance(i, Lit) for i in x.index)
-    return len(seen), cost, loads
-
-
-def _wide_loads(node: Node, body: Expr) -> int:
-    """Loads of as many elements as the value has; rows and columns that broadcast do not count."""
-    axes = sum(d != 1 for d in node.output.dims)
-    return sum(
-        isinstance(e, Load)
-        and len({i for x in e.index for i in subexpressions(x) if isinstance(i, Index)}) >= axes
-        for e in set(subexpressions(body))
-    )
-
-
-def _memory_order(body: Expr, names: Sequence[str]) -> list[str]:
-    """The variables in the order in which the widest plain load has them; others first."""
-    best: list[str] = []
-    for e in subexpressions(body):
-        if isinstance(e, Load):
-            plain = [i.name for i in e.index if isinstance(i, Index)]
-            others = [i for i in e.index if not isinstance(i, Index | Lit)]
-            if not others and len(set(plain)) == len(plain) and len(plain) > len(best):
-                best = plain
-    return [n for n in names if n not in best] + best
 
 
 __all__ = [

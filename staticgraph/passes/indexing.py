@@ -11,7 +11,8 @@ from collections.abc import Callable, Mapping, Sequence
 
 from staticgraph.ir import dtypes
 from staticgraph.ir.dims import Dim, Poly, floordiv
-from staticgraph.ir.scalar import Expr, Index, Lit, Load, Prim, Size, size_expr
+from staticgraph.ir.kernel import distinct
+from staticgraph.ir.scalar import ZERO, Expr, Index, Lit, Load, Prim, Size, size_expr
 
 I64 = dtypes.int64
 
@@ -82,25 +83,67 @@ def rewrite(
 
     Depth is bounded by the fusion limits, so recursion is safe here.
     """
-    memo = {} if memo is None else memo
-    found = memo.get(e)
-    if found is not None:
-        return found
-    out = leaf(e)
-    if out is None:
-        if isinstance(e, Prim):
-            out = simplify(Prim(e.name, tuple(rewrite(a, leaf, memo) for a in e.args), e.dtype))
-        elif isinstance(e, Load):
-            out = Load(e.operand, tuple(rewrite(i, leaf, memo) for i in e.index), e.dtype)
-        else:
-            out = e
-    memo[e] = out
-    return out
+    done: dict[Expr, Expr] = {} if memo is None else memo
+
+    def of(x: Expr) -> Expr:
+        out = done.get(x)
+        if out is not None:
+            return out
+        out = leaf(x)
+        if out is None:
+            if type(x) is Prim:
+                args = tuple([of(a) for a in x.args])
+                if x.dtype is I64:
+                    out = simplify(Prim(x.name, args, I64))
+                else:
+                    out = x if args == x.args else Prim(x.name, args, x.dtype)
+            elif type(x) is Load:
+                index = tuple([of(i) for i in x.index])
+                out = x if index == x.index else Load(x.operand, index, x.dtype)
+            else:
+                out = x
+        done[x] = out
+        return out
+
+    return of(e)
 
 
 def substitute(e: Expr, env: Mapping[str, Expr]) -> Expr:
     """Replace loop variables by expressions."""
-    return rewrite(e, lambda x: env.get(x.name, x) if isinstance(x, Index) else None)
+    if all(type(x) is Index and x.name == name for name, x in env.items()):
+        return e
+    return rewrite(e, lambda x: env.get(x.name, x) if type(x) is Index else None)
+
+
+def clamps(body: Expr, operand: int) -> bool:
+    """True where an operand is loaded at element 0 instead of outside of it.
+
+    Of an empty operand there is no element 0.  A buffer has room for one; a part of another buffer
+    may end where that ends.
+    """
+    index = [
+        i for x in distinct(body) if isinstance(x, Load) and x.operand == operand for i in x.index
+    ]
+    return any(
+        isinstance(x, Prim) and x.name == "select" and x.args[2] == ZERO
+        for i in index
+        for x in distinct(i)
+    )
+
+
+def unsafe_when_empty(body: Expr, dims: Sequence[Dim]) -> bool:
+    """True where a value may be empty, and to compute its element 0 then reads beyond a buffer."""
+    loose = {f"i{k}" for k, d in enumerate(dims) if not isinstance(d, int)}
+    if not loose:
+        return False
+    first = {f"i{k}": ZERO for k in range(len(dims))}
+    return any(
+        substitute(i, first) != ZERO
+        for x in distinct(body)
+        if isinstance(x, Load)
+        for i in x.index
+        if any(isinstance(e, Index) and e.name in loose for e in distinct(i))
+    )
 
 
 def strides(dims: Sequence[Dim]) -> tuple[Dim, ...]:

@@ -8,7 +8,6 @@ just computed is read from its register, not from memory.
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
 
 from staticgraph.ir.dims import Dim
 from staticgraph.ir.function import Value
@@ -22,16 +21,19 @@ from staticgraph.ir.kernel import (
     Statement,
     Store,
     Temp,
+    distinct,
     subexpressions,
 )
+from staticgraph.ir.record import record
 from staticgraph.ir.scalar import Expr, Index, Lit, Load, Prim, Size, cast
 from staticgraph.passes.fusion import Member, Region, measure
 from staticgraph.passes.indexing import I64, collapse, from_terms, linear_terms, strides
+from staticgraph.passes.loop_cut import cut
 
 RECOMPUTE = 16  # a value needed again in a later pass is recomputed up to this cost
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Scheduled:
     """A kernel with its arguments: values for pointers, sizes for size parameters."""
 
@@ -84,31 +86,34 @@ class KernelWriter:
         Where a result of a later pass has the same shape they go to its place: it is written over
         them element by element.
         """
-        last: dict[Value, int] = {}
-        for m in self.region.members:
-            for e in subexpressions(m.body):
+        last: dict[Value, tuple[int, int]] = {}  # level and position of the last reader
+        spilled: list[Member] = []
+        for k, m in reversed(list(enumerate(self.region.members))):
+            at = (m.level, k)
+            read = last.get(m.value, at)
+            if m.scope == "full" and m.reduce is None and m.value not in self.stored:
+                if read[0] > m.level and measure(m.body)[1] > RECOMPUTE:
+                    spilled.append(m)
+                else:
+                    at = max(at, read)  # where it is computed again, what it loads is read again
+            for e in distinct(m.body):
                 if isinstance(e, Load):
                     v = self.values[e.operand]
-                    last[v] = max(last.get(v, 0), m.level)
+                    last[v] = max(last.get(v, at), at)
         taken: set[Value] = set()
-        for m in self.region.members:
-            full = m.scope == "full" and m.reduce is None
-            if not full or last.get(m.value, 0) <= m.level or m.value in self.stored:
-                continue
-            if measure(m.body)[1] <= RECOMPUTE:
-                continue
+        for m in reversed(spilled):
             place = self._later_result(m, last[m.value], taken)
             if place is not None:
                 taken.add(place)
                 self.pointers[m.value] = self.pointer(place, True)
             self.stored.add(m.value)
 
-    def _later_result(self, m: Member, level: int, taken: set[Value]) -> Value | None:
-        """A stored value that is computed where `m` is read last, or later, in the same shape."""
-        for w in self.region.members:
+    def _later_result(self, m: Member, read: tuple[int, int], taken: set[Value]) -> Value | None:
+        """A stored value of the same shape that is computed where `m` is read last, or later."""
+        for k, w in enumerate(self.region.members):
             if w.value in taken or w.value not in self.stored or w.reduce is not None:
                 continue
-            if w.scope != "full" or w.level < level or w.axes != m.axes:
+            if w.scope != "full" or (w.level, k) < read or w.axes != m.axes:
                 continue
             if w.value.dims == m.value.dims and w.value.dtype is m.value.dtype:
                 return w.value
@@ -143,7 +148,7 @@ class KernelWriter:
     def _accesses(self) -> list[tuple[tuple[Expr, ...], tuple[Dim, ...]]]:
         out = []
         for m in self.region.members:
-            for e in subexpressions(m.body):
+            for e in distinct(m.body):
                 if isinstance(e, Load):
                     out.append((e.index, self.values[e.operand].dims))
         return out
@@ -298,7 +303,7 @@ class KernelWriter:
 
     def kernel(self, form: Form, extent: Dim) -> Scheduled:
         return Scheduled(
-            Kernel(form, tuple(self.params), tuple(self.outer_list)), tuple(self.args), extent
+            Kernel(form, tuple(self.params), cut(self.outer_list)), tuple(self.args), extent
         )
 
     def open_inner(self, names: list[str]) -> None:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import replace
 from typing import Any, ClassVar
 
 from staticgraph.ir import dims as D
 from staticgraph.ir.dims import Dim
 from staticgraph.ir.dtypes import DType
-from staticgraph.ir.function import ElementOf, Function, Node, SizeOf, Value
-from staticgraph.ir.kernel import subexpressions
+from staticgraph.ir.function import Function, Given, Node, SizeOf, Value
+from staticgraph.ir.function import Origin as SizeOrigin
+from staticgraph.ir.kernel import distinct
 from staticgraph.ir.program import (
+    Branch,
     Buffer,
     Host,
     Launch,
@@ -19,18 +21,24 @@ from staticgraph.ir.program import (
     Origin,
     Program,
     ProgramParam,
+    Repeat,
     Role,
     SizeSource,
     Step,
 )
-from staticgraph.ir.scalar import Load
+from staticgraph.ir.record import record
+from staticgraph.ir.scalar import PRIMITIVES, Load
 from staticgraph.ir.types import TensorType
+from staticgraph.passes.checks import Check
 from staticgraph.passes.fusion import Fused, Region, fuse, measure
 from staticgraph.passes.kernel_writer import Scheduled
-from staticgraph.passes.schedule import schedule
+from staticgraph.passes.loop_kernel import loop_kernel
+from staticgraph.passes.repeated import Repeated
+from staticgraph.passes.schedule import schedule_check
+from staticgraph.passes.views import read_inputs
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class Lower:
     """Fuse and lower; `optimize=False` gives each op its own kernel."""
 
@@ -38,17 +46,27 @@ class Lower:
     optimize: bool = True
 
     def __call__(self, f: Function) -> Program:
-        return lower(f, fuse(f, enabled=self.optimize))
+        return lower(f, fuse(f, enabled=self.optimize), self.optimize)
 
 
-def lower(f: Function, fused: Fused) -> Program:
-    """Turn regions into kernels and bind their parameters to buffers."""
-    return _Lowering(f, fused).run()
+def lower(f: Function, fused: Fused, optimize: bool = True) -> Program:
+    """Turn regions into kernels and bind their parameters to buffers.
+
+    Args:
+      optimize: whether the bodies of loops and branches are fused too.
+    """
+
+    def inner(body: Function) -> Program:
+        return lower(body, fuse(body, enabled=optimize), optimize)
+
+    return _Lowering(f, fused, inner, optimize).run()
 
 
 class _Lowering:
-    def __init__(self, f: Function, fused: Fused) -> None:
-        self.f, self.fused = f, fused
+    def __init__(
+        self, f: Function, fused: Fused, inner: Callable[[Function], Program], optimize: bool
+    ) -> None:
+        self.f, self.fused, self.inner, self.optimize = f, fused, inner, optimize
         self.buffers: list[Buffer] = []
         self.of: dict[Value, Buffer] = {}
         self.steps: list[Step] = []
@@ -69,26 +87,30 @@ class _Lowering:
             ProgramParam(p.kind, p.name, self.buffer(p.value, "param"), p.loc)
             for p in self.f.params
         )
-        stored = self._stored()
-        for item in self.fused.items:
+        repeated = Repeated(self.fused.values, self._stored())
+        checks = list(reversed(self.fused.checks))
+        for place, item in enumerate(self.fused.items):
+            while checks and checks[-1].after < place:
+                self._check(checks.pop())
             if isinstance(item, Region):
-                for kernel in schedule(item, self.fused.values, stored):
+                for kernel in repeated.schedule(item):
                     self._launch(kernel, item)
             else:
                 self._node(item)
-        sizes = {
-            s: SizeSource(self.buffer(o.value), o.axis, False)
-            if isinstance(o, SizeOf)
-            else SizeSource(self.buffer(o.value), o.element, True)
-            for s, o in self.f.sizes.items()
-        }
-        assert all(isinstance(o, SizeOf | ElementOf) for o in self.f.sizes.values())
+        sizes = {s: self._source(o) for s, o in self.f.sizes.items()}
         results = tuple(self.buffer(v) for v in self.f.results)
         updates = {k: self.buffer(v) for k, v in self.f.updates.items()}
         return Program(
             self.f.name, tuple(self.buffers), tuple(self.steps), params, results, updates, sizes,
             self.f.guards,
         )  # fmt: skip
+
+    def _source(self, o: SizeOrigin) -> SizeSource | Given:
+        if isinstance(o, Given):
+            return o
+        if isinstance(o, SizeOf):
+            return SizeSource(self.buffer(o.value), o.axis, False)
+        return SizeSource(self.buffer(o.value), o.element, True)
 
     def _stored(self) -> frozenset[Value]:
         """Values that somebody outside their region reads from memory."""
@@ -99,15 +121,26 @@ class _Lowering:
                 home.update((m.value, k) for m in item.members)
         for k, item in enumerate(self.fused.items):
             if isinstance(item, Node):
-                out.update(item.inputs)
+                out.update(read_inputs(item, self.producers))
                 continue
             for m in item.members:
-                for e in subexpressions(m.body):
+                for e in distinct(m.body):
                     if isinstance(e, Load):
                         v = self.fused.values[e.operand]
                         if home.get(v, k) != k:
                             out.add(v)
         return frozenset(out)
+
+    def _check(self, check: Check) -> None:
+        """A launch that looks at indices and writes nothing."""
+        origin = (_origin(check.node),)
+        cost = D.product(check.dims) * (measure(check.index)[1] + PRIMITIVES["check_index"].cost)
+        for made in schedule_check(check, self.fused.values):
+            for a in made.args:  # constants stand where they are used first, and this is earlier
+                if isinstance(a, Value) and a in self.producers and a not in self.of:
+                    self._node(self.producers[a])
+            args = tuple(self.buffer(a) if isinstance(a, Value) else a for a in made.args)
+            self.steps.append(Launch(made.kernel, args, made.extent, origin, origin, cost))
 
     def _launch(self, kernel: Scheduled, region: Region) -> None:
         args: list[Any] = [self.buffer(a) if isinstance(a, Value) else a for a in kernel.args]
@@ -138,16 +171,47 @@ class _Lowering:
         if node.op.name == "Const":
             self.buffer(node.output, "constant", node.attrs["value"].array)
             return
-        inputs = tuple(self.buffer(v) for v in node.inputs)
+        read = read_inputs(node, self.producers)
+        inputs = tuple(self.buffer(v) for v in read)
         outputs = tuple(self.buffer(v) for v in node.outputs)
-        if node.op.library is not None and _native(node) and _constants(node, inputs):
+        if node.op.control:
+            if read != node.inputs:
+                node = replace(node, attrs={**node.attrs, "shapes": _shapes(node.inputs)})
+            self._control(node, inputs, outputs)
+        elif node.op.library is not None and _native(node) and _constants(node, inputs):
             attrs = {**node.attrs, "op": node.op.name}
+            if read != node.inputs:
+                attrs["shapes"] = tuple(v.dims for v in node.inputs)
             if "scratch" in attrs:
                 scratch = TensorType(node.outputs[0].dtype, (attrs["scratch"],))
                 outputs += (self.buffer(Value(scratch, f"{node.output.hint}/scratch")),)
             self.steps.append(Library(node.op.library, inputs, outputs, attrs, origin))
         else:
             self.steps.append(Host(node, inputs, outputs))
+
+    def _constant(self, b: Buffer) -> Buffer:
+        """A constant of a loop's body, as one of the program."""
+        assert b.dims is not None
+        return self.buffer(Value(TensorType(b.dtype, b.dims), b.name), "constant", b.data)
+
+    def _control(self, node: Node, inputs: tuple[Buffer, ...], outputs: tuple[Buffer, ...]) -> None:
+        """A loop or a branch: its bodies become programs."""
+        origin, attrs = (_origin(node),), dict(node.attrs)
+        if node.op.library == "branch":
+            programs = tuple(map(self.inner, attrs.pop("branches")))
+            self.steps.append(Branch(programs, inputs, outputs, attrs, origin))
+            return
+        body, conditional = self.inner(attrs.pop("body")), attrs.pop("conditional")
+        if not conditional and self.optimize:
+            whole = loop_kernel(body, inputs, outputs, attrs, origin, self._constant)
+            if whole is not None:
+                self.steps.append(whole)
+                return
+        self.steps.append(Repeat(body, inputs, outputs, attrs, conditional, origin))
+
+
+def _shapes(values: tuple[Value, ...]) -> tuple[tuple[Dim, ...] | None, ...]:
+    return tuple(v.type.shape for v in values)
 
 
 def _cost(region: Region) -> Dim:

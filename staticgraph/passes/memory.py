@@ -12,8 +12,10 @@ Two questions, both answered before a run:
 
 from __future__ import annotations
 
+import math
+from bisect import insort
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from weakref import WeakKeyDictionary
 
 import numpy as np
 
@@ -28,14 +30,43 @@ from staticgraph.ir.kernel import (
     subexpressions,
     walk,
 )
-from staticgraph.ir.program import Buffer, Host, Launch, Library, Program, Step
+from staticgraph.ir.program import (
+    Branch,
+    Buffer,
+    Host,
+    Launch,
+    Library,
+    Program,
+    Repeat,
+    SizeSource,
+    Step,
+)
+from staticgraph.ir.record import record
 from staticgraph.ir.scalar import Load
 
+FEW = 64  # temporaries up to which plain loops are quicker than numpy's
 ALIGNMENT = 64  # bytes: a cache line, and the widest vector
 
 
-def donations(p: Program) -> dict[Buffer, Buffer]:
+_donations: WeakKeyDictionary[Program, dict[Buffer, Buffer]] = WeakKeyDictionary()
+_overwritten: WeakKeyDictionary[Program, dict[Buffer, str]] = WeakKeyDictionary()
+
+
+def donations(p: Program) -> Mapping[Buffer, Buffer]:
     """New value to old value, for updates that may happen in place."""
+    if p not in _donations:  # a program has many plans
+        _donations[p] = _find_donations(p)
+    return _donations[p]
+
+
+def overwritten(p: Program) -> Mapping[Buffer, str]:
+    """New values of variables that the program does not read, which may be written in place."""
+    if p not in _overwritten:
+        _overwritten[p] = _find_overwritten(p)
+    return _overwritten[p]
+
+
+def _find_donations(p: Program) -> dict[Buffer, Buffer]:
     last_read: dict[Buffer, int] = {}
     written_by: dict[Buffer, int] = {}
     for i, s in enumerate(p.steps):
@@ -44,7 +75,7 @@ def donations(p: Program) -> dict[Buffer, Buffer]:
             written_by.setdefault(b, i)
     last_failure = max((i for i, s in enumerate(p.steps) if can_fail(s)), default=-1)
     # Read after the last step: fetched, looked at for a size, or another variable's new value.
-    kept = {*p.results, *p.updates.values(), *(o.buffer for o in p.sizes.values() if o.element)}
+    kept = {*p.results, *p.updates.values(), *(o.buffer for o in sources(p) if o.element)}
     variables = {q.name: q.buffer for q in p.params if q.kind == "variable"}
 
     def may_replace(old: Buffer, new: Buffer) -> bool:
@@ -53,7 +84,7 @@ def donations(p: Program) -> dict[Buffer, Buffer]:
         i, read = written_by[new], last_read.get(old, -1)
         step = p.steps[i]
         in_time = i > last_failure or (i == last_failure and fails_first(step))
-        return in_time and (read < i or (read == i and _elementwise(step, old, new)))
+        return in_time and (read < i or (read == i and elementwise(step, old, new)))
 
     out: dict[Buffer, Buffer] = {}
     for name, new in p.updates.items():
@@ -65,10 +96,15 @@ def donations(p: Program) -> dict[Buffer, Buffer]:
     return out
 
 
+def sources(p: Program) -> list[SizeSource]:
+    """The buffers that sizes are read of."""
+    return [o for o in p.sizes.values() if isinstance(o, SizeSource)]
+
+
 def can_fail(s: Step) -> bool:
     """True where a step may end the run."""
     match s:
-        case Host():
+        case Host() | Repeat() | Branch():
             return True
         case Library(kind):
             return kind in FALLIBLE
@@ -84,8 +120,7 @@ def fails_first(s: Step) -> bool:
 FALLIBLE = frozenset({"scatter"})  # kinds of library calls that check the indices they are given
 
 
-def overwritten(p: Program) -> dict[Buffer, str]:
-    """New values of variables that the program does not read, which may be written in place."""
+def _find_overwritten(p: Program) -> dict[Buffer, str]:
     read = {q.name for q in p.params if q.kind == "variable"}
     written_by = {b: i for i, s in reversed(list(enumerate(p.steps))) for b in s.writes}
     last_failure = max((i for i, s in enumerate(p.steps) if can_fail(s)), default=-1)
@@ -98,7 +133,7 @@ def overwritten(p: Program) -> dict[Buffer, str]:
     return out
 
 
-def _elementwise(s: Step, old: Buffer, new: Buffer) -> bool:
+def elementwise(s: Step, old: Buffer, new: Buffer) -> bool:
     """True where a step reads `old` only at the element of `new` that it writes just then."""
     match s:
         case Library(kind, inputs, _, attrs):
@@ -158,7 +193,7 @@ def _feeding(body: tuple[Statement, ...], store: Store, reading: set[int]) -> in
     return count
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Placement:
     """Offsets of temporaries in the arena, in bytes, and the arena's size."""
 
@@ -166,12 +201,24 @@ class Placement:
     size: int
 
 
-def place(p: Program, bytes_of: Callable[[Buffer], int], skip: frozenset[Buffer]) -> Placement:
+def room(shape: Sequence[int]) -> int:
+    """Elements to have room for: kernels clamp indices to 0 and load, even from empty arrays."""
+    return math.prod(max(d, 1) for d in shape)
+
+
+def place(
+    p: Program, bytes_of: Callable[[Buffer], int], skip: frozenset[Buffer],
+    joined: Mapping[Buffer, tuple[Buffer, int]] | None = None,
+    blocks: Mapping[int, Buffer] | None = None,
+) -> Placement:  # fmt: skip
     """Give every temporary a place for its lifetime, first fit by falling size.
 
     Args:
       skip: temporaries that live elsewhere (donated).
+      joined: temporaries that lie in one place: which, and how many bytes from its start.
+      blocks: for the number of a step, what it needs while it runs.
     """
+    joined, blocks = joined or {}, blocks or {}
     first: dict[Buffer, int] = {}
     last: dict[Buffer, int] = {}
     for i, s in enumerate(p.steps):
@@ -180,15 +227,45 @@ def place(p: Program, bytes_of: Callable[[Buffer], int], skip: frozenset[Buffer]
                 first.setdefault(b, i)
                 last[b] = i
     end = len(p.steps)
-    for b in (*p.results, *p.updates.values(), *(o.buffer for o in p.sizes.values())):
+    for b in (*p.results, *p.updates.values(), *(o.buffer for o in sources(p))):
         if b in last:
             last[b] = end
-    return fit([(b, first[b], last[b], bytes_of(b)) for b in first])
+    for b, (whole, _) in joined.items():
+        first[whole] = min(first.pop(b), first.get(whole, end))
+        last[whole] = max(last.pop(b), last.get(whole, -1))
+    for i, b in blocks.items():
+        first[b] = last[b] = i
+    found = fit([(b, first[b], last[b], bytes_of(b)) for b in first])
+    if not joined:
+        return found
+    parts = {b: found.offsets[whole] + at for b, (whole, at) in joined.items()}
+    return Placement({**found.offsets, **parts}, found.size)
 
 
 def fit(requests: Sequence[tuple[Buffer, int, int, int]]) -> Placement:
     """Place (buffer, first step, last step, bytes): larger ones first, each as low as it can be."""
     order = sorted(requests, key=lambda r: (-r[3], r[1], r[0].number))
+    return _fit_few(order) if len(order) <= FEW else _fit_many(order)
+
+
+def _fit_few(order: Sequence[tuple[Buffer, int, int, int]]) -> Placement:
+    placed: list[tuple[int, int, int, int]] = []  # offset, end, first, last; sorted
+    offsets: dict[Buffer, int] = {}
+    for b, start, stop, size in order:
+        size = max(ALIGNMENT, -(-size // ALIGNMENT) * ALIGNMENT)
+        at = 0
+        for low, high, first, last in placed:
+            if first <= stop and last >= start:  # alive together
+                if low - at >= size:
+                    break
+                at = max(at, high)
+        offsets[b] = at
+        insort(placed, (at, at + size, start, stop))
+    return Placement(offsets, max((end for _, end, _, _ in placed), default=0))
+
+
+def _fit_many(order: Sequence[tuple[Buffer, int, int, int]]) -> Placement:
+    """The same with the inner loops in numpy."""
     placed = np.zeros((4, len(order)), np.int64)  # offset, end, first, last; sorted by offset
     offsets: dict[Buffer, int] = {}
     total = 0

@@ -1,6 +1,7 @@
 """The whole compiler on one screen.
 
-    close -> prune -> unify -> decompose -> simplify -> fold -> share -> update -> fuse -> lower
+    close -> prune -> unify -> trim -> slices -> decompose -> simplify -> fold -> share -> motion
+      -> update -> fuse -> lower
 
 Each stage is a pass from `Function` to `Function` until `lower` makes a `Program`.  Any stage can
 be the last one asked for; every stage is timed, and verified where `STATICGRAPH_VERIFY` is set.
@@ -11,16 +12,21 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field, replace
 from itertools import takewhile
-from typing import Protocol
+from typing import Any, Protocol
 
 from staticgraph.errors import VerificationError
 from staticgraph.ir.function import Function
 from staticgraph.ir.program import Program
+from staticgraph.ir.record import record
 from staticgraph.ir.verify import verify as verify_ir
 from staticgraph.passes.cleanup import Decompose, Fold, Prune, Share
 from staticgraph.passes.fusion import Fused, fuse
+from staticgraph.passes.loop_motion import Motion
+from staticgraph.passes.loop_slices import Slices
+from staticgraph.passes.loop_trim import Trim
+from staticgraph.passes.loop_turn import Turn
 from staticgraph.passes.lower import lower
 from staticgraph.passes.simplify import Simplify
 from staticgraph.passes.unify import Unify
@@ -39,11 +45,15 @@ class Pass(Protocol):
 
 
 OPTIMIZED: tuple[Pass, ...] = (
-    Prune(), Unify(), Decompose(), Simplify(), Fold(), Share(), Simplify(), Share(), Prune(),
-    FoldUpdates(), Prune(),
+    Prune(), Unify(), Trim(simplified=False), Slices(), Decompose(), Simplify(), Fold(), Share(),
+    Simplify(), Share(), Prune(), Trim(), Motion(), Trim(), Motion(), Trim(), Simplify(), Turn(),
+    Share(), Prune(), FoldUpdates(), Prune(),
 )  # fmt: skip
 UNOPTIMIZED: tuple[Pass, ...] = (Prune(), Decompose(), Prune())
-STAGES = tuple("close prune unify decompose simplify fold share update fuse lower".split())
+STAGES = (
+    "close", "prune", "unify", "trim", "slices", "decompose", "simplify", "fold", "share", "motion",
+    "update", "fuse", "lower",
+)  # fmt: skip
 
 VERIFY_VARIABLE = "STATICGRAPH_VERIFY"
 """Environment variable: anything but nothing or 0 verifies the IR after every stage."""
@@ -51,7 +61,7 @@ VERIFY_VARIABLE = "STATICGRAPH_VERIFY"
 Observer = Callable[[str, Function | Fused | Program, float], None]
 
 
-@dataclass(slots=True)
+@record(slots=True)
 class Compilation:
     """What the pipeline gave: the function before and after, the fused form and the program.
 
@@ -110,7 +120,7 @@ def run_pipeline(
     done("close", closed, time.perf_counter())
     for p in _passes(optimize, stop_after):
         start = time.perf_counter()
-        out.function = p(out.function)
+        out.function = within(p, out.function)
         done(p.name, out.function, start)
     if stop_after is not None and STAGES.index(stop_after) < STAGES.index("fuse"):
         return out
@@ -120,9 +130,28 @@ def run_pipeline(
     if stop_after == "fuse":
         return out
     start = time.perf_counter()
-    out.program = lower(out.function, out.fused)
+    out.program = lower(out.function, out.fused, optimize)
     done("lower", out.program, start)
     return out
+
+
+def within(p: Pass, f: Function) -> Function:
+    """Apply a pass to a function and first to the bodies of its loops and branches."""
+
+    def inner(value: Any) -> Any:
+        if isinstance(value, Function):
+            return within(p, value)
+        if isinstance(value, tuple) and value and isinstance(value[0], Function):
+            return tuple(map(inner, value))
+        return value
+
+    if any(n.op.control for n in f.nodes):
+        nodes = tuple(
+            replace(n, attrs={k: inner(v) for k, v in n.attrs.items()}) if n.op.control else n
+            for n in f.nodes
+        )
+        f = replace(f, nodes=nodes)
+    return p(f)
 
 
 def _passes(optimize: bool, stop_after: str | None) -> Sequence[Pass]:

@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from staticgraph.ir import dtypes
-from staticgraph.ir.dims import Dim, floordiv, product
+from staticgraph.ir.dims import Dim, evaluate, floordiv, mod, product, symbols_of
 from staticgraph.ir.dtypes import DType
 from staticgraph.ir.function import Value
 from staticgraph.ir.kernel import (
@@ -23,12 +23,13 @@ from staticgraph.ir.kernel import (
     Statement,
     Store,
     Temp,
+    distinct,
     neutral,
-    subexpressions,
 )
 from staticgraph.ir.scalar import Expr, Index, Lit, Load, cast, lift, prim
 from staticgraph.ir.types import TensorType
-from staticgraph.passes.fusion import Member, Region
+from staticgraph.passes.checks import Check
+from staticgraph.passes.fusion import Member, Region, variables
 from staticgraph.passes.indexing import (
     I64,
     add,
@@ -43,7 +44,10 @@ CHUNKED = 1 << 17  # reductions to a scalar of at least this many elements are c
 COLUMNS = 512  # columns per step of the parallel axis in a column kernel
 ROWS = 128  # rows per partial result in a column kernel
 TALL = 1024  # matrices of at least this many rows are reduced in chunks of whole rows ...
+TYPICAL = 16  # what an open size is taken to be, to tell whether there are many rows
 WIDE = 8192  # ... unless they have more columns than this: a chunk's partial result stays in cache
+TOGETHER = 4  # rows of such a matrix that are combined before the partial result is touched ...
+LIGHT = 32  # ... where that is most of the work: up to this cost per element
 
 _COMBINE = {
     "sum": "add", "prod": "mul", "max": "maximum", "min": "minimum", "all": "and", "any": "or",
@@ -63,6 +67,19 @@ def schedule(
     region = _needed(region, values, stored)
     if not region.members:
         return []
+    return _nest(region, values, stored)
+
+
+def schedule_check(check: Check, values: tuple[Value, ...]) -> list[Scheduled]:
+    """Make the kernel of a check: it writes nothing, and its status tells."""
+    value = Value(TensorType(I64, check.dims), "check")
+    body = prim("check_index", check.index, check.bound)
+    region = Region(0, "flat", check.dims, len(check.dims))
+    region.members.append(Member(value, check.node, body, None, "full", variables(check.dims)))
+    return _nest(region, values, frozenset())
+
+
+def _nest(region: Region, values: tuple[Value, ...], stored: frozenset[Value]) -> list[Scheduled]:
     writer = _Writer(region, values, stored)
     if region.form == "column":
         if writer.needs_nest(region.outer_vars(), region.outer) or _half_sums(region):
@@ -84,7 +101,7 @@ def _needed(region: Region, values: tuple[Value, ...], stored: frozenset[Value])
     for m in reversed(region.members):  # a member stands after what it reads
         if m.value in stored or m.value in live:
             live.add(m.value)
-            live |= {values[e.operand] for e in subexpressions(m.body) if isinstance(e, Load)}
+            live |= {values[e.operand] for e in distinct(m.body) if isinstance(e, Load)}
     kept = [m for m in region.members if m.value in live]
     if len(kept) == len(region.members):
         return region
@@ -285,7 +302,7 @@ class _Writer(KernelWriter):
             (names[region.split :], columns),
         )
         reductions = [m for m in region.members if m.reduce is not None]
-        if isinstance(n, int) and isinstance(m_, int) and n >= TALL and 0 < m_ <= WIDE:
+        if isinstance(m_, int) and 0 < m_ <= WIDE and _typical(n) >= TALL:
             return self._tall(n, m_, reductions, j)
         start = mul(Temp("p", I64), Lit(COLUMNS, I64))
         head: list[Statement] = [
@@ -343,7 +360,7 @@ class _Writer(KernelWriter):
                 self.put(m, self.emit(m.body), self.inner_registers, self.inner_list)
             body.append(Loop("j", j0, j1, tuple(self.close_inner())))
 
-    def _tall(self, n: int, width: int, reductions: list[Member], j: Temp) -> list[Scheduled]:
+    def _tall(self, n: Dim, width: int, reductions: list[Member], j: Temp) -> list[Scheduled]:
         """Chunks of whole rows, which memory likes best; then the partial results are combined."""
         chunks = floordiv(n + (ROWS - 1), ROWS)
         zero, end, p = Lit(0, I64), Lit(width, I64), Temp("p", I64)
@@ -353,9 +370,11 @@ class _Writer(KernelWriter):
             for m in reductions
         }
         targets = {v: self.pointer(partial, True) for v, partial in partials.items()}
-        rows = self._row_of_columns(self.region, targets, at, j, zero, end)
-        start = mul(p, Lit(ROWS, I64))
-        stop = prim("minimum", add(start, Lit(ROWS, I64)), Lit(n, I64))
+        together = 1 if mod(n, TOGETHER) != 0 or self.region.cost > LIGHT else TOGETHER
+        rows = self._row_of_columns(self.region, targets, at, j, zero, end, together)
+        steps = ROWS // together
+        start = mul(p, Lit(steps, I64))
+        stop = prim("minimum", add(start, Lit(steps, I64)), self.size(floordiv(n, together)))
         clear = [self._clear(targets[m.value], m, at) for m in reductions]
         self.outer_list = [Loop("j", zero, end, tuple(clear)), Loop("r", start, stop, rows)]
         first = self.kernel("column", chunks)
@@ -388,21 +407,35 @@ class _Writer(KernelWriter):
         return self.kernel("column", floordiv(width + (COLUMNS - 1), COLUMNS))
 
     def _row_of_columns(
-        self, region: Region, targets: dict[Value, int], at: Expr, j: Temp, j0: Expr, j1: Expr
-    ) -> tuple[Statement, ...]:
+        self, region: Region, targets: dict[Value, int], at: Expr, j: Temp, j0: Expr, j1: Expr,
+        together: int = 1,
+    ) -> tuple[Statement, ...]:  # fmt: skip
+        """One step over rows: a loop along the columns of one row, or of some together."""
         self.outer_list = []
         self.open_inner([*self.inner_axes[0], "j"])
+        assert self.inner_list is not None
+        known, step = dict(self.outer_memo), self.outer_flat
+        found: dict[Value, list[Expr]] = {}
+        for k in range(together):
+            if together > 1:
+                self.outer_flat = add(mul(step, Lit(together, I64)), Lit(k, I64))
+                self.outer_memo, self.inner_memo, self.inner_registers = dict(known), {}, {}
+            for m in region.members:
+                if m.scope == "outer":
+                    continue
+                if m.reduce is None:
+                    self.put(m, self.emit(m.body), self.inner_registers, self.inner_list)
+                else:
+                    value = cast(self.emit(m.body), m.value.dtype)
+                    found.setdefault(m.value, []).append(value)
+        self.outer_flat = step
         for m in region.members:
-            if m.scope == "outer":
-                continue
-            assert self.inner_list is not None
-            if m.reduce is None:
-                self.put(m, self.emit(m.body), self.inner_registers, self.inner_list)
-            else:
-                where = targets[m.value]
-                value = cast(self.emit(m.body), m.value.dtype)
-                old = _at(where, at, m.value.dtype)
-                self.inner_list.append(Store(where, at, prim(_COMBINE[m.reduce], old, value)))
+            if m.reduce is not None:
+                where, combine = targets[m.value], _COMBINE[m.reduce]
+                values = [_at(where, at, m.value.dtype), *found[m.value]]
+                if together > 1:
+                    values[1:] = [_in_pairs(combine, values[1:])]
+                self.inner_list.append(Store(where, at, prim(combine, *values)))
         inner = Loop("j", j0, j1, tuple(self.close_inner()))
         row = (*self.outer_list, inner)
         self.outer_list = []
@@ -413,8 +446,20 @@ class _Writer(KernelWriter):
         return Store(param, at, lift(neutral(m.reduce, m.value.dtype), m.value.dtype))
 
 
+def _typical(n: Dim) -> int:
+    """A size, where open sizes are neither large nor small."""
+    return evaluate(n, dict.fromkeys(symbols_of(n), TYPICAL))
+
+
+def _in_pairs(combine: str, values: list[Expr]) -> Expr:
+    """Values combined two by two."""
+    while len(values) > 1:
+        values = [prim(combine, *values[i : i + 2]) for i in range(0, len(values), 2)]
+    return values[0]
+
+
 def _at(param: int, index: Expr, dtype: DType) -> Load:
     return Load(param, (index,), dtype)
 
 
-__all__ = ["schedule"]
+__all__ = ["schedule", "schedule_check"]

@@ -8,7 +8,6 @@ bit: small powers become products, and a product of a transposed matrix may add 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
@@ -16,12 +15,13 @@ import numpy as np
 from staticgraph.ir.dims import Poly
 from staticgraph.ir.function import Builder, Function, Node, Value
 from staticgraph.ir.op import lookup
+from staticgraph.ir.record import record
 
 Made = Callable[[Value], Node | None]
 RuleFn = Callable[[Node, Made], Value | None]
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Rule:
     """One rewriting: `ops` it looks at, and what to put instead."""
 
@@ -50,7 +50,8 @@ def _is(v: Value, made: Made, number: float) -> bool:
 
 
 def _same_type(node: Node, v: Value) -> Value | None:
-    return v if v.type == node.output.type else None
+    same = v.type == node.output.type and v.type.shape is not None  # of unknown ranks none is known
+    return v if same else None
 
 
 def _identity(node: Node, made: Made) -> Value | None:
@@ -220,7 +221,7 @@ RULES: tuple[Rule, ...] = (
 )
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class Simplify:
     """Apply `rules` to every node once, in order; later nodes see the results."""
 
@@ -256,10 +257,10 @@ class Simplify:
 
 
 def _renamed(node: Node, env: Mapping[Value, Value]) -> Node:
-    inputs = tuple(env.get(v, v) for v in node.inputs)
+    inputs = tuple([env.get(v, v) for v in node.inputs])
     if inputs == node.inputs:
         return node
     return Node(
-        node.op, inputs, node.attrs, tuple(Value(v.type, v.hint) for v in node.outputs), node.loc,
+        node.op, inputs, node.attrs, tuple([Value(v.type, v.hint) for v in node.outputs]), node.loc,
         node.name,
     )  # fmt: skip

@@ -8,16 +8,17 @@ set of sizes.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from staticgraph.ir import dims as D
 from staticgraph.ir.dims import Dim, Poly, Symbol
-from staticgraph.ir.function import Function, Node, Param, SizeOf, Value
+from staticgraph.ir.function import Builder, Function, Node, Param, Value, renamed
+from staticgraph.ir.op import RuleError
+from staticgraph.ir.record import record
 from staticgraph.ir.types import TensorType
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class Unify:
     """Replace symbols by what guards say they equal."""
 
@@ -32,7 +33,7 @@ class Unify:
         def value(v: Value) -> Value:
             out = new.get(v)
             if out is None:
-                out = new[v] = Value(_type(v.type, env), v.hint)
+                out = new[v] = Value(type_with(v.type, env), v.hint)
             return out
 
         params = tuple(Param(p.kind, p.name, value(p.value), p.loc) for p in f.params)
@@ -40,23 +41,41 @@ class Unify:
             Node(
                 n.op,
                 tuple(value(v) for v in n.inputs),
-                {k: _attr(a, env) for k, a in n.attrs.items()},
+                {k: attribute_with(a, env) for k, a in n.attrs.items()},
                 tuple(value(v) for v in n.outputs),
                 n.loc,
                 n.name,
             )
             for n in f.nodes
         )
-        sizes = {
-            s: SizeOf(value(o.value), o.axis)
-            if isinstance(o, SizeOf)
-            else type(o)(value(o.value), o.element)
-            for s, o in f.sizes.items()
-        }
-        return Function(
+        sizes = {s: renamed(o, new) for s, o in f.sizes.items()}
+        return _ranked(Function(
             f.name, params, nodes, tuple(value(v) for v in f.results),
             {k: value(v) for k, v in f.updates.items()}, sizes, f.guards,
-        )  # fmt: skip
+        ))  # fmt: skip
+
+
+def _ranked(f: Function) -> Function:
+    """Infer again what hung on a size that is now known, as the rank of a squeezed tensor does."""
+    if not any(v.type.shape is None for n in f.nodes for v in n.outputs):
+        return f
+    b, env = Builder(like=f), dict[Value, Value]()
+    for n in f.nodes:
+        inputs = tuple(env.get(v, v) for v in n.inputs)
+        learned = any(a.type != v.type for a, v in zip(inputs, n.inputs, strict=True))
+        if not learned and all(v.type.shape is not None for v in n.outputs):
+            node = b.copy(n, env)
+        else:
+            try:
+                node = b.emit(n.op, inputs, n.attrs, n.name, n.loc)
+            except RuleError:  # sizes that do not fit are told by the run
+                node = b.copy(n, env)
+        for old, new in zip(n.outputs, node.outputs, strict=True):
+            known = new.type if old.type.shape is None else old.type
+            env[old] = Value(known, old.hint) if old is not new else old
+        outputs = tuple(env[v] for v in n.outputs)
+        b.nodes[-1] = Node(n.op, inputs, n.attrs, outputs, n.loc, n.name)
+    return b.finish(f.results, f.updates, env)
 
 
 def substitution(f: Function) -> dict[Symbol, Dim]:
@@ -92,15 +111,17 @@ def _symbol(d: Dim) -> Symbol | None:
     return None
 
 
-def _type(t: TensorType, env: Mapping[Symbol, Dim]) -> TensorType:
+def type_with(t: TensorType, env: Mapping[Symbol, Dim]) -> TensorType:
+    """A type with sizes in the place of symbols."""
     if t.shape is None or not any(isinstance(d, Poly) for d in t.shape):
         return t
     return TensorType(t.dtype, tuple(D.substitute(d, env) for d in t.shape))
 
 
-def _attr(value: Any, env: Mapping[Symbol, Dim]) -> Any:
+def attribute_with(value: Any, env: Mapping[Symbol, Dim]) -> Any:
+    """An attribute with sizes in the place of symbols."""
     if isinstance(value, Poly):
         return D.substitute(value, env)
     if isinstance(value, tuple):
-        return tuple(_attr(v, env) for v in value)
+        return tuple(attribute_with(v, env) for v in value)
     return value

@@ -1,6 +1,9 @@
 """Fold updates into what they add.
 
-- ``W - lr * (A @ B)`` is one GEMM with alpha and beta.
+- ``W - lr * (A @ B)`` is one GEMM with alpha and beta, where W is a parameter and the sum what
+  the function leaves: it can then happen in place.  Elsewhere a sum is best added by the kernel
+  that reads it.
+- ``total + slice among zeros`` writes that slice only, not all of the total.
 - ``W - lr * scatter(zeros, i, u)``, the step of an embedding, is a scatter onto W: the rows that
   were looked up are touched, and no others.
 """
@@ -8,16 +11,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
 
+from staticgraph.ir import dims as D
 from staticgraph.ir.function import Builder, Function, Node, Value
 from staticgraph.ir.op import lookup
+from staticgraph.ir.record import record
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class FoldUpdates:
     """Rewrite ``c + s * p`` and ``c - s * p`` where p is a product or a scatter onto zeros.
 
@@ -31,9 +35,14 @@ class FoldUpdates:
     def __call__(self, f: Function) -> Function:
         uses = f.uses()
         made = f.producers()
+        params = {p.value for p in f.params}
+        left = {*f.updates.values(), *f.results}
         folded: dict[Value, Rewrite] = {}
         for node in f.nodes:
-            found = _match(node, made, uses) or _match_scatter(node, made, uses)
+            found = None
+            if not left.isdisjoint(node.outputs):
+                found = _match(node, made, uses, params)
+            found = found or _match_scatter(node, made, uses) or _match_put(node, made, uses)
             if found is not None:
                 folded[node.output] = found
         if not folded:
@@ -64,8 +73,12 @@ def _terms(node: Node) -> Iterator[tuple[Value, Value, str]]:
             yield y, x, "add"
 
 
-def _match(node: Node, made: dict[Value, Node], uses: dict[Value, int]) -> Rewrite | None:
+def _match(
+    node: Node, made: dict[Value, Node], uses: dict[Value, int], params: set[Value]
+) -> Rewrite | None:
     for c, scaled, sign in _terms(node):
+        if c not in params:
+            continue
         scale, product = _scaled_product(scaled, made, uses)
         if product is None or c is scaled or not node.output.dtype.is_floating:
             continue
@@ -139,6 +152,36 @@ def _scatter_onto(c: Value, scatter: Node, scale: Value | None, kind: str) -> Re
         if scale is not None:
             updates = lookup("Mul")(now(scale), updates)
         out: Value = scatter.op(now(c), indices, updates, **{**scatter.attrs, "kind": kind})
+        return out
+
+    return rewrite
+
+
+FEW = 64  # elements: fewer are as well written in one pass
+
+
+def _match_put(node: Node, made: dict[Value, Node], uses: dict[Value, int]) -> Rewrite | None:
+    """One slice among zeros, added to something: how the gradient of ``x[i]`` is added up."""
+    for c, x, sign in _terms(node):
+        put = made.get(x)
+        if put is None or put.op.name != "PutIndex" or uses.get(x, 0) != 1:
+            continue
+        if not c.type == x.type == node.output.type or x.dtype.name not in ("float32", "float64"):
+            continue
+        total = D.product(x.dims)
+        if not isinstance(total, int) or total > FEW:
+            return _put_onto(c, put, sign)
+    return None
+
+
+def _put_onto(c: Value, put: Node, kind: str) -> Rewrite:
+    def rewrite(now: Callable[[Value], Value]) -> Value:
+        g, like, index = put.inputs
+        dims = like.dims
+        axis = put.attrs["axis"] % len(dims)
+        place = lookup("WrapIndex")(now(index), dims[axis])
+        sizes = (1, D.product(dims[:axis]), dims[axis], D.product(dims[axis + 1 :]), 1)
+        out: Value = lookup("ScatterBlocks")(now(c), place, now(g), sizes, kind=kind)
         return out
 
     return rewrite

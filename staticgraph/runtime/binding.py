@@ -7,19 +7,20 @@ spare words for a failed index check; those of library calls are in `runtime.lib
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping
 from functools import partial
 
-from staticgraph.codegen import library_source
 from staticgraph.codegen.cache import kernel_addresses
 from staticgraph.codegen.cpu import SIGNATURE_WORDS, kernel_source
-from staticgraph.codegen.llvm import kernel_ir
+from staticgraph.errors import CompileError
 from staticgraph.ir import dims as D
 from staticgraph.ir.kernel import Kernel
-from staticgraph.ir.program import Buffer, Launch, Library, Program, Step
+from staticgraph.ir.program import Buffer, Launch, Library, Program, Step, by_line
 from staticgraph.runtime.library import LIBRARY
 from staticgraph.runtime.row import AddressOf, Row, Sizes, nbytes
 from staticgraph.runtime.threads import bytes_like
+
+LINES_NAMED = 8  # of the user's lines whose operations cannot be compiled
 
 
 class Code:
@@ -28,15 +29,55 @@ class Code:
     def __init__(self, program: Program) -> None:
         self.sources: dict[Kernel, str] = {k: kernel_source(k) for k in program.kernels()}
         texts = dict.fromkeys(self.sources.values())
-        for s in program.steps:
+        for s in program.every_step():
             if isinstance(s, Library):
                 texts |= dict.fromkeys(LIBRARY[s.kind].sources(s))
-        known = library_source.copies() | {s: k for k, s in self.sources.items()}
-        direct = {s: partial(kernel_ir, k) for s, k in known.items() if s in texts}
-        direct = direct if emits_ir() else {}
-        found = kernel_addresses(list(texts), direct) if texts else []
+        direct: dict[str, Callable[[], str]] = {}
+        if emits_ir():
+            direct = {s: partial(_source_ir, s) for s in texts}
+            direct |= {s: partial(_kernel_ir, k) for k, s in self.sources.items()}
+        try:
+            found = kernel_addresses(list(texts), direct) if texts else []
+        except CompileError as e:
+            bad = {text for text in texts if not _compiles(text, direct)}
+            raise self._naming(e, program, bad) from (e.__cause__ or e)
         self.addresses = dict(zip(texts, found, strict=True))
         self.kernels = {k: self.addresses[s] for k, s in self.sources.items()}
+
+    def _naming(self, error: CompileError, program: Program, bad: set[str]) -> CompileError:
+        """The error with the operations and lines of what cannot be compiled."""
+        steps = [s for s in program.every_step() if not bad.isdisjoint(self._texts(s))]
+        origins = dict.fromkeys(o for s in steps for o in s.origins)
+        named = tuple(line for line in by_line(origins))
+        more = (f"and from {len(named) - LINES_NAMED} lines more",)
+        shown = named[:LINES_NAMED] + (more if len(named) > LINES_NAMED else ())
+        return CompileError(error.message, operands=shown)
+
+    def _texts(self, s: Step) -> tuple[str, ...]:
+        if isinstance(s, Launch):
+            return (self.sources[s.kernel],)
+        return LIBRARY[s.kind].sources(s) if isinstance(s, Library) else ()
+
+
+def _kernel_ir(kernel: Kernel) -> str:
+    from staticgraph.codegen.llvm import kernel_ir  # it loads LLVM, as compiling does anyway
+
+    return kernel_ir(kernel)
+
+
+def _source_ir(source: str) -> str:
+    from staticgraph.codegen.llvm_source import source_ir
+
+    return source_ir(source)
+
+
+def _compiles(text: str, direct: Mapping[str, Callable[[], str]]) -> bool:
+    """Whether a source compiles; asked again, what has failed once fails without a try."""
+    try:
+        kernel_addresses([text], {text: direct[text]} if text in direct else {})
+    except CompileError:
+        return False
+    return True
 
 
 def emits_ir() -> bool:
@@ -44,15 +85,12 @@ def emits_ir() -> bool:
     return os.environ.get("STATICGRAPH_CODEGEN", "") != "numba"
 
 
-def rows(steps: Sequence[Step], code: Code, env: Sizes, at: AddressOf) -> list[Row]:
-    """The table rows of native steps; those without work are left out."""
-    made: list[Row] = []
-    for i, s in enumerate(steps):
-        if isinstance(s, Launch):
-            made.append(_launch(s, i, code, env, at))
-        else:
-            assert isinstance(s, Library)
-            made += LIBRARY[s.kind].rows(s, i, code.addresses, env, at)
+def rows(step: Launch | Library, index: int, code: Code, env: Sizes, at: AddressOf) -> list[Row]:
+    """The table rows of step `index`; those without work are left out."""
+    if isinstance(step, Launch):
+        made = [_launch(step, index, code, env, at)]
+    else:
+        made = LIBRARY[step.kind].rows(step, index, code.addresses, env, at)
     return [r for r in made if r.extent > 0]
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from typing import Any, Literal
 
 import numpy as np
@@ -12,11 +12,13 @@ from staticgraph.codegen.cpu import kernel_source
 from staticgraph.errors import UsageError
 from staticgraph.ir import dims as D
 from staticgraph.ir import loc
+from staticgraph.ir.collector import without_collection
 from staticgraph.ir.dims import Symbol
 from staticgraph.ir.evaluate import BrokenGuardError
 from staticgraph.ir.function import Function, SizeOf
 from staticgraph.ir.graph import Graph, get_default_graph
 from staticgraph.ir.kernel import Kernel
+from staticgraph.ir.record import record
 from staticgraph.ir.tensor import Operation, Tensor
 from staticgraph.ir.types import TensorType
 from staticgraph.passes.close import close
@@ -25,6 +27,7 @@ from staticgraph.runtime.executable import Executable
 from staticgraph.runtime.fetches import FetchPlan, feed_tensors
 
 
+@without_collection()
 def compile_function(
     closed: Function, optimize: bool = True, reference: bool = False, reason: str = "",
     threads: int = 0,
@@ -35,7 +38,7 @@ def compile_function(
     return Executable(done.function, done.program, reference, reason, threads)
 
 
-@dataclass(slots=True)
+@record(slots=True)
 class Stages(Compilation):
     """What the compiler makes of fetches; every part prints as text.
 
@@ -75,7 +78,7 @@ def stages(
       fetches: as for `Session.run`.
       feeds: the tensors (or their names) that a run would feed; by default the placeholders that
         the fetches need.
-      stop_after: one of close, prune, unify, decompose, simplify, fold, share, update, fuse,
+      stop_after: one of close, prune, unify, trim, decompose, simplify, fold, share, update, fuse,
         lower; lower, the last, by default.
       optimize: with False, leave out all passes but the necessary ones; each op gets a kernel.
       observe: called with name, IR and seconds after every pass.

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
+from staticgraph.runtime.step_stats import StepStats
+
 
 class Options:
     """A bag of options that starts with the given values and accepts any others."""
@@ -68,11 +70,33 @@ class ConfigProto(Options):
 
 
 class RunOptions(Options):
-    """Options of one run; accepted for compatibility."""
+    """Options of one run.
+
+    Args:
+      trace_level: above `NO_TRACE`, the run's times are left in the `RunMetadata` of the run.
+    """
 
     NO_TRACE, SOFTWARE_TRACE, HARDWARE_TRACE, FULL_TRACE = range(4)
     _defaults: ClassVar[dict[str, Any]] = {"trace_level": 0, "timeout_in_ms": 0}
 
 
 class RunMetadata(Options):
-    """Filled by nothing yet; accepted for compatibility."""
+    """What a run tells of itself.
+
+    `step_stats` has the times of a run with a `RunOptions.trace_level`: see `runtime.step_stats`,
+    and ``staticgraph.python.client.timeline``, which makes a Chrome trace of it.
+
+    >>> import staticgraph as tf
+    >>> metadata = tf.RunMetadata()
+    >>> with tf.Graph().as_default(), tf.Session() as sess:
+    ...     x = tf.placeholder(tf.float32, [2])
+    ...     y = tf.exp(x, name="y")
+    ...     options = tf.RunOptions(trace_level=tf.RunOptions.FULL_TRACE)
+    ...     _ = sess.run(y, {x: [0.0, 1.0]}, options=options, run_metadata=metadata)
+    >>> [n.node_name for d in metadata.step_stats.dev_stats for n in d.node_stats]
+    ['_COMPILE', '_PLAN', '_FEED', 'y', '_RESULTS']
+    """
+
+    def __init__(self, **options: Any) -> None:
+        options.setdefault("step_stats", StepStats())
+        super().__init__(**options)

@@ -1,20 +1,21 @@
-"""Rows of convolutions: blocks of windows are copied and multiplied in turn.
+"""Rows of convolutions: products of matrices whose windows are read where they are.
 
-One block of windows is small enough to stay in the cache until the product has read it.
+A place in the output and a place in a window both lie at fixed distances in the input, so windows
+are a matrix with axes of their own; see `runtime.products`.  Where windows reach over the ends,
+some images at a time are first copied with zeros around them.
 """
 
 from __future__ import annotations
 
 import math
-import struct
 from collections.abc import Mapping
-from dataclasses import dataclass
 
-from staticgraph.codegen import conv_source, gemm
+from staticgraph.codegen import conv_source
+from staticgraph.codegen.product_source import product_address
 from staticgraph.ir import dims as D
-from staticgraph.ir import dtypes
-from staticgraph.ir.dtypes import DType
 from staticgraph.ir.program import Buffer, Library
+from staticgraph.ir.record import record
+from staticgraph.runtime.products import Axes, Operand, Product, kind_of, matrix_product
 from staticgraph.runtime.row import AddressOf, Row, Sizes, count, nbytes, whole
 
 Addresses = Mapping[str, int]  # of functions, by source text
@@ -23,39 +24,55 @@ Addresses = Mapping[str, int]  # of functions, by source text
 def sources(step: Library) -> tuple[str, ...]:
     """The texts of the kernels that a call needs."""
     dtype = step.outputs[0].dtype
-    product(dtype)  # a BLAS that is not there is found out now
+    product_address(kind_of(dtype))  # compiled now, like the kernels
     if step.attrs["op"] == "ConvByInput":
         return conv_source.back(dtype), conv_source.zero(dtype)
-    return ((conv_source.columns if step.attrs["turned"] else conv_source.rows)(dtype),)
+    return (conv_source.frame(dtype),)
 
 
-def product(dtype: DType) -> tuple[int, int]:
-    """Addresses of the matrix product and of the BLAS routine that it calls."""
-    kind: gemm.Kind = "f32" if dtype is dtypes.float32 else "f64"
-    return gemm.gemm_address(kind), gemm.blas_address(kind)
-
-
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class _Call:
-    """A call's sizes: images are [*spatial, channels], `out` counts windows per axis."""
+    """A call's sizes, on three axes; fewer have leading ones of a single element.
 
-    image: tuple[int, ...]  # three axes
+    Args:
+      first: the first axis that the call has.
+    """
+
+    image: tuple[int, ...]
     channels: int
     out: tuple[int, ...]
     kernel: tuple[int, ...]
     features: int
-    lines: int
-    block: int
-    geometry: tuple[int, ...]  # strides, dilations, before
+    images: int
+    strides: tuple[int, ...]
+    dilations: tuple[int, ...]
+    before: tuple[int, ...]
+    first: int
 
     @property
     def columns(self) -> int:
         """Elements of a window."""
         return math.prod(self.kernel) * self.channels
 
-    def copy_words(self, first: int, lines: int) -> tuple[int, ...]:
-        """The words of a copying kernel after its two addresses."""
-        return (first, lines, *self.out, *self.kernel, *self.image, self.channels, *self.geometry)
+    def reached(self, out: tuple[int, ...]) -> tuple[int, ...]:
+        """The places from the first to the last that so many windows read."""
+        parts = zip(out, self.strides, self.kernel, self.dilations, strict=True)
+        return tuple((o - 1) * s + (k - 1) * r + 1 for o, s, k, r in parts)
+
+    def steps(self, image: tuple[int, ...]) -> tuple[int, int, int]:
+        """Elements from a place to the next one on each axis."""
+        line = image[2] * self.channels
+        return image[1] * line, line, self.channels
+
+    def places(self, images: int, out: tuple[int, ...], image: tuple[int, ...]) -> Axes:
+        """The axes of the windows, through images of this size."""
+        steps = [n * s for n, s in zip(self.steps(image), self.strides, strict=True)]
+        return [(images, math.prod(image) * self.channels), *zip(out, steps, strict=True)]
+
+    def inside(self, image: tuple[int, ...]) -> Axes:
+        """The axes of what is in a window."""
+        steps = [n * r for n, r in zip(self.steps(image), self.dilations, strict=True)]
+        return [*zip(self.kernel, steps, strict=True), (self.channels, 1)]
 
 
 def _three(values: tuple[int, ...], fill: int) -> tuple[int, ...]:
@@ -68,19 +85,11 @@ def _call(step: Library, env: Sizes, image: Buffer, windows: Buffer, filters: Bu
 
     attrs = step.attrs
     xs, ys, ws = (known(b.dims) for b in (image, windows, filters))
-    geometry = (
-        *_three(attrs["strides"], 1),
-        *_three(attrs["dilations"], 1),
-        *_three(known(attrs["before"]), 0),
-    )
     return _Call(
-        _three(xs[1:-1], 1), xs[-1], _three(ys[1:-1], 1), _three(ws[:-2], 1), ws[-1],
-        math.prod(ys[:-2]), D.evaluate(attrs["block"], env), geometry,
+        _three(xs[1:-1], 1), xs[-1], _three(ys[1:-1], 1), _three(ws[:-2], 1), ws[-1], xs[0],
+        _three(attrs["strides"], 1), _three(attrs["dilations"], 1),
+        _three(known(attrs["before"]), 0), 3 - len(attrs["strides"]),
     )  # fmt: skip
-
-
-def _bits(x: float) -> int:
-    return int(struct.unpack("<q", struct.pack("<d", x))[0])
 
 
 def rows(step: Library, index: int, code: Addresses, env: Sizes, at: AddressOf) -> list[Row]:
@@ -89,20 +98,27 @@ def rows(step: Library, index: int, code: Addresses, env: Sizes, at: AddressOf) 
     out, _scratch = step.outputs
     match step.attrs["op"]:
         case "ConvForward":
-            return _Rows(step, index, code, env, at, _call(step, env, one, out, two)).forward(
-                one, two
-            )
+            call = _call(step, env, one, out, two)
+            return _Rows(step, index, code, env, at, call).forward(one, two)
         case "ConvByFilter":
-            return _Rows(step, index, code, env, at, _call(step, env, one, two, out)).by_filter(
-                one, two
-            )
+            call = _call(step, env, one, two, out)
+            return _Rows(step, index, code, env, at, call).by_filter(one, two)
         case _:
-            return _Rows(step, index, code, env, at, _call(step, env, out, two, one)).by_input(
-                one, two
-            )
+            call = _call(step, env, out, two, one)
+            return _Rows(step, index, code, env, at, call).by_input(one, two)
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
+class _Part:
+    """Some of the images, and some of the places on the first axis."""
+
+    number: int
+    images: int
+    start: int
+    out: tuple[int, ...]
+
+
+@record(frozen=True, slots=True)
 class _Rows:
     step: Library
     index: int
@@ -111,81 +127,115 @@ class _Rows:
     at: AddressOf
     call: _Call
 
-    def blocks(self) -> list[tuple[int, int]]:
-        """First line and number of lines of each block."""
-        lines, block = self.call.lines, self.call.block
-        if not math.prod(self.call.out[2:]):
+    def at_element(self, b: Buffer, n: int = 0) -> Operand:
+        """An operand that begins at element `n` of a buffer."""
+        return Operand(b, self.at(b) + n * b.dtype.size, n * b.dtype.size)
+
+    # ---------------------------------------------------------------- windows read where they are
+    def parts(self) -> list[_Part]:
+        """What is done at once: everything, where windows are all inside the input."""
+        call = self.call
+        if not call.images * math.prod(call.out):
             return []
-        return [(i, min(block, lines - i)) for i in range(0, lines, block)]
+        if not self.framed:
+            return [_Part(0, call.images, 0, call.out)]
+        block, slab = (D.evaluate(self.step.attrs[k], self.env) for k in ("block", "slab"))
+        length, found = call.out[call.first], list[_Part]()
+        block = block if slab >= length else 1  # parts of images one by one
+        for n in range(0, call.images, block):
+            for start in range(0, length, slab):
+                out = list(call.out)
+                out[call.first] = min(slab, length - start)
+                found.append(_Part(n, min(block, call.images - n), start, tuple(out)))
+        return found
 
-    def copy(self, source: Buffer, first: int, lines: int) -> Row:
-        """Windows of a block to the scratch."""
-        text, scratch = sources(self.step)[0], self.step.outputs[1]
-        words = (self.at(scratch), self.at(source), *self.call.copy_words(first, lines))
-        work = 2 * lines * self.call.out[2] * self.call.columns * scratch.dtype.size
-        return Row(
-            self.code[text], words, lines, self.index, whole((0, scratch), (1, source)), work
-        )
+    @property
+    def framed(self) -> bool:
+        """True where a window reaches over an end."""
+        call = self.call
+        ends = zip(call.before, call.reached(call.out), call.image, strict=True)
+        return any(before or reached > size for before, reached, size in ends)
 
-    def multiply(
-        self, a: tuple[Buffer, int], b: tuple[Buffer, int], c: tuple[Buffer, int],
-        sizes: tuple[int, int, int], turned: tuple[bool, bool], beta: float,
-    ) -> Row:  # fmt: skip
-        """``c = a @ b + beta * c``; buffers with offsets in elements."""
-        m, n, k = sizes
-        size = c[0].dtype.size
-        places = tuple((i + 1, t, o * size) for i, (t, o) in enumerate((a, b, c)))
-        function, blas = product(c[0].dtype)
+    def input(self, part: _Part, x: Buffer) -> tuple[list[Row], Operand, tuple[int, ...]]:
+        """What copies a part's images, where they are then, and of which size."""
+        call = self.call
+        if not self.framed:
+            return [], self.at_element(x), call.image
+        scratch, image = self.step.outputs[1], call.reached(part.out)
+        before = list(call.before)
+        before[call.first] -= part.start * call.strides[call.first]
         words = (
-            blas, *(self.at(t) + o for _, t, o in places), m, n, k, *map(int, turned), _bits(1.0),
-            _bits(beta), 1, 0, 0, 0,
+            self.at(scratch), self.at(x), part.number, *image, *call.image, call.channels, *before,
         )  # fmt: skip
-        work = 2 * m * n * k // 16 + (m * n + m * k + k * n) * size
-        return Row(function, words, 1, self.index, places, work)
+        lines = part.images * image[0] * image[1]
+        work = 2 * lines * image[2] * call.channels * x.dtype.size
+        function = self.code[sources(self.step)[0]]
+        places = whole((0, scratch), (1, x))
+        row = Row(function, words, lines, self.index, places, work, splits=True)
+        return [row], self.at_element(scratch), image
+
+    def pixel(self, part: _Part) -> int:
+        """The number of a part's first window."""
+        call = self.call
+        within = part.start * math.prod(call.out[call.first + 1 :])
+        return part.number * math.prod(call.out) + within
 
     def forward(self, x: Buffer, w: Buffer) -> list[Row]:
-        call, (out, scratch) = self.call, self.step.outputs
-        made = []
-        for first, lines in self.blocks():
-            m, place = lines * call.out[2], first * call.out[2] * call.features
-            made.append(self.copy(x, first, lines))
-            made.append(self.multiply(
-                (scratch, 0), (w, 0), (out, place), (m, call.features, call.columns),
-                (bool(self.step.attrs["turned"]), False), 0.0,
-            ))  # fmt: skip
+        call, out = self.call, self.step.outputs[0]
+        features, made = call.features, list[Row]()
+        for part in self.parts():
+            copies, a, image = self.input(part, x)
+            places = call.places(part.images, part.out, image)
+            product = Product(out.dtype, places, call.inside(image), features, (features, 1))
+            c = self.at_element(out, self.pixel(part) * features)
+            made += [*copies, product.row((a, self.at_element(w), c), self.index)]
         return made
 
     def by_filter(self, x: Buffer, dy: Buffer) -> list[Row]:
-        call, (out, scratch) = self.call, self.step.outputs
-        turned = (not self.step.attrs["turned"], False)
+        call, out = self.call, self.step.outputs[0]
+        features, parts = call.features, self.parts()
+        if not parts:
+            empty = matrix_product(out.dtype, (call.columns, features, 0), (False, False))
+            operands = [self.at_element(b) for b in (x, dy, out)]
+            return [empty.row(operands, self.index)]
         made: list[Row] = []
-        for first, lines in self.blocks() or [(0, 0)]:
-            m, place = lines * call.out[2], first * call.out[2] * call.features
-            made.append(self.copy(x, first, lines))
-            made.append(self.multiply(
-                (scratch, 0), (dy, place), (out, 0), (call.columns, call.features, m), turned,
-                0.0 if first == 0 else 1.0,
-            ))  # fmt: skip
+        for part in parts:
+            copies, a, image = self.input(part, x)
+            places = call.places(part.images, part.out, image)
+            product = Product(
+                out.dtype, call.inside(image), places, features, (features, 1),
+                beta=0.0 if part is parts[0] else 1.0,
+            )  # fmt: skip
+            b = self.at_element(dy, self.pixel(part) * features)
+            made += [*copies, product.row((a, b, self.at_element(out)), self.index)]
         return made
 
+    # ---------------------------------------------------------------- windows added up
     def by_input(self, w: Buffer, dy: Buffer) -> list[Row]:
         call, (out, scratch) = self.call, self.step.outputs
         back, zero = (self.code[text] for text in sources(self.step))
         n = count(out.dims, self.env)
-        made = [Row(zero, (self.at(out),), n, self.index, whole((0, out)), nbytes(out, self.env))]
-        for first, lines in self.blocks():
-            m, place = lines * call.out[2], first * call.out[2] * call.features
-            made.append(
-                self.multiply(
-                    (dy, place),
-                    (w, 0),
-                    (scratch, 0),
-                    (m, call.columns, call.features),
-                    (False, True),
-                    0.0,
-                )
-            )
-            words = (self.at(out), self.at(scratch), *call.copy_words(first, lines))
+        clears = Row(
+            zero, (self.at(out),), n, self.index, whole((0, out)), nbytes(out, self.env), True
+        )
+        made = [clears]
+        height = call.out[0] * call.out[1]
+        lines, block = call.images * height, D.evaluate(self.step.attrs["block"], self.env)
+        for first in range(0, lines if call.out[2] else 0, block):
+            some = min(block, lines - first)
+            m = some * call.out[2]
+            product = matrix_product(out.dtype, (m, call.columns, call.features), (False, True))
+            pixel = self.at_element(dy, first * call.out[2] * call.features)
+            operands = (pixel, self.at_element(w), self.at_element(scratch))
+            made.append(product.row(operands, self.index))
+            image = first // height
+            images = (first + some - 1) // height - image + 1
+            words = (
+                self.at(out), self.at(scratch), first, some, image, *call.out, *call.kernel,
+                *call.image, call.channels, *call.strides, *call.dilations, *call.before,
+            )  # fmt: skip
+            extent = images * call.image[0] * call.image[1]
             work = 3 * m * call.columns * out.dtype.size
-            made.append(Row(back, words, 1, self.index, whole((0, out), (1, scratch)), work))
+            places = whole((0, out), (1, scratch))
+            made.append(Row(back, words, extent, self.index, places, work, splits=True))
         return made

@@ -27,12 +27,24 @@ from staticgraph.errors import (
 from staticgraph.ir.dims import Symbol
 from staticgraph.ir.evaluate import check_guards, evaluate
 from staticgraph.ir.function import Function
-from staticgraph.ir.program import Buffer, Host, Library, Program
+from staticgraph.ir.program import (
+    Buffer,
+    Program,
+    SizeSource,
+)
+from staticgraph.passes.control import is_native
 from staticgraph.runtime.binding import Code
 from staticgraph.runtime.plan import Plan
-from staticgraph.runtime.stepwise import RunCounts, Stepwise, host_rule, read_size
-from staticgraph.runtime.store import Store, aligned_copy
-from staticgraph.runtime.threads import threads_of
+from staticgraph.runtime.stepwise import (
+    Native,
+    RunCounts,
+    Stepwise,
+    constants_of,
+    host_rule,
+    read_size,
+)
+from staticgraph.runtime.store import Store
+from staticgraph.runtime.threads import launch_address, threads_of, worker_address
 
 MAX_PLANS = 32  # plans kept per executable, least recently used dropped
 
@@ -45,15 +57,18 @@ class Executable:
       reference: evaluate with numpy instead of compiling.
       reason: why it was compiled, for `explain`.
       threads: threads per kernel; 0 takes what the environment allows.
+      native: which steps of a program need no Python; all others run step by step.
     """
 
     def __init__(
         self, function: Function, program: Program, reference: bool = False, reason: str = "",
-        threads: int = 0,
+        threads: int = 0, native: Native = is_native,
     ) -> None:  # fmt: skip
+        self.native = native
         self.function, self.program, self.reason = function, program, reason
         self.threads = threads_of(threads)
-        self.counts = RunCounts()
+        self._counts = RunCounts()
+        self.quick = np.zeros(3, np.int64)  # runs, steps and calls not yet in the counts
         self.plans: OrderedDict[tuple[int, ...], Plan] = OrderedDict()
         self.reference = reference
         self.code: Code | None = None
@@ -62,11 +77,11 @@ class Executable:
             try:
                 self.code = Code(program)
             except CompileError as e:
-                lines = sorted({o.loc.short() for s in program.steps for o in s.origins})
+                lines = "".join(f"\n  {line}" for line in e.operands)
                 warnings.warn(
                     CompileFallbackWarning(
-                        f"{e.message}; the run falls back to the numpy reference, which is slow. "
-                        f"Operations from {', '.join(lines[:5])}"
+                        f"{e.message}; the run falls back to the numpy reference, which is slow"
+                        + (f"; it is code for{lines}" if lines else "")
                     ),
                     stacklevel=2,
                 )
@@ -76,27 +91,34 @@ class Executable:
         self.variables = [q for q in program.params if q.kind == "variable"]
         self.counters = [q for q in program.params if q.kind == "counter"]
         self.bound = self._is_bound()
+        if self.threads > 1 and program.sizes and self.code is not None:
+            worker_address()  # loaded now: a plan for other sizes may want them, and has less time
+            launch_address()
         # Shapes tell which plan a run takes, unless a size is read of an array's elements.
-        self.repeatable = self.bound and not any(o.element for o in program.sizes.values())
+        sources = [(s, o) for s, o in program.sizes.items() if isinstance(o, SizeSource)]
+        self.repeatable = self.bound and not any(o.element for _, o in sources)
         self.last: Plan | None = None
-        self._sources = [(s, o) for s, o in program.sizes.items()]
-        self.constants = {
-            b: aligned_copy(np.asarray(b.data)) if b.dtype.np != object else np.asarray(b.data)
-            for b in program.buffers
-            if b.role == "constant"
-        }
+        self._sources = sources
+        self.constants = constants_of(program)
+
+    @property
+    def counts(self) -> RunCounts:
+        """What has been done so far."""
+        more = self.quick.copy()
+        self.quick -= more
+        self._counts.runs += int(more[0])
+        self._counts.calls += int(more[2])
+        self._counts.steps += int(more[1])
+        return self._counts
 
     def _is_bound(self) -> bool:
         params = {q.buffer for q in self.program.params}
-        counters = {q.buffer for q in self.counters}
         if any(b.dims is None or b.dtype.np == object for b in self.program.buffers):
             return False
-        for s in self.program.steps:
-            if isinstance(s, Host):
-                return False
-            if isinstance(s, Library) and s.kind == "philox" and s.inputs[0] not in counters:
-                return False
-        return all(o.buffer in params for o in self.program.sizes.values())
+        if not all(self.native(s, self.program) for s in self.program.steps):
+            return False
+        sources = self.program.sizes.values()
+        return all(isinstance(o, SizeSource) and o.buffer in params for o in sources)
 
     # ---- running
     def run(self, feeds: Sequence[np.ndarray], store: Store) -> list[Any]:
@@ -112,7 +134,7 @@ class Executable:
           BrokenGuardError: the sizes contradict what was assumed; the caller specialises.
           OpError: an operation failed; no variable has changed.
         """
-        self.counts.runs += 1
+        self._counts.runs += 1
         for q in self.variables:
             if q.name not in store:
                 raise UninitializedError(
@@ -144,7 +166,7 @@ class Executable:
             check_guards(self.program.guards, env)
             assert self.code is not None
             plan = Plan(self.program, self.code, env, store, self.constants, self.threads)
-            self.counts.plans += 1
+            self._counts.plans += 1
             self.plans[key] = plan
             if len(self.plans) > MAX_PLANS:
                 self.plans.popitem(last=False)
@@ -174,18 +196,18 @@ class Executable:
         kept = plan.fill(values)
         if kept is None:
             return None
-        self.counts.runs += 1
+        self._counts.runs += 1
         return self._walk(plan, kept, store)
 
     def _walk(self, plan: Plan, kept: Mapping[Buffer, np.ndarray], store: Store) -> list[Any]:
         """Run a plan whose feeds are placed; `kept` are those that are read where they are."""
         if plan.final:  # nothing to assign afterwards, nothing that an interrupt could cut in two
             plan.walk()
-            counts = self.counts
+            counts = self._counts
             counts.calls += len(plan.walks)
             counts.steps += len(plan.rows)
             return self._results(plan, kept)
-        if plan.counters:
+        if plan.counters or plan.before:
             plan.set_counters(store.counters)
         after = [(name, store.counters.get(name, 0) + used) for _, name, used in plan.counters]
         values: list[tuple[str, np.ndarray]] = []
@@ -194,16 +216,25 @@ class Executable:
             plan.walk()
             results = self._results(plan, kept)
             values = self._values(plan, kept)
-            store.apply(values, after)
+            store.apply(values, [*after, *plan.moved()])
         except KeyboardInterrupt:
             # What was updated in place cannot be taken back, so the rest follows.
             if plan.in_place and plan.walked:
-                store.apply(values or self._values(plan, kept), after)
+                store.apply(values or self._values(plan, kept), [*after, *plan.moved()])
             raise
-        counts = self.counts
+        if plan.generation != store.generation:  # it knows variables that have moved since
+            self._forget(plan)
+        counts = self._counts
         counts.calls += len(plan.walks)
         counts.steps += len(plan.rows)
         return results
+
+    def _forget(self, plan: Plan) -> None:
+        """Let go of a plan that cannot run again, and of its memory."""
+        for key, other in list(self.plans.items()):
+            if other is plan:
+                del self.plans[key]
+        self.last = None if self.last is plan else self.last
 
     def _results(self, plan: Plan, kept: Mapping[Buffer, np.ndarray]) -> list[Any]:
         if not kept:
@@ -222,14 +253,16 @@ class Executable:
         ]
 
     def _stepwise_run(self, feeds: Sequence[np.ndarray], store: Store) -> list[Any]:
-        if self.stepwise is None:
-            assert self.code is not None
-            self.stepwise = Stepwise(self.program, self.code, self.constants, self.threads)
-        runner, self.stepwise = self.stepwise, None  # a host step may run this executable again
+        runner = self.stepwise or self._new_stepwise()
+        self.stepwise = None  # a host step may run this executable again
         try:
-            return runner.run(feeds, store, self.counts)
+            return runner.run(feeds, store, self._counts)
         finally:
             self.stepwise = runner
+
+    def _new_stepwise(self) -> Stepwise:
+        assert self.code is not None
+        return Stepwise(self.program, self.code, self.constants, self.threads, self.native)
 
     def _reference(self, feeds: Sequence[np.ndarray], store: Store) -> list[Any]:
         values = iter(feeds)
@@ -241,7 +274,7 @@ class Executable:
                 args.append(store.arrays[p.name])
             else:
                 args.append(np.int64(store.counters.get(p.name, 0)))
-        results, updates = evaluate(self.function, args, host_rule)
+        results, updates = self._evaluate(args)
         out = [r[()] if r.ndim == 0 else np.array(r) for r in results]
         for name, value in updates.items():
             if name.startswith("counter:"):
@@ -249,3 +282,6 @@ class Executable:
             else:
                 store.put(name, value)
         return out
+
+    def _evaluate(self, args: Sequence[Any]) -> tuple[list[np.ndarray], dict[str, np.ndarray]]:
+        return evaluate(self.function, args, host_rule)

@@ -1,45 +1,69 @@
 """What a session has compiled, why, and what each kernel computes: `Session.explain`.
 
-1 executable, 2 kernels
+1 executable, 2 kernels, 12,480 bytes planned
 executable 0: cost:0, train
   compiled: first run of these fetches; 20 runs, each one native call
   feeds x:0: f32[n0, 784]
   steps
     launch k0(%MatMul, mut %cost) over n0
-      Add, Square at train.py:12; Mean at train.py:14
+      Add, Square at train.py:12
+      Mean at train.py:14
+      with n0=64: reads 4,096 bytes, writes 4, 2,048 flops
   plans
-    n0=64: 3 steps, 4,096 bytes of temporaries, 8,192 planned in all
+    n0=64: 3 steps, 12,480 bytes planned: arena 4,096, staging 4,096, variables 4,096, table 192
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import field
+
+import numpy as np
 
 from staticgraph.codegen.cpu import kernel_source
-from staticgraph.ir.program import Launch, Origin, Program, ProgramText, Step
+from staticgraph.ir.dims import Symbol
+from staticgraph.ir.program import (
+    Branch,
+    Launch,
+    Origin,
+    Program,
+    ProgramText,
+    Repeat,
+    Step,
+    by_line,
+)
+from staticgraph.ir.record import record
 from staticgraph.ir.text import type_text
 from staticgraph.ir.types import TensorType
+from staticgraph.runtime.cost import Cost, step_cost
 from staticgraph.runtime.executable import Executable
 from staticgraph.runtime.fetches import FetchPlan
+from staticgraph.runtime.footprint import Footprint
+from staticgraph.runtime.forecast import footprint, sizes_of
+from staticgraph.runtime.stepwise import Segment
+from staticgraph.runtime.store import Store
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class StepReport:
-    """A step of a program, as its text has it, and the operations it computes."""
+    """A step of a program, as its text has it, and the operations it computes.
+
+    `cost` is what it moves and computes with the sizes of the last plan; `inside` are the
+    operations that the bodies of a loop or branch compute.
+    """
 
     text: str
     kernel: str | None
     origins: tuple[Origin, ...]
+    cost: Cost | None = None
+    inside: tuple[Origin, ...] = ()
 
     def lines(self) -> list[str]:
         """User's lines with the operations each of them made, in order."""
-        at: dict[str, list[str]] = {}
-        for o in self.origins:
-            at.setdefault(o.loc.short() if o.loc.line else "no known line", []).append(o.op)
-        return [f"{', '.join(dict.fromkeys(ops))} at {where}" for where, ops in at.items()]
+        return by_line(self.origins) + [f"in it {line}" for line in by_line(self.inside)]
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class KernelReport:
     """A kernel: its name in the steps, its form, and its source."""
 
@@ -48,24 +72,29 @@ class KernelReport:
     source: str
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class PlanReport:
-    """A program bound to sizes: symbols' values, table rows, and bytes."""
+    """A program, or a segment of it, bound to sizes: symbols' values, table rows, and bytes."""
 
     sizes: dict[str, int]
     rows: int
-    temporaries: int
-    planned: int
+    footprint: Footprint
+
+    @property
+    def temporaries(self) -> int:
+        """Bytes of the arena."""
+        return self.footprint.arena
+
+    @property
+    def planned(self) -> int:
+        """Bytes in all."""
+        return self.footprint.total
 
     def __str__(self) -> str:
-        sizes = ", ".join(f"{s}={n}" for s, n in self.sizes.items()) or "fixed sizes"
-        return (
-            f"{sizes}: {_count(self.rows, 'step')}, {self.temporaries:,} bytes of temporaries, "
-            f"{self.planned:,} planned in all"
-        )
+        return f"{_sizes(self.sizes)}: {_count(self.rows, 'step')}, {self.footprint}"
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class ExecutableReport:
     """One compiled function of a session.
 
@@ -74,7 +103,10 @@ class ExecutableReport:
       feeds: name and type of each fed tensor.
       reason: why it was compiled.
       mode: how it runs.
-      plans: one per combination of sizes seen lately, oldest first.
+      plans: one per combination of sizes seen lately, oldest first; of each segment where host
+        steps stand between them.
+      constants: bytes of the program's constants, which all plans share.
+      sizes: those that the costs of the steps are told for.
     """
 
     fetches: tuple[str, ...]
@@ -86,6 +118,8 @@ class ExecutableReport:
     kernels: tuple[KernelReport, ...]
     plans: tuple[PlanReport, ...]
     program: Program = field(repr=False)
+    constants: int = 0
+    sizes: dict[str, int] = field(default_factory=dict)
 
     def text(self, number: int, sources: bool) -> str:
         """The lines of the report."""
@@ -96,8 +130,12 @@ class ExecutableReport:
             out.append(f"  feeds {', '.join(self.feeds)}")
         out.append("  steps" if self.steps else "  no steps")
         for s in self.steps:
-            out.append(f"    {s.text}")
+            shown = s.text.replace("\n", "\n  ")  # of a loop: its body stands below it
+            out.append(f"    {shown}")
             out += [f"      {line}" for line in s.lines()]
+            if s.cost is not None:
+                told = f"with {_sizes(self.sizes)}: " if self.sizes else ""
+                out.append(f"      {told}{s.cost}")
         if self.plans:
             out.append("  plans")
             out += [f"    {p}" for p in self.plans]
@@ -108,16 +146,34 @@ class ExecutableReport:
         return "\n".join(out)
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Explanation:
-    """What `Session.explain` gives; `str` of it is the text, with kernels' sources if asked for."""
+    """What `Session.explain` gives; `str` of it is the text, with kernels' sources if asked for.
+
+    Attributes:
+      variables: bytes that the session's variables take now.
+    """
 
     executables: tuple[ExecutableReport, ...]
     sources: bool = False
+    variables: int = 0
+
+    @property
+    def planned(self) -> int:
+        """Bytes of all plans together; variables and an executable's constants count once."""
+        variables, rest = self.variables, 0
+        for e in self.executables:
+            prints = [p.footprint for p in e.plans]
+            variables = max([variables, *(f.variables for f in prints)])
+            rest += e.constants
+            rest += sum(f.total - f.variables - f.constants for f in prints)
+        return variables + rest
 
     def __str__(self) -> str:
         kernels = {k.source for e in self.executables for k in e.kernels}
         head = f"{_count(len(self.executables), 'executable')}, {_count(len(kernels), 'kernel')}"
+        if any(e.plans for e in self.executables):
+            head += f", {self.planned:,} bytes planned"
         return "\n".join([head, *(e.text(i, self.sources) for i, e in enumerate(self.executables))])
 
 
@@ -133,23 +189,44 @@ def report(plan: FetchPlan, exe: Executable) -> ExecutableReport:
         mode = "each one native call"
     else:
         mode = "native segments between host steps"
-    plans = tuple(
-        PlanReport({str(s): n for s, n in p.env.items()}, len(p.rows), p.arena_bytes, p.peak_bytes)
-        for p in exe.plans.values()
-    )
-    return program_report(plan, exe.program, exe.reason, mode, exe.counts.runs, plans)
+    plans = list(exe.plans.values())
+    if exe.stepwise is not None:
+        inner = [i.plans for i in exe.stepwise.items if isinstance(i, Segment)]
+        plans = [p for found in inner for p in found.values()]
+    env: dict[Symbol, int] = {}
+    for p in plans:
+        env |= p.env
+    reports = tuple(PlanReport(_named(p.env), len(p.rows), p.footprint) for p in plans)
+    return program_report(plan, exe.program, exe.reason, mode, exe.counts.runs, reports, env)
+
+
+def forecast(
+    plan: FetchPlan, program: Program, feeds: Mapping[str, np.ndarray], store: Store
+) -> ExecutableReport:  # fmt: skip
+    """The report of a program that was not run, with its memory where the sizes are known."""
+    env = sizes_of(program, feeds, store)
+    needed = footprint(program, env, store)
+    plans = () if needed is None else (PlanReport(_named(env), len(program.steps), needed),)
+    return program_report(plan, program, "no, these fetches were not run", "", 0, plans, env)
 
 
 def program_report(
     plan: FetchPlan, program: Program, reason: str, mode: str, runs: int = 0,
-    plans: tuple[PlanReport, ...] = (),
+    plans: tuple[PlanReport, ...] = (), env: Mapping[Symbol, int] | None = None,
 ) -> ExecutableReport:  # fmt: skip
     """The report of a program, compiled to machine code or not."""
     text = ProgramText(program)
+    sizes = env or {}
+    constants = sum(
+        b.data.nbytes for b in program.buffers if b.role == "constant" and b.data is not None
+    )
 
     def step(s: Step) -> StepReport:
         kernel = text.kernels[s.kernel] if isinstance(s, Launch) else None
-        return StepReport(text.step(s), kernel, s.origins)
+        cost = step_cost(s, sizes) if program.sizes.keys() <= sizes.keys() else None
+        bodies = s.programs if isinstance(s, Repeat | Branch) else ()
+        inside = tuple(o for p in bodies for t in p.every_step() for o in t.origins)
+        return StepReport(text.step(s), kernel, s.origins, cost, inside)
 
     return ExecutableReport(
         tuple(f.name for f in (*plan.fetches, *plan.final)),
@@ -159,11 +236,19 @@ def program_report(
         ),
         reason, mode, runs, tuple(map(step, program.steps)),
         tuple(KernelReport(n, k.form, kernel_source(k)) for k, n in text.kernels.items()),
-        plans, program,
+        plans, program, constants, _named(sizes),
     )  # fmt: skip
+
+
+def _named(env: Mapping[Symbol, int]) -> dict[str, int]:
+    return {str(s): n for s, n in env.items()}
+
+
+def _sizes(sizes: Mapping[str, int]) -> str:
+    return ", ".join(f"{s}={n}" for s, n in sizes.items()) or "fixed sizes"
 
 
 __all__ = [
     "ExecutableReport", "Explanation", "KernelReport", "PlanReport", "StepReport",
-    "program_report", "report",
+    "forecast", "report",
 ]  # fmt: skip

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from operator import itemgetter
 from typing import Any
 
@@ -10,7 +10,7 @@ import numpy as np
 
 from staticgraph.errors import DtypeError, FeedError, FetchError, GraphError, UsageError
 from staticgraph.ir import loc
-from staticgraph.ir.dtypes import DType
+from staticgraph.ir.dtypes import DType, texts
 from staticgraph.ir.graph import Graph
 from staticgraph.ir.tensor import Operation, Tensor
 from staticgraph.ir.types import TensorType
@@ -25,6 +25,8 @@ class FetchPlan:
       fetches: distinct tensors and operations, in order.
       final: variables (operations) fetched for their value at the end.
       rebuild: from the values (tensors first, then `final`) to the user's structure.
+      slots: which value stands where, -1 for an operation, if the structure is a single element or
+        a list or tuple of them; else None.
     """
 
     def __init__(self, graph: Graph, structure: Any) -> None:
@@ -32,19 +34,25 @@ class FetchPlan:
         self.tensors: dict[Tensor, int] = {}
         self.operations: list[Operation] = []
         self.final: dict[Operation, int] = {}
+        self._leaves: list[tuple[int, bool]] = []  # position, and whether it is one of `final`
         build = self._take(structure)
         n = len(self.tensors)
+        self.slots: tuple[int, ...] | None = None
+        if _is_flat(structure):
+            self.slots = tuple(i + n if final else i for i, final in self._leaves)
         finals = {op: n + i for op, i in self.final.items()}
         self.fetches: list[Tensor | Operation] = [*self.tensors, *self.operations]
         self.rebuild: Rebuild = lambda values: build(values, finals)
         # The shortest ways for what hot loops fetch: one tensor, and a list of different ones.
         if not finals and not self.operations:
-            if n == 1 and not isinstance(structure, list | tuple | Mapping):
+            if n == 1 and not _is_composite(structure):
                 self.rebuild = itemgetter(0)
-            elif type(structure) is list and n == len(structure) and _is_flat(structure):
+            elif type(structure) is list and n == len(structure) and self.slots is not None:
                 self.rebuild = list
 
     def _take(self, s: Any) -> Callable[[Sequence[Any], dict[Operation, int]], Any]:
+        if hasattr(s, "components"):  # a sparse tensor
+            s = s.components()
         if isinstance(s, (list, tuple)):
             parts = [self._take(x) for x in s]
             if hasattr(s, "_fields"):
@@ -66,24 +74,28 @@ class FetchPlan:
         if isinstance(element, Operation):
             if element not in self.operations:
                 self.operations.append(element)
+            self._leaves.append((-1, False))
             return lambda v, f: None
         if not self.graph.is_fetchable(element):
             raise FetchError(f"{element.name!r} is marked as not fetchable", loc=loc.caller())
         if element.op.type == "VariableV2":
             op = element.op
-            self.final.setdefault(op, len(self.final))
+            self._leaves.append((self.final.setdefault(op, len(self.final)), True))
             return lambda v, f: v[f[op]]
         i = self.tensors.setdefault(element, len(self.tensors))
+        self._leaves.append((i, False))
         return lambda v, f: v[i]
 
     def _element(self, s: Any) -> Tensor | Operation:
-        if s is None or isinstance(s, (int, float, np.ndarray)):
+        if not isinstance(s, (str, Tensor, Operation)) and not hasattr(s, "as_graph_element"):
+            what = repr(s) if s is None or isinstance(s, (bool, int, float)) else "an object"
             raise FetchError(
-                f"{s!r} ({type(s).__name__}) cannot be fetched",
+                f"{what} ({type(s).__name__}) cannot be fetched",
                 loc=loc.caller(),
                 hint="fetch tensors, operations, variables, their names, "
-                "or nested lists and dicts of them",
-            )
+                "or nested lists and dicts of them" if s is not None
+                else "leave it out; tf.gradients gives None where there is no dependence",
+            )  # fmt: skip
         try:
             return self.graph.as_graph_element(s)
         except (GraphError, UsageError) as e:
@@ -95,14 +107,35 @@ class FetchPlan:
             ) from None
 
 
-def _is_flat(structure: Sequence[Any]) -> bool:
-    return not any(isinstance(s, list | tuple | Mapping) for s in structure)
+def _is_flat(structure: Any) -> bool:
+    """True of a single element, and of a list or tuple of single elements."""
+    if type(structure) in (list, tuple):
+        return not any(map(_is_composite, structure))
+    return not _is_composite(structure)
+
+
+def _is_composite(s: Any) -> bool:
+    return isinstance(s, list | tuple | Mapping) or hasattr(s, "components")
+
+
+def check_feed_dict(feed_dict: Any) -> None:
+    """Refuse what is no dictionary, as fetches and feeds that have changed places."""
+    if feed_dict is not None and not isinstance(feed_dict, Mapping):
+        raise FeedError(
+            f"feed_dict must be a dict from tensors to values, got an object of type "
+            f"{type(feed_dict).__name__}",
+            loc=loc.caller(), hint="sess.run(fetches, feed_dict={x: value})",
+        )  # fmt: skip
 
 
 def feed_tensors(graph: Graph, feed_dict: Mapping[Any, Any] | None) -> dict[Tensor, Any]:
     """The fed tensors and what is fed, with keys that are tensors, variables, names or tuples."""
     out: dict[Tensor, Any] = {}
     for key, value in (feed_dict or {}).items():
+        if hasattr(key, "components"):  # a sparse tensor; parts that are constants are not fed
+            parts = zip(key.components(), key.split_value(value), strict=True)
+            out |= feed_tensors(graph, {t: v for t, v in parts if t.op.type != "Const"})
+            continue
         if isinstance(key, (tuple, list)):
             if not isinstance(value, (tuple, list)) or len(value) != len(key):
                 raise FeedError(f"{len(key)} tensors are fed with {value!r}", loc=loc.caller())
@@ -141,8 +174,13 @@ def feed_array(t: Tensor, value: Any) -> np.ndarray:
         made it.
     """
     dtype = t.dtype.base
+    if value is None:
+        raise FeedError(
+            f"None is fed for {t.name!r}", loc=loc.caller(),
+            operands=(f"{t.name}: {t.describe()}",),
+        )  # fmt: skip
     try:
-        array = np.asarray(value)
+        array = texts(value) if dtype.np == object else np.asarray(value)
         if array.dtype != dtype.np:
             array = _converted(t, array, dtype)
     except (ValueError, TypeError, OverflowError, DtypeError) as e:
@@ -171,9 +209,8 @@ def fits(shape: tuple[int, ...], want: Sequence[Any]) -> bool:
 
 
 def _converted(t: Tensor, array: np.ndarray, dtype: DType) -> np.ndarray:
+    array = _unboxed(array)
     source, kind = array.dtype.kind, dtype.kind
-    if dtype.np == object:
-        return array.astype(object)
     if not array.size:  # an empty list has no dtype of its own
         return array.astype(dtype.np)
     lossy = (
@@ -182,6 +219,8 @@ def _converted(t: Tensor, array: np.ndarray, dtype: DType) -> np.ndarray:
         or (source == "c" and kind != "complex")
         or (source != "b" and kind == "bool")
     )
+    if source in "iu" and kind == "bool":  # a switch that is fed as 0 or 1
+        lossy = bool(array.min() < 0 or array.max() > 1)
     if source in "iu" and dtype.is_integer and array.size:
         lossy = bool(array.min() < dtype.min or array.max() > dtype.max)
     if lossy:
@@ -197,6 +236,46 @@ def _converted(t: Tensor, array: np.ndarray, dtype: DType) -> np.ndarray:
     return array.astype(dtype.np)
 
 
+def _unboxed(array: np.ndarray) -> np.ndarray:
+    """An array of objects that are all numbers as an array of numbers, as slices of tables are."""
+    if array.dtype.kind != "O":
+        return array
+    plain = np.asarray(array.tolist())
+    return plain if plain.shape == array.shape and plain.dtype.kind in "biufc" else array
+
+
+def fed_array(t: Tensor, value: Any) -> np.ndarray:
+    """`feed_array`, with a short way for arrays that already fit."""
+    kind = t.type.dtype.np
+    if type(value) is np.ndarray and value.dtype == kind != object and t.type.shape is not None:
+        shape = value.shape
+        if len(shape) == len(t.type.shape):
+            for d, w in zip(shape, t.type.shape, strict=True):
+                if d != w and isinstance(w, int):
+                    break
+            else:
+                return value
+    return feed_array(t, value)
+
+
+def admits(type_: TensorType, a: np.ndarray) -> bool:
+    """True where an array fits the sizes an executable was compiled for."""
+    return (
+        type_.shape is not None
+        and len(type_.shape) == a.ndim
+        and all(not isinstance(w, int) or w == d for d, w in zip(a.shape, type_.shape, strict=True))
+    )
+
+
+def frozen(x: Any) -> Any:
+    """A hashable form of a structure of fetches; what cannot be fetched is equal to nothing."""
+    if isinstance(x, (list, tuple)):
+        return (type(x), *map(frozen, x))
+    if isinstance(x, Mapping):
+        return (dict, *((k, frozen(v)) for k, v in x.items()))
+    return x if isinstance(x, Hashable) else object()
+
+
 def feed_type(t: Tensor, array: np.ndarray) -> TensorType:
     """The type a fed tensor has in the compiled function: its own, or the array's rank."""
     if t.type.shape is not None:
@@ -204,4 +283,7 @@ def feed_type(t: Tensor, array: np.ndarray) -> TensorType:
     return TensorType(t.dtype.base, tuple(t.graph.fresh("n") for _ in array.shape))
 
 
-__all__ = ["FetchPlan", "feed_array", "feed_tensors", "feed_type", "fits"]
+__all__ = [
+    "FetchPlan", "admits", "check_feed_dict", "fed_array", "feed_array", "feed_tensors",
+    "feed_type", "fits", "frozen",
+]  # fmt: skip

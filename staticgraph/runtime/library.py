@@ -7,18 +7,18 @@ are checked before its first store.
 from __future__ import annotations
 
 import math
-import struct
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 
 import numpy as np
 
-from staticgraph.codegen import gemm, library_source, philox_source
+from staticgraph.codegen import library_source, philox_source
+from staticgraph.codegen.product_source import product_address
 from staticgraph.ir import dims as D
-from staticgraph.ir import dtypes, philox
-from staticgraph.ir.dtypes import DType
+from staticgraph.ir import philox
 from staticgraph.ir.program import Buffer, Library
+from staticgraph.ir.record import record
 from staticgraph.runtime import convolution
+from staticgraph.runtime.products import Operand, kind_of, matrix_product
 from staticgraph.runtime.row import AddressOf, Row, Sizes, count, nbytes, whole
 
 Addresses = Mapping[str, int]  # of functions, by source text
@@ -29,7 +29,7 @@ RANDOM_OPS = {
 COUNTER_WORDS = 4  # position of the counter in a random kernel's argument block
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Kind:
     """One kind of library call.
 
@@ -126,27 +126,18 @@ def _cumulative(step: Library, index: int, code: Addresses, env: Sizes, at: Addr
 
 
 # ---------------------------------------------------------------- matrix products
-def _bits(x: float) -> int:
-    return int(struct.unpack("<q", struct.pack("<d", x))[0])
-
-
-def _gemm(dtype: DType) -> tuple[int, int]:
-    kind: gemm.Kind = "f32" if dtype is dtypes.float32 else "f64"
-    return gemm.gemm_address(kind), gemm.blas_address(kind)
-
-
 def _matmul_sources(step: Library) -> tuple[str, ...]:
-    _gemm(step.outputs[0].dtype)  # a BLAS that is not there is found out now
+    product_address(kind_of(step.outputs[0].dtype))  # compiled now, like the kernels
     return (library_source.copy(step.outputs[0].dtype),) if step.attrs["op"] == "GemmAdd" else ()
 
 
 def _matmul(step: Library, index: int, code: Addresses, env: Sizes, at: AddressOf) -> list[Row]:
     attrs, out = step.attrs, step.outputs[0]
     a, b = step.inputs[-2:]
-    function, blas = _gemm(out.dtype)
     names = ("transpose_a", "transpose_b") if "transpose_a" in attrs else ("adj_x", "adj_y")
     ta, tb = (bool(attrs[n]) for n in names)
-    shapes = [[D.evaluate(d, env) for d in t.dims or ()] for t in (a, b, out)]
+    sizes = (step.shape(len(step.inputs) - 2), step.shape(len(step.inputs) - 1), out.dims or ())
+    shapes = [[D.evaluate(d, env) for d in dims] for dims in sizes]
     m, n = shapes[2][-2:]
     k = shapes[0][-2] if ta else shapes[0][-1]
     made: list[Row] = []
@@ -155,15 +146,11 @@ def _matmul(step: Library, index: int, code: Addresses, env: Sizes, at: AddressO
         alpha, beta = float(attrs["alpha"]), 1.0
         made += _copy(step.inputs[0], out, index, code, env, at)
     size = out.dtype.size
-    for batches, offsets, strides in _batches(shapes):
-        oa, ob, oc = (o * size for o in offsets)
-        block = (
-            blas, at(a) + oa, at(b) + ob, at(out) + oc, m, n, k, int(ta), int(tb),
-            _bits(alpha), _bits(beta), batches, *strides,
-        )  # fmt: skip
-        work = batches * (2 * m * n * k // 16 + (m * n + m * k + k * n) * size)
-        places = ((1, a, oa), (2, b, ob), (3, out, oc))
-        made.append(Row(function, block, batches, index, places, work))
+    for batch, offsets, (sa, sb, sc) in _batches(shapes):
+        product = matrix_product(out.dtype, (m, n, k), (ta, tb), alpha, beta, batch, (sa, sb, sc))
+        places = zip((a, b, out), offsets, strict=True)
+        operands = [Operand(x, at(x) + o * size, o * size) for x, o in places]
+        made.append(product.row(operands, index))
     return made
 
 

@@ -6,24 +6,28 @@ and suitably laid out, read where they are.  Building a plan compiles nothing.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
 import numpy as np
 
-from staticgraph.codegen.driver import bound
+from staticgraph.codegen.driver import bound, walk_address
+from staticgraph.codegen.loop_source import BRANCH, FUEL, LOOP, REFUSED, SUSPENDED, resume
 from staticgraph.errors import OpError, OutOfBoundsError, ResourceExhaustedError
-from staticgraph.ir import dims as D
 from staticgraph.ir import philox
 from staticgraph.ir.dims import Symbol
-from staticgraph.ir.program import Buffer, Launch, Library, Program, Step
-from staticgraph.passes.memory import donations, overwritten, place
-from staticgraph.runtime.binding import Code, rows
-from staticgraph.runtime.library import COUNTER_WORDS, draws
+from staticgraph.ir.program import Branch, Buffer, Launch, Library, Program, Step
+from staticgraph.ops.loops import in_iteration
+from staticgraph.ops.tensor_array import explained
+from staticgraph.passes.control import Arrangement
+from staticgraph.runtime.binding import Code
+from staticgraph.runtime.footprint import DIRECT_FEED, Layout
+from staticgraph.runtime.library import draws
 from staticgraph.runtime.row import Row
-from staticgraph.runtime.store import Store, address, aligned_empty, room
-from staticgraph.runtime.threads import BLOCK_WORDS, POOL, chunk, launch_address
+from staticgraph.runtime.store import Store, address, aligned_empty
+from staticgraph.runtime.tables import Spot, Table, Tables, refusal
 
 # What becomes a float without asking: no value changes its kind.
 EXACT = frozenset(np.dtype(t) for t in "?bhilqBHILQefd")
@@ -36,7 +40,6 @@ SCALARS: dict[str, frozenset[type]] = {
 Place = tuple[
     Buffer, np.ndarray, np.dtype[Any], tuple[int, ...], bool, frozenset[Any], frozenset[type]
 ]
-DIRECT_FEED = 1 << 16  # bytes: larger feeds are read in place
 SLICE_WORK = 200_000_000  # bytes of traffic between looks at signals: some 20 ms
 
 
@@ -45,9 +48,17 @@ class Plan:
 
     Attributes:
       arena_bytes: memory of temporaries.
-      peak_bytes: arena, feeds' staging and constants.
+      footprint: all memory that a run takes.
       final: the table does everything; no variable or random stream is left to advance.
+      call: how native code knows it, once it does; see `runtime.quick`.
+      refuses: a body in it cannot take the sizes at hand.
+      long: it has loops, and they were once suspended.
+      started: the number of the first iteration of its loop, if it is a part of one.
     """
+
+    call: Any = None
+    long = False
+    started = 0
 
     def __init__(
         self, program: Program, code: Code, env: Mapping[Symbol, int], store: Store,
@@ -56,19 +67,13 @@ class Plan:
         self.threads = threads
         self.program, self.env, self.generation = program, dict(env), store.generation
         self.views: dict[Buffer, np.ndarray] = {}
+        self.pointers: dict[Buffer, list[tuple[int, int]]] = {
+            q.buffer: [] for q in program.params if q.kind == "feed"
+        }  # of feeds: words in the table's arguments, and bytes from the start of the array
         self.direct: dict[Buffer, list[tuple[int, int]]] = {}
-        donated = donations(program)
-        donated = {new: old for new, old in donated.items() if self._stays(old, program, store)}
-        shapes = {b: self._shape(b) for b in program.buffers if b.dims is not None}
-        replaced = {
-            b: name
-            for b, name in overwritten(program).items()
-            if _holds(store.get(name), shapes[b], b)
-        }
-        placement = place(
-            program, lambda b: room(shapes[b]) * b.dtype.size,
-            frozenset(donated) | frozenset(replaced) | {q.buffer for q in program.params},
-        )  # fmt: skip
+        layout = Layout.of(program, env, store)
+        shapes, donated, replaced = layout.shapes, layout.donated, layout.replaced
+        arrangement, placement = layout.arrangement, layout.arrangement.placement
         self.arena_bytes = placement.size
         try:
             self.arena = aligned_empty((placement.size,), np.dtype(np.uint8))
@@ -83,19 +88,16 @@ class Plan:
         self.in_place = bool(donated or replaced)
         self.commits = self._commits(program, donated, replaced)
         self.counters: list[tuple[int, str, int]] = []
-        lasting = [b for b in program.buffers if b.role == "constant" and b in self.views]
-        lasting += [q.buffer for q in program.params if q.kind == "feed"]
-        self.peak_bytes = placement.size + sum(self.views[b].nbytes for b in lasting)
-        self._table(program, code)
-        self.final = not self.counters and not self.commits
+        self.before: list[tuple[str, np.ndarray]] = []  # positions that the table reads and moves,
+        self.after: list[tuple[str, np.ndarray]] = []  # and where they are afterwards
+        self._table(program, code, arrangement, constants)
+        self.footprint = replace(
+            layout.footprint(program, store), table=self.words.nbytes + self.table.nbytes
+        )
+        self.final = not self.counters and not self.commits and not self.before
         self.results = [self.views[b] for b in program.results]
         self.takes = [v.copy if v.ndim else partial(v.__getitem__, ()) for v in self.results]
         self.places = [self._place(q.buffer) for q in program.params if q.kind == "feed"]
-
-    @staticmethod
-    def _stays(old: Buffer, program: Program, store: Store) -> bool:
-        name = next(q.name for q in program.params if q.buffer is old)
-        return store.get(name) is not None
 
     def _place(self, b: Buffer) -> Place:
         view, direct = self.views[b], b in self.direct
@@ -105,14 +107,13 @@ class Plan:
             scalars = SCALARS.get(b.dtype.kind, scalars) | {b.dtype.np.type}
         return b, view, b.dtype.np, view.shape, direct, convertible, scalars
 
-    def _shape(self, b: Buffer) -> tuple[int, ...]:
-        return tuple(D.evaluate(d, self.env) for d in b.dims or ())
-
     def _views(
         self, program: Program, shapes: Mapping[Buffer, tuple[int, ...]],
         offsets: Mapping[Buffer, int], store: Store, constants: Mapping[Buffer, np.ndarray],
     ) -> None:  # fmt: skip
         for b, at in offsets.items():
+            if b not in shapes:  # what is inside a loop
+                continue
             shape, dtype = shapes[b], b.dtype.np
             n = int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
             self.views[b] = self.arena[at : at + n].view(dtype).reshape(shape)
@@ -127,7 +128,7 @@ class Plan:
             elif q.buffer in shapes:
                 self.views[q.buffer] = aligned_empty(shapes[q.buffer], q.buffer.dtype.np)
                 if q.kind == "feed" and self.views[q.buffer].nbytes > DIRECT_FEED:
-                    self.direct[q.buffer] = []
+                    self.direct[q.buffer] = self.pointers[q.buffer]
         for b in program.buffers:
             if b not in self.views and b in shapes and b.role == "temporary":
                 self.views[b] = aligned_empty(shapes[b], b.dtype.np)  # never read or written
@@ -149,49 +150,59 @@ class Plan:
         self._own = {id(self.views[b]) for b in replaced}
         return out
 
-    def _table(self, program: Program, code: Code) -> None:
-        made = rows(program.steps, code, self.env, lambda b: address(self.views[b]))
-        self.rows: list[Row] = made
-        self.ends: list[int] = []  # where each row's argument block ends in `words`
-        sizes = [len(r.words) for r in made]
-        chunks = [chunk(r, self.threads) for r in made]
-        shared = sum(map(bool, chunks))
-        self.words = np.zeros(max(1, sum(sizes) + BLOCK_WORDS * shared), np.int64)
-        table = np.zeros((max(1, len(made)), 4), np.int64)
-        base = address(self.words)
-        at = 0
-        feeds = {q.buffer for q in program.params if q.kind == "feed"}
-        for k, r in enumerate(made):
-            self.words[at : at + len(r.words)] = r.words
-            table[k] = (r.function, base + 8 * at, 0, r.extent)
-            self.ends.append(at + len(r.words))
-            for word, b, offset in r.pointers:
-                if b in feeds and b in self.direct:
-                    self.direct[b].append((at + word, offset))
-            step = program.steps[r.step]
-            if isinstance(step, Library) and step.kind == "philox":
-                name = next(q.name for q in program.params if q.buffer is step.inputs[0])
-                self.counters.append((at + COUNTER_WORDS, name, draws(step, self.env)))
-            at += len(r.words)
-        if shared:
-            self._share(table, chunks, at)
-        self.table = table
-        self.failed = np.zeros(1, np.int64)
-        self.slices = self._slices(program) if made else []
-        self.walks = [
-            bound(address(table), first, last, address(self.failed)) for first, last in self.slices
+    def _table(
+        self, program: Program, code: Code, arrangement: Arrangement,
+        constants: Mapping[Buffer, np.ndarray],
+    ) -> None:  # fmt: skip
+        streams = {q.buffer: q.name for q in program.params if q.kind == "counter"}
+        moving = self._positions(program, streams)
+        tables = Tables(
+            code, constants, self.threads, lambda s: not moving and s.inputs[0] in streams
+        )
+        spots = {
+            b: Spot(address(v), (), b if b in self.pointers else None)
+            for b, v in self.views.items()
+        }
+        base = address(self.arena)
+        for b, at in arrangement.placement.offsets.items():  # of an empty view it may be anything
+            spots[b] = Spot(base + at)
+        self.top = tables.add(program, self.env, spots, arrangement, base)
+        tables.finish(self.top)
+        self.refuses = tables.refuses
+        self.words, self.table = tables.words, tables.table
+        self.rows: list[Row] = self.top.rows
+        self.ends: list[int] = self.top.ends  # where each row's argument block ends in `words`
+        for b, found in tables.feeds.items():
+            self.pointers[b] += found
+        self.counters += [
+            (at, streams[s.inputs[0]], draws(s, self.env)) for at, s in tables.counters
         ]
+        self.failed = np.zeros(1, np.int64)
+        self.slices = self._slices(program) if self.rows else []
+        self.walks = [
+            bound(address(self.table), first, last, address(self.failed))
+            for first, last in self.slices
+        ]
+        self.flag = address(self.words) + 8 * (tables.shared + FUEL.index("resume"))
 
-    def _share(self, table: np.ndarray, chunks: Sequence[int], at: int) -> None:
-        """Replace rows that are worth it by rows that share their work between threads."""
-        POOL.ensure(self.threads)
-        launch, base = launch_address(), address(self.words)
-        for k, size in enumerate(chunks):
-            if size:
-                block = (POOL.address, table[k][0], table[k][1], size, self.threads - 1)
-                self.words[at : at + BLOCK_WORDS] = block
-                table[k][:2] = (launch, base + 8 * at)
-                at += BLOCK_WORDS
+    def _positions(self, program: Program, streams: Mapping[Buffer, str]) -> bool:
+        """True where positions of random streams are moved by the table itself.
+
+        They are where a loop draws, or where a position is read by anything but one draw.
+        """
+        by_draws = [s for s in program.steps if isinstance(s, Library) and s.kind == "philox"]
+        made = {s.outputs[1] for s in by_draws} | set(streams)
+        read = [b for s in program.steps for b in s.reads if b in made]
+        plain = [s.inputs[0] for s in by_draws if s.inputs[0] in streams]
+        moving = len(read) > len(plain) or len(set(plain)) < len(plain)
+        if moving:
+            self.before = [(name, self.views[b]) for b, name in streams.items()]
+            self.after = [
+                (name.removeprefix("counter:"), self.views[b])
+                for name, b in program.updates.items()
+                if name.removeprefix("counter:") in streams.values() and name.startswith("counter:")
+            ]
+        return moving
 
     def _slices(self, program: Program) -> list[tuple[int, int]]:
         """Cut the table where signals may be looked at: never after the first update in place."""
@@ -219,27 +230,49 @@ class Plan:
         Raises:
           OpError: a step failed; names the operation and the user's line.
         """
-        for walk in self.walks:
+        for walk, (_, last) in zip(self.walks, self.slices, strict=True):
             status = walk()
             if status:
-                raise self._failure(status)
+                self.go_on(status, last)
+
+    def go_on(self, status: int, last: int) -> None:
+        """Finish a walk up to row `last` that has returned `status` at the row in `failed`.
+
+        A loop that was suspended goes on; between two calls Python looks at signals.
+
+        Raises:
+          OpError: a step failed.
+        """
+        table, failed = address(self.table), address(self.failed)
+        if status == SUSPENDED and not self.long:
+            self.long = True
+            if self.call is not None:
+                self.call.retire()
+        while status == SUSPENDED:
+            first = int(self.failed[0])
+            status = resume()(walk_address(), self.flag, table, first, last, failed, 0, 0)
+        if status:
+            raise self.failure(status)
 
     @property
     def walked(self) -> bool:
         """True where the last walk came to the end of the table."""
         return bool(self.failed[0] == len(self.rows))
 
-    def _failure(self, status: int) -> OpError:
-        k = int(self.failed[0])
-        row = self.rows[k]
-        end = self.ends[k]
-        step = self.program.steps[row.step]
-        return step_failure(step, status, int(self.words[end - 2]), int(self.words[end - 1]))
+    def failure(self, status: int) -> OpError:
+        """The error that a status other than 0 means."""
+        return failure(self.top, int(self.failed[0]), status, self.words, self.started)
 
     def set_counters(self, counters: Mapping[str, int]) -> None:
         """Write the random streams' positions into the argument blocks."""
         for word, name, _ in self.counters:
             self.words[word : word + 2] = philox.counter_words(counters.get(name, 0))
+        for name, view in self.before:
+            view[...] = counters.get(name, 0)
+
+    def moved(self) -> list[tuple[str, int]]:
+        """The positions to which the table has moved random streams."""
+        return [(name, int(view)) for name, view in self.after]
 
     def fill(self, values: Iterable[Any]) -> dict[Buffer, np.ndarray] | None:
         """Place feeds that fit as they are: arrays of just these shapes, plain numbers.
@@ -288,13 +321,43 @@ class Plan:
     def describe(self) -> str:
         """Sizes, steps and memory in a few lines."""
         sizes = ", ".join(f"{s}={n}" for s, n in self.env.items()) or "fixed sizes"
-        return (f"{len(self.rows)} steps, {sizes}, {self.arena_bytes:,} bytes of temporaries, "
-                f"{self.peak_bytes:,} planned in all")  # fmt: skip
+        inner = self.top.count - len(self.rows)
+        inside = f" and {inner} in loops and branches" if inner else ""
+        return f"{len(self.rows)} steps{inside}, {sizes}, {self.footprint}"
+
+    @property
+    def peak_bytes(self) -> int:
+        """Bytes in all that a run takes."""
+        return self.footprint.total
 
 
-def _holds(array: np.ndarray | None, shape: tuple[int, ...], b: Buffer) -> bool:
-    """True where a variable's array is of the shape and dtype of `b`."""
-    return array is not None and array.shape == shape and array.dtype == b.dtype.np
+def failure(table: Table, row: int, status: int, words: np.ndarray, started: int = 0) -> OpError:
+    """The error of a row that returned `status`; of a loop, that of the row inside it.
+
+    Args:
+      started: the number of the loop's first iteration.
+
+    Raises:
+      BrokenGuardError: a body was to run that cannot take the sizes at hand.
+    """
+    inside = table.inside.get(row)
+    if status == REFUSED and inside is None:
+        why = refusal(table.program, table.env)
+        if isinstance(why, OpError):
+            return why
+        assert why is not None
+        raise why
+    if inside is None:
+        end = table.ends[row]
+        return step_failure(table.step(row), status, int(words[end - 2]), int(words[end - 1]))
+    at = table.at[row]
+    if isinstance(table.step(row), Branch):
+        chosen = inside[int(words[at + BRANCH.index("chosen")])]
+        return failure(chosen, int(words[at + BRANCH.index("row")]), status, words)
+    e = failure(inside[0], int(words[at + LOOP.index("row")]), status, words)
+    found = in_iteration(e, started + int(words[at + LOOP.index("iteration")]))
+    assert isinstance(found, OpError)
+    return found
 
 
 def step_failure(step: Step, status: int, index: int, bound: int) -> OpError:
@@ -304,15 +367,9 @@ def step_failure(step: Step, status: int, index: int, bound: int) -> OpError:
       index, bound: the last two words of its argument block.
     """
     origin = step.origins[0]
-    operands = (f"operation {origin.name!r}",)
-    if status < 0:
-        return ResourceExhaustedError(
-            f"{origin.op}: the sizes are too large for the BLAS", loc=origin.loc, operands=operands
-        )
     if isinstance(step, Launch) and step.checks:
         origin = step.checks[min(status, len(step.checks)) - 1]
-        operands = (f"operation {origin.name!r}",)
     # the operation's own name: what computes it may be called otherwise inside
     return OutOfBoundsError(
-        f"{origin.name or origin.op}: index {index} is outside [0, {bound})", loc=origin.loc
+        f"{origin.name or origin.op}: {explained(index, bound)}", loc=origin.loc
     )

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 
 from staticgraph.ir import dims as D
 from staticgraph.ir.dims import Dim, Symbol
 from staticgraph.ir.program import Buffer
+from staticgraph.ir.record import record
 
 Sizes = Mapping[Symbol, int]
 AddressOf = Callable[[Buffer], int]
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Row:
     """Function, argument block and extent of the parallel axis.
 

@@ -6,38 +6,35 @@ import os
 import threading
 import warnings
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import Any
+from contextlib import AbstractContextManager, contextmanager
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from staticgraph.errors import FeedError, GraphGrowthWarning, UsageError
+from staticgraph.errors import FeedError, GraphGrowthWarning, SessionClosedError, UsageError
 from staticgraph.ir import loc
 from staticgraph.ir.evaluate import BrokenGuardError
 from staticgraph.ir.graph import Graph, get_default_graph
-from staticgraph.ir.tensor import Tensor, sessions
+from staticgraph.ir.tensor import sessions
 from staticgraph.ir.types import TensorType
 from staticgraph.passes.close import OpenRankError, close
 from staticgraph.runtime.compile import compile_function, function_stages, specialised_types
 from staticgraph.runtime.config import ConfigProto
+from staticgraph.runtime.entries import RunEntry
 from staticgraph.runtime.executable import Executable
-from staticgraph.runtime.explain import Explanation, program_report, report
-from staticgraph.runtime.fetches import FetchPlan, feed_array, feed_tensors, feed_type
+from staticgraph.runtime.explain import Explanation, forecast, report
+from staticgraph.runtime.fetches import FetchPlan, check_feed_dict, feed_tensors, feed_type
+from staticgraph.runtime.fetches import admits as _admits
+from staticgraph.runtime.fetches import fed_array as _array
+from staticgraph.runtime.fetches import frozen as _frozen
+from staticgraph.runtime.quick import BUSY, SEEN, Quick, native_entry, state_words
 from staticgraph.runtime.store import Store
 
+if TYPE_CHECKING:
+    from staticgraph.runtime.profile import Profile
+
 GROWTH_RUNS = 8  # runs in a row that find a larger graph before the warning
-
-
-@dataclass(slots=True)
-class _Entry:
-    """What one combination of fetches and feeds compiles to; several where sizes are special."""
-
-    plan: FetchPlan
-    tensors: tuple[Tensor, ...]
-    executables: list[tuple[tuple[TensorType, ...], Executable]]
-    plain: bool = True  # feeds are keyed one by one, in the order of `tensors`
-    last: Executable | None = None
 
 
 class BaseSession:
@@ -59,6 +56,8 @@ class BaseSession:
     5.0
     """
 
+    __slots__ = ("__dict__", "__weakref__", "_words")  # native code finds its words by the slot
+
     def __init__(
         self, target: str = "", graph: Graph | None = None, config: ConfigProto | None = None
     ) -> None:
@@ -69,7 +68,9 @@ class BaseSession:
         self._target = target
         self._store = Store()
         self._lock = threading.RLock()
-        self._entries: dict[Any, _Entry] = {}
+        self._words = state_words()
+        self._quick = Quick(self._words, self._lock, self._graph.operations, self._store, _native)
+        self._entries: dict[Any, RunEntry] = {}
         self._closed = False
         self._seen_version = -1
         self._growing = 0
@@ -106,6 +107,8 @@ class BaseSession:
         Args:
           fetches: a tensor, operation, variable, or name, or nested lists, tuples, dicts of them.
           feed_dict: values for placeholders (or for any tensor, which cuts the graph there).
+          options, run_metadata: with `RunOptions(trace_level=RunOptions.FULL_TRACE)` the run's
+            times are left in ``run_metadata.step_stats``; see `profile` for more than one run.
 
         Returns:
           numpy scalars for scalars, fresh arrays otherwise, None for operations.  A variable gives
@@ -117,24 +120,48 @@ class BaseSession:
           UninitializedError: a variable is read that has no value yet.
           OpError: an operation failed; no variable has changed.
         """
-        with self._lock:
-            entry = self._entry_of(fetches, feed_dict)
-            if not feed_dict:
-                return self._run(entry, ())
-            if entry.plain:
-                return self._run(entry, feed_dict.values())
-            return self._run(entry, feed_tensors(self._graph, feed_dict).values())
+        if run_metadata is not None and getattr(options, "trace_level", False):
+            with self._traced(run_metadata):
+                return self.run(fetches, feed_dict)
+        return self._alone(self._run_fetches, fetches, feed_dict)
 
-    def _run(self, entry: _Entry, values: Collection[Any]) -> Any:
+    def _alone(self, run: Callable[..., Any], *arguments: Any) -> Any:
+        """Call a function while no other thread runs anything here, in Python or natively."""
+        outermost = not self._lock._is_owned()  # type: ignore[attr-defined]
+        with self._lock:
+            self._words[BUSY] = 1
+            try:
+                return run(*arguments)
+            finally:
+                if outermost:
+                    self._words[BUSY] = 0
+
+    def _run_fetches(self, fetches: Any, feed_dict: Mapping[Any, Any] | None) -> Any:
+        entry = self._entry_of(fetches, feed_dict)
+        if not feed_dict:
+            return self._run(entry, ())
+        if entry.plain:
+            return self._run(entry, feed_dict.values())
+        return self._run(entry, feed_tensors(self._graph, feed_dict).values())
+
+    def _run(self, entry: RunEntry, values: Collection[Any]) -> Any:
         """Run what `entry` stands for; values are in the order of its tensors."""
-        if entry.last is not None:
-            results = entry.last.again(values, self._store)
+        last = entry.last
+        if last is not None:
+            results = last.again(values, self._store)
             if results is not None:
+                if entry.shown is not last.last:
+                    self._quick.show(entry, last)
                 return entry.plan.rebuild(results)
         arrays = [_array(t, v) for t, v in zip(entry.tensors, values, strict=True)]
-        return entry.plan.rebuild(self._execute(entry, arrays))
+        results = self._execute(entry, arrays)
+        if entry.shown is not None and entry.last is not None:
+            self._quick.show(entry, entry.last)
+        return entry.plan.rebuild(results)
 
-    def _entry_of(self, fetches: Any, feed_dict: Mapping[Any, Any] | None) -> _Entry:
+    def _entry_of(self, fetches: Any, feed_dict: Mapping[Any, Any] | None) -> RunEntry:
+        if feed_dict is not None and type(feed_dict) is not dict:
+            check_feed_dict(feed_dict)
         try:
             key = (
                 (list, *fetches, *map(type, fetches)) if type(fetches) is list
@@ -151,17 +178,20 @@ class BaseSession:
             self._notice_growth()
         return entry
 
-    def _entry(self, key: Any, fetches: Any, feed_dict: Mapping[Any, Any] | None) -> _Entry:
+    def _entry(self, key: Any, fetches: Any, feed_dict: Mapping[Any, Any] | None) -> RunEntry:
         if self._closed:
-            raise UsageError("the session is closed", loc=loc.caller())
+            raise SessionClosedError("the session is closed", loc=loc.caller())
         plan = FetchPlan(self._graph, fetches)
         tensors = tuple(feed_tensors(self._graph, feed_dict))
-        plain = not any(isinstance(k, tuple) for k in feed_dict or ())
-        entry = _Entry(plan, tensors, [], plain)
+        plain = not any(isinstance(k, tuple) or hasattr(k, "components") for k in feed_dict or ())
+        written = fetches.copy() if type(fetches) is list else fetches
+        entry = RunEntry(
+            plan, tensors, [], plain, written=written, keys=tuple(feed_dict or ())
+        )  # fmt: skip
         self._entries[key] = entry
         return entry
 
-    def _execute(self, entry: _Entry, arrays: Sequence[np.ndarray]) -> list[Any]:
+    def _execute(self, entry: RunEntry, arrays: Sequence[np.ndarray]) -> list[Any]:
         broken: BrokenGuardError | None = None
         for types, exe in entry.executables:
             if not all(_admits(t, a) for t, a in zip(types, arrays, strict=True)):
@@ -201,14 +231,16 @@ class BaseSession:
         return self._execute_new(entry, exe, arrays)
 
     def _execute_new(
-        self, entry: _Entry, exe: Executable, arrays: Sequence[np.ndarray]
+        self, entry: RunEntry, exe: Executable, arrays: Sequence[np.ndarray]
     ) -> list[Any]:
         try:
-            return exe.run(arrays, self._store)
+            results = exe.run(arrays, self._store)
         except BrokenGuardError:
             return self._execute(entry, arrays)
+        entry.last = exe
+        return results
 
-    def _compile(self, entry: _Entry, types: Sequence[TensorType], reason: str) -> Executable:
+    def _compile(self, entry: RunEntry, types: Sequence[TensorType], reason: str) -> Executable:
         feeds = dict(zip(entry.tensors, types, strict=True))
         asked: dict[str, int | None] = {}
         closed = close(
@@ -220,7 +252,7 @@ class BaseSession:
         for p in closed.params:  # a stream without a seed starts anywhere
             if p.kind != "counter" or p.name in self._store.counters:
                 continue
-            if self._graph.get_operation_by_name(p.name).attrs.get("nondeterministic"):
+            if self._graph.draws[p.name].attrs.get("nondeterministic"):
                 self._store.counters[p.name] = int.from_bytes(os.urandom(5), "little") << 16
         return exe
 
@@ -228,6 +260,7 @@ class BaseSession:
         version = self._graph.version
         self._growing = self._growing + 1 if self._seen_version >= 0 else 0
         self._seen_version = version
+        self._words[SEEN] = version
         if self._growing == GROWTH_RUNS:
             last = self._graph.get_operations()[-1]
             warnings.warn(
@@ -246,6 +279,9 @@ class BaseSession:
     ) -> Callable[..., Any]:
         """A function of the fed values, in the order of `feed_list`: the way to run a hot loop.
 
+        Args:
+          accept_options: let the function take `options` and `run_metadata`, as `run` does.
+
         >>> import staticgraph as tf
         >>> with tf.Graph().as_default(), tf.Session() as sess:
         ...     a = tf.placeholder(tf.float32, [])
@@ -253,9 +289,9 @@ class BaseSession:
         ...     print(step(2.0))
         3.0
         """
-        del accept_options
         tensors = tuple(feed_tensors(self._graph, {t: 0.0 for t in feed_list or ()}))
-        entry = _Entry(FetchPlan(self._graph, fetches), tensors, [])
+        plan = FetchPlan(self._graph, fetches)
+        entry = RunEntry(plan, tensors, [], written=fetches, keys=tensors)
         n = len(tensors)
 
         def run(*values: Any, **_: Any) -> Any:
@@ -263,20 +299,58 @@ class BaseSession:
                 raise FeedError(
                     f"the callable takes {n} values, got {len(values)}", loc=loc.caller()
                 )
-            with self._lock:
-                if self._closed:
-                    raise UsageError("the session is closed", loc=loc.caller())
-                return self._run(entry, values)
+            return self._alone(run_values, values)
+
+        def run_values(values: Sequence[Any]) -> Any:
+            if self._closed:
+                raise SessionClosedError("the session is closed", loc=loc.caller())
+            return self._run(entry, values)
 
         with self._lock:
             self._entries[object()] = entry
-        return run
+
+        def run_with(*values: Any, options: Any = None, run_metadata: Any = None) -> Any:
+            if run_metadata is None or not getattr(options, "trace_level", False):
+                return run(*values)
+            with self._traced(run_metadata):
+                return run(*values)
+
+        python = run_with if accept_options else run
+        return self._quick.function(entry, python) or python
+
+    # ---- profiling
+    def profile(self) -> AbstractContextManager[Profile]:
+        """Time all runs made meanwhile, in any thread: every kernel, library call and host step.
+
+        Runs that are not profiled have no part in it: they are no slower for its being there.
+
+        >>> import staticgraph as tf
+        >>> with tf.Graph().as_default(), tf.Session() as sess:
+        ...     x = tf.placeholder(tf.float32, [None])
+        ...     y = tf.exp(-x)
+        ...     with sess.profile() as profile:
+        ...         _ = sess.run(y, {x: [1.0, 2.0]})
+        ...     print(profile)  # profile.save("trace.json") writes it for Chrome's tracing page
+        profile of 1 run in ...
+
+        Raises:
+          UsageError: the session is being profiled already, or is closed.
+        """
+        from staticgraph.runtime.profiling import profiling  # which most programs do without
+
+        return profiling(self, loc.caller())
+
+    def _traced(self, run_metadata: Any) -> AbstractContextManager[None]:
+        from staticgraph.runtime.profiling import traced
+
+        return traced(self, run_metadata)
 
     # ---- life
     def close(self) -> None:
         """Release what the session holds; it cannot run any more."""
         with self._lock:
             self._closed = True
+            self._quick.close()
             self._entries.clear()
             self._store = Store()
 
@@ -288,13 +362,17 @@ class BaseSession:
         """Everything compiled so far."""
         return [e for entry in self._entries.values() for _, e in entry.executables]
 
-    def explain(self, fetches: Any = None, sources: bool = False) -> Explanation:
+    def explain(
+        self, fetches: Any = None, sources: bool = False,
+        feed_dict: Mapping[Any, Any] | None = None,
+    ) -> Explanation:  # fmt: skip
         """Tell what was compiled and why, what each kernel computes, and the memory of each plan.
 
         Args:
           fetches: tell only of runs of these fetches; if there was none they are compiled as far
             as their program.
           sources: show the kernels' sources too.
+          feed_dict: what a run of fetches that were not run would be fed: tells its memory.
 
         >>> import staticgraph as tf
         >>> with tf.Graph().as_default(), tf.Session() as sess:
@@ -302,15 +380,16 @@ class BaseSession:
         ...     y = tf.exp(-x, name="y")
         ...     _ = sess.run(y, {x: [1.0, 2.0]})
         ...     print(sess.explain())
-        1 executable, 1 kernel
+        1 executable, 1 kernel, 144 bytes planned
         executable 0: y:0
           compiled: first run of these fetches; 1 run, each one native call
           feeds x:0: f32[n0]
           steps
             launch k0(%x, mut %y) over n0
               Neg, Exp at ...
+              with n0=2: reads 8 bytes, writes 8, 4 flops
           plans
-            n0=2: 1 step, 64 bytes of temporaries, 72 planned in all
+            n0=2: 1 step, 144 bytes planned: arena 64, staging 8, results 8, table 64
         """
         with self._lock:
             wanted = None if fetches is None else FetchPlan(self._graph, fetches)
@@ -321,10 +400,15 @@ class BaseSession:
                 for _, exe in reversed(entry.executables)
             ]
         if wanted is not None and not reports:
-            made = function_stages(self._graph, fetches, optimize=self._optimize)
+            fed = {} if feed_dict is None else feed_tensors(self._graph, feed_dict)
+            arrays = {t.name: _array(t, v) for t, v in fed.items()}
+            made = function_stages(
+                self._graph, fetches, list(fed) if feed_dict is not None else None,
+                optimize=self._optimize,
+            )  # fmt: skip
             assert made.program is not None
-            reports = [program_report(wanted, made.program, "no, these fetches were not run", "")]
-        return Explanation(tuple(reports), sources)
+            reports = [forecast(wanted, made.program, arrays, self._store)]
+        return Explanation(tuple(reports), sources, self._store.nbytes)
 
     def __repr__(self) -> str:
         state = (
@@ -333,6 +417,9 @@ class BaseSession:
             else f"{len(self._store.arrays)} variables, {len(self.executables())} executables"
         )
         return f"<tf.{type(self).__name__} of {self._graph!r}, {state}>"
+
+
+_native = partial(native_entry, BaseSession, "_words", BaseSession.run)
 
 
 @contextmanager
@@ -347,36 +434,6 @@ def _default(session: BaseSession) -> Iterator[BaseSession]:
 
 def _needs(plan: FetchPlan) -> set[Any]:
     return {*plan.fetches, *plan.final}
-
-
-def _array(t: Tensor, value: Any) -> np.ndarray:
-    """`feed_array`, with a short way for arrays that already fit."""
-    if type(value) is np.ndarray and value.dtype == t.type.dtype.np and t.type.shape is not None:
-        shape = value.shape
-        if len(shape) == len(t.type.shape):
-            for d, w in zip(shape, t.type.shape, strict=True):
-                if d != w and isinstance(w, int):
-                    break
-            else:
-                return value
-    return feed_array(t, value)
-
-
-def _admits(type_: TensorType, a: np.ndarray) -> bool:
-    """True where an array fits the sizes an executable was compiled for."""
-    return (
-        type_.shape is not None
-        and len(type_.shape) == a.ndim
-        and all(not isinstance(w, int) or w == d for d, w in zip(a.shape, type_.shape, strict=True))
-    )
-
-
-def _frozen(x: Any) -> Any:
-    if isinstance(x, (list, tuple)):
-        return (type(x), *map(_frozen, x))
-    if isinstance(x, Mapping):
-        return (dict, *((k, _frozen(v)) for k, v in x.items()))
-    return x
 
 
 class Session(BaseSession):

@@ -4,18 +4,21 @@ A segment is a run of native steps whose sizes are all known before its first st
 program of its own, bound to plans as a whole program is: one native call, one arena, kept for the
 sizes that come again.  A segment ends
 
-- before a host step,
+- before a host step, and a loop or branch that is not native (see `passes.control`),
 - after a step that makes a value which sizes are read of,
 - before a step that reads the new position of a random stream drawn from in the segment.
+
+The bodies of loops and branches that are not native are programs run in the same way; of loops
+that are but for outputs of unknown length, `runtime.growing` makes native runs.
 
 State is committed after the last step, so a run that fails changes nothing.
 """
 
 from __future__ import annotations
 
+import math
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -23,29 +26,34 @@ import numpy as np
 from staticgraph.errors import OpError, StaticGraphError
 from staticgraph.ir import dims as D
 from staticgraph.ir.dims import Poly, Symbol
-from staticgraph.ir.evaluate import check_guards, concrete_attrs
+from staticgraph.ir.evaluate import check_guards, concrete_attrs, emptied
 from staticgraph.ir.function import Node
-from staticgraph.ir.op import RuleError
+from staticgraph.ir.op import RuleError, lookup
 from staticgraph.ir.program import (
+    Branch,
     Buffer,
     Host,
     Launch,
     Library,
     Program,
     ProgramParam,
+    Repeat,
     SizeSource,
     Step,
 )
+from staticgraph.ir.record import record
+from staticgraph.passes.control import is_growing, is_native
 from staticgraph.runtime.binding import Code
+from staticgraph.runtime.growing import Growing
 from staticgraph.runtime.library import draws
 from staticgraph.runtime.plan import Plan
-from staticgraph.runtime.store import Store
+from staticgraph.runtime.store import Store, aligned
 
 MAX_PLANS = 8  # plans kept per segment, least recently used dropped
 MAX_CHECKED = 256  # combinations of sizes remembered to meet the guards
 
 
-@dataclass(slots=True)
+@record(slots=True)
 class RunCounts:
     """What an executable has done, for `explain` and for tests that count.
 
@@ -116,7 +124,7 @@ def _symbols(steps: Sequence[Step], buffers: Mapping[Buffer, None]) -> Iterator[
     for s in steps:
         if isinstance(s, Launch):
             stack += [s.extent, *(a for a in s.args if not isinstance(a, Buffer))]
-        elif isinstance(s, Library):
+        elif not isinstance(s, Host):
             stack += s.attrs.values()
     while stack:
         x = stack.pop()
@@ -126,16 +134,21 @@ def _symbols(steps: Sequence[Step], buffers: Mapping[Buffer, None]) -> Iterator[
             yield from D.symbols_of(x)
 
 
-def segments(program: Program) -> list[Segment | Host]:
-    """Cut a program's steps into segments and host steps; see the module's text."""
-    sized = {o.buffer for o in program.sizes.values()}
-    runs: list[list[Step] | Host] = []
+Apart = Host | Repeat | Branch  # steps that may end a segment
+Native = Callable[[Step, Program], bool]
+
+
+def segments(program: Program, native: Native = is_native) -> list[Segment | Apart]:
+    """Cut a program's steps into segments and others; see the module's text."""
+    sized = {o.buffer for o in program.sizes.values() if isinstance(o, SizeSource)}
+    runs: list[list[Step] | Apart] = []
     current: list[Step] = []
     late: set[Buffer] = set()  # values that are there only when the current segment has ended
     for s in program.steps:
-        if isinstance(s, Host) or not late.isdisjoint(s.reads):
+        apart = isinstance(s, Apart) and not native(s, program)
+        if apart or not late.isdisjoint(s.reads):
             current, late = [], set()
-        if isinstance(s, Host):
+        if isinstance(s, Apart) and apart:
             runs.append(s)
             continue
         if not current:
@@ -146,9 +159,9 @@ def segments(program: Program) -> list[Segment | Host]:
         if not sized.isdisjoint(s.writes):
             current, late = [], set()
     needed = sized | set(program.results) | set(program.updates.values())
-    out: list[Segment | Host] = []
+    out: list[Segment | Apart] = []
     for run in reversed(runs):
-        if isinstance(run, Host):
+        if isinstance(run, Apart):
             out.append(run)
             needed |= set(run.reads)
         else:
@@ -161,15 +174,27 @@ class Stepwise:
     """Runs a program segment by segment."""
 
     def __init__(
-        self, program: Program, code: Code, constants: Mapping[Buffer, np.ndarray], threads: int
-    ) -> None:
+        self, program: Program, code: Code, constants: Mapping[Buffer, np.ndarray], threads: int,
+        native: Native = is_native,
+    ) -> None:  # fmt: skip
         self.program, self.code, self.constants = program, code, constants
         self.threads = threads
-        self.items = segments(program)
+        self.items = segments(program, native)
         self.sized: dict[Buffer, list[tuple[Symbol, SizeSource]]] = {}
         for s, o in program.sizes.items():
-            self.sized.setdefault(o.buffer, []).append((s, o))
+            if isinstance(o, SizeSource):
+                self.sized.setdefault(o.buffer, []).append((s, o))
         self._checked: set[tuple[int, ...]] = set()
+        self.inner: dict[Step, tuple[Stepwise, ...]] = {
+            s: tuple(Stepwise(p, code, constants, threads, native) for p in s.programs)
+            for s in self.items
+            if isinstance(s, Repeat | Branch)
+        }
+        self.growing = {
+            s: Growing(s, Segment)
+            for s in self.items
+            if isinstance(s, Repeat) and native is is_native and is_growing(s, program)
+        }
 
     def run(self, feeds: Sequence[np.ndarray], store: Store, counts: RunCounts) -> list[Any]:
         """Run once; see `Executable.run`."""
@@ -184,16 +209,38 @@ class Stepwise:
             else:
                 position = np.array(store.counters.get(q.name, 0), np.int64)
                 self._put(arrays, env, q.buffer, position)
-        self._check(env)
-        for item in self.items:
-            if isinstance(item, Host):
-                self._host(item, arrays, env)
-            else:
-                self._native(item, arrays, env, store, counts)
-        results = [arrays[b] for b in self.program.results]
-        results = [a[()] if a.ndim == 0 else a.copy() for a in results]
+        self._steps(arrays, env, store, counts)
+        results = self._results(arrays)
         self._commit(arrays, store)
         return results
+
+    def call(
+        self, args: Sequence[np.ndarray], given: Sequence[int], store: Store, counts: RunCounts
+    ) -> list[np.ndarray]:
+        """Run once as the body of a loop or branch; the results are copies."""
+        arrays: dict[Buffer, Any] = dict(self.constants)
+        env = {s: D.evaluate(d, {}) for s, d in self.program.bound(given).items()}
+        for q, a in zip(self.program.params, args, strict=True):
+            self._put(arrays, env, q.buffer, np.asarray(a, q.buffer.dtype.np))
+        self._steps(arrays, env, store, counts)
+        return [np.array(arrays[b]) for b in self.program.results]
+
+    def _steps(
+        self, arrays: dict[Buffer, Any], env: dict[Symbol, int], store: Store, counts: RunCounts
+    ) -> None:
+        self._check(env)
+        for item in self.items:
+            match item:
+                case Host():
+                    self._host(item, arrays, env)
+                case Repeat() | Branch():
+                    self._control(item, arrays, env, store, counts)
+                case Segment():
+                    self._native(item, arrays, env, store, counts)
+
+    def _results(self, arrays: Mapping[Buffer, Any]) -> list[Any]:
+        results = [arrays[b] for b in self.program.results]
+        return [a[()] if a.ndim == 0 else a.copy() for a in results]
 
     def _commit(self, arrays: Mapping[Buffer, Any], store: Store) -> None:
         # Copies first: one variable's new value may be another's old one.
@@ -226,9 +273,48 @@ class Stepwise:
         attrs = concrete_attrs(step.node.attrs, env)
         out = host_rule(step.node, [arrays[b] for b in step.inputs], attrs)
         outs = tuple(out) if isinstance(out, tuple | list) else (out,) if step.outputs else ()
+        self._take(step, outs, arrays, env)
+
+    def _control(
+        self, step: Repeat | Branch, arrays: dict[Buffer, Any], env: dict[Symbol, int],
+        store: Store, counts: RunCounts,
+    ) -> None:  # fmt: skip
+        growing = self.growing.get(step) if isinstance(step, Repeat) else None
+        if growing is not None:
+            inputs = [arrays[b] for b in step.inputs]
+            outs = growing.run(inputs, self.code, env, store, self.constants, self.threads, counts)
+            self._take(step, outs, arrays, env)
+            return
+        attrs = concrete_attrs(step.attrs, env)
+        sizes = attrs["sizes"]
+        bodies = tuple(Body(s, sizes, store, counts) for s in self.inner[step])
+        if isinstance(step, Repeat):
+            op = lookup("While" if step.conditional else "Scan")
+            attrs |= {"body": bodies[0], "conditional": step.conditional}
+        else:
+            op = lookup("Case")
+            attrs["branches"] = bodies
+        assert op.numpy is not None
+        given = [arrays[b] for b in step.inputs]
+        shapes = attrs.pop("shapes", None)
+        if shapes is not None:
+            given = [_shaped(a, s) for a, s in zip(given, shapes, strict=True)]
+        try:
+            outs = op.numpy(*given, **attrs)
+        except RuleError as e:
+            raise OpError(e.message, loc=step.origins[0].loc, hint=e.hint) from None
+        self._take(step, outs, arrays, env)
+
+    def _take(
+        self, step: Apart, outs: Sequence[Any], arrays: dict[Buffer, Any], env: dict[Symbol, int]
+    ) -> None:
+        """Record the results of a step."""
         found = False
         for b, o in zip(step.outputs, outs, strict=True):
-            found |= self._put(arrays, env, b, np.asarray(o, dtype=b.dtype.np))
+            array = np.asarray(o, dtype=b.dtype.np)
+            if isinstance(step, Repeat):
+                array = emptied(array, b.dims, env)
+            found |= self._put(arrays, env, b, array)
         if found:
             self._check(env)
 
@@ -254,6 +340,50 @@ class Stepwise:
             found |= self._put(arrays, env, b, view)
         if found:
             self._check(env)
+
+
+def _shaped(array: np.ndarray, shape: tuple[int, ...] | None) -> np.ndarray:
+    """The first elements of an array under other sizes."""
+    if shape is None or array.shape == shape:
+        return array
+    return np.ravel(array)[: math.prod(shape)].reshape(shape)
+
+
+@record(frozen=True, slots=True)
+class Body:
+    """The body of a loop or branch as its numpy rule calls it; see `ir.evaluate.Bound`."""
+
+    runner: Stepwise
+    sizes: tuple[int, ...]
+    store: Store
+    counts: RunCounts
+
+    def __call__(self, args: Sequence[np.ndarray]) -> list[np.ndarray]:
+        return self.runner.call(args, self.sizes, self.store, self.counts)
+
+    @property
+    def count(self) -> int:
+        """How many results there are."""
+        return len(self.runner.program.results)
+
+    def nothing(self, result: int) -> np.ndarray:
+        """What stacking no value of a result gives; sizes that no iteration told are 0."""
+        program = self.runner.program
+        b = program.results[result]
+        env = {s: D.evaluate(d, {}) for s, d in program.bound(self.sizes).items()}
+        known = (D.evaluate(d, env) if D.symbols_of(d) <= env.keys() else 0 for d in b.dims or ())
+        return np.zeros((0, *known), b.dtype.np)
+
+
+def constants_of(program: Program) -> dict[Buffer, np.ndarray]:
+    """The constants of a program and those in it, where kernels can read them."""
+    inner = [p for s in program.every_step() if isinstance(s, Repeat | Branch) for p in s.programs]
+    return {
+        b: aligned(np.asarray(b.data)) if b.dtype.np != object else np.asarray(b.data)
+        for p in (program, *inner)
+        for b in p.buffers
+        if b.role == "constant"
+    }
 
 
 def read_size(o: SizeSource, array: np.ndarray) -> int:

@@ -7,21 +7,52 @@ changes in `commit` only, after everything that can fail has passed.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 
 import numpy as np
+
+from staticgraph.passes.memory import room
+
+_MASK = 2**64 - 1
+LARGE = 1 << 16  # bytes: smaller arrays are copied to the boundary of a cache line
+
+
+class Counters(Mapping[str, int]):
+    """Positions of random streams, numbers of 128 bits, in words that keep their addresses."""
+
+    def __init__(self) -> None:
+        self._words: dict[str, np.ndarray] = {}
+
+    def __getitem__(self, name: str) -> int:
+        low, high = self._words[name].tolist()
+        return int(low | high << 64)
+
+    def __setitem__(self, name: str, position: int) -> None:
+        self.words(name)[:] = position & _MASK, position >> 64 & _MASK
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._words)
+
+    def __len__(self) -> int:
+        return len(self._words)
+
+    def words(self, name: str) -> np.ndarray:
+        """The low and the high word of a position, which is 0 if it was not known."""
+        return self._words.setdefault(name, np.zeros(2, np.uint64))
 
 
 class Store:
     """Values by variable name.
 
-    `generation` grows when an address changes, so that plans know they are stale.
+    `generation` grows when an address changes, so that plans know they are stale; `mark` is an
+    array that holds it, for native code.
     """
 
     def __init__(self) -> None:
         self.arrays: dict[str, np.ndarray] = {}
-        self.counters: dict[str, int] = {}
+        self.counters = Counters()
         self.generation = 0
+        self.mark = np.zeros(1, np.int64)
 
     def __contains__(self, name: str) -> bool:
         return name in self.arrays
@@ -47,6 +78,7 @@ class Store:
             return
         self.arrays[name] = aligned_copy(value)
         self.generation += 1
+        self.mark[0] = self.generation
 
     def apply(
         self, values: Iterable[tuple[str, np.ndarray]], counters: Iterable[tuple[str, int]]
@@ -63,7 +95,8 @@ class Store:
     ) -> None:
         for name, value in values:
             self.put(name, value)
-        self.counters.update(counters)
+        for name, position in counters:
+            self.counters[name] = position
 
     @property
     def nbytes(self) -> int:
@@ -81,16 +114,18 @@ def aligned_empty(shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
     return raw[start : start + n].view(dtype).reshape(shape)
 
 
-def room(shape: tuple[int, ...]) -> int:
-    """Elements to have room for: kernels clamp indices to 0 and load, even from empty arrays."""
-    return math.prod(max(d, 1) for d in shape)
-
-
 def aligned_copy(value: np.ndarray) -> np.ndarray:
     """A row-major copy at a 64-byte boundary."""
     out = aligned_empty(value.shape, value.dtype)
     np.copyto(out, value)
     return out
+
+
+def aligned(value: np.ndarray) -> np.ndarray:
+    """The array itself where kernels can read it as it lies, else a copy."""
+    if value.nbytes > LARGE and value.flags.c_contiguous and address(value) % 16 == 0:
+        return value
+    return aligned_copy(value)
 
 
 def address(a: np.ndarray) -> int:

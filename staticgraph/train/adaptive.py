@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from staticgraph.api.casting import cast
 from staticgraph.api.framework import group
 from staticgraph.api.variables import Variable
 from staticgraph.errors import GraphError
 from staticgraph.ir import dtypes, loc
+from staticgraph.ir.dtypes import DType
 from staticgraph.ir.graph import Operation, Tensor
 from staticgraph.ir.op import lookup
 from staticgraph.train.optimizer import Optimizer
+from staticgraph.train.rows import only
 
 
 def _square(x: Any) -> Any:
@@ -84,14 +87,19 @@ class AdadeltaOptimizer(Optimizer):
         self._hyper("rho", self._rho)
         self._hyper("epsilon", self._epsilon)
 
+    _by_rows = True
+
     def _apply_dense(self, grad: Tensor, var: Variable) -> Operation:
+        return self._apply_rows(grad, var, None)
+
+    def _apply_rows(self, grad: Tensor, var: Variable, rows: Tensor | None) -> Operation:
         rate, rho, epsilon = (self._in_dtype(k, var) for k in ("lr", "rho", "epsilon"))
         gradients = self._slot(var, "accum", self._name)
         steps = self._slot(var, "accum_update", self._name)
-        a = gradients.assign(rho * gradients + (1.0 - rho) * _square(grad))
+        a = gradients.assign(only(rows, rho * gradients + (1.0 - rho) * _square(grad), gradients))
         u = _sqrt(steps + epsilon) * _rsqrt(a + epsilon) * grad
-        d = steps.assign(rho * steps + (1.0 - rho) * _square(u))
-        return group(d, var.assign_sub(rate * u))
+        d = steps.assign(only(rows, rho * steps + (1.0 - rho) * _square(u), steps))
+        return group(d, var.assign_sub(only(rows, rate * u)))
 
 
 class RMSPropOptimizer(Optimizer):
@@ -131,17 +139,22 @@ class RMSPropOptimizer(Optimizer):
         self._hyper("momentum", self._momentum)
         self._hyper("epsilon", self._epsilon)
 
+    _by_rows = True
+
     def _apply_dense(self, grad: Tensor, var: Variable) -> Operation:
+        return self._apply_rows(grad, var, None)
+
+    def _apply_rows(self, grad: Tensor, var: Variable, rows: Tensor | None) -> Operation:
         rate, decay = self._in_dtype("learning_rate", var), self._in_dtype("decay", var)
         momentum, epsilon = self._in_dtype("momentum", var), self._in_dtype("epsilon", var)
         rms, slot = self._slot(var, "rms", self._name), self._slot(var, "momentum", self._name)
-        s = rms.assign_add((_square(grad) - rms) * (1.0 - decay))
+        s = rms.assign_add(only(rows, (_square(grad) - rms) * (1.0 - decay)))
         spread = s
         if self._centered:
             mean = self._slot(var, "mg", self._name)
-            spread = s - _square(mean.assign_add((grad - mean) * (1.0 - decay)))
-        m = slot.assign(slot * momentum + rate * grad * _rsqrt(spread + epsilon))
-        return var.assign_sub(m).op  # type: ignore[no-any-return]
+            spread = s - _square(mean.assign_add(only(rows, (grad - mean) * (1.0 - decay))))
+        m = slot.assign(only(rows, slot * momentum + rate * grad * _rsqrt(spread + epsilon), slot))
+        return var.assign_sub(only(rows, m)).op  # type: ignore[no-any-return]
 
 
 class AdamOptimizer(Optimizer):
@@ -184,13 +197,21 @@ class AdamOptimizer(Optimizer):
         self._hyper("beta1", self._beta1)
         self._hyper("beta2", self._beta2)
         self._hyper("epsilon", self._epsilon)
-        power1, power2 = self._powers()
-        rate = self._as("learning_rate", dtypes.float32)
-        self._hyper("rate", rate * _sqrt(1.0 - power2) / (1.0 - power1))
+        self._tensors.pop("rate_float64", None)
+        self._set_rate("rate", dtypes.float32)
+
+    def _set_rate(self, name: str, dtype: DType) -> None:
+        """Keep the size of a step under `name`, computed in `dtype`."""
+        power1, power2 = (cast(p, dtype) for p in self._powers())
+        rate = self._as("learning_rate", dtype)
+        self._hyper(name, rate * _sqrt(1.0 - power2) / (1.0 - power1))
 
     def _apply_dense(self, grad: Tensor, var: Variable) -> Operation:
         beta1, beta2 = self._in_dtype("beta1", var), self._in_dtype("beta2", var)
-        rate, epsilon = self._in_dtype("rate", var), self._in_dtype("epsilon", var)
+        name = "rate_float64" if var.dtype.base is dtypes.float64 else "rate"
+        if name not in self._tensors:
+            self._set_rate(name, dtypes.float64)
+        rate, epsilon = self._in_dtype(name, var), self._in_dtype("epsilon", var)
         mean, square = self._slot(var, "m", self._name), self._slot(var, "v", self._name)
         m = mean.assign_add((grad - mean) * (1.0 - beta1))
         v = square.assign_add((_square(grad) - square) * (1.0 - beta2))
@@ -271,7 +292,12 @@ class FtrlOptimizer(Optimizer):
     def _raised(self, x: Any) -> Any:
         return _sqrt(x) if self._power == 0.5 else lookup("Pow")(x, self._power)
 
+    _by_rows = True
+
     def _apply_dense(self, grad: Tensor, var: Variable) -> Operation:
+        return self._apply_rows(grad, var, None)
+
+    def _apply_rows(self, grad: Tensor, var: Variable, rows: Tensor | None) -> Operation:
         rate = self._in_dtype("learning_rate", var)
         l1 = self._in_dtype("l1_regularization_strength", var)
         l2 = self._in_dtype("l2_regularization_strength", var)
@@ -279,10 +305,11 @@ class FtrlOptimizer(Optimizer):
         linear = self._slot(var, "linear", self._linear_name)
         total = squares + _square(grad)
         push = grad + 2.0 * self._shrinkage * var if self._shrinkage else grad
-        z = linear.assign_add(push - (self._raised(total) - self._raised(squares)) / rate * var)
+        pull = (self._raised(total) - self._raised(squares)) / rate * var
+        z = linear.assign_add(only(rows, push - pull))
         moved = (lookup("Sign")(z) * l1 - z) / (self._raised(total) / rate + 2.0 * l2)
         new = lookup("Select")(lookup("Abs")(z) > l1, moved, lookup("ZerosLike")(moved))
-        return group(squares.assign(total), var.assign(new))
+        return group(squares.assign(total), var.assign(only(rows, new, var)))
 
 
 __all__ = [

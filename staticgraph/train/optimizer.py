@@ -24,18 +24,22 @@ from staticgraph.ir.build import convert
 from staticgraph.ir.dtypes import DType
 from staticgraph.ir.graph import Graph, Operation, Tensor, get_default_graph
 from staticgraph.ir.op import lookup
+from staticgraph.train.rows import touched_rows
 
 
 class Optimizer:
     """The base of optimizers.
 
     A subclass gives `_create_slots`, `_prepare` and `_apply_dense`; `_finish` where something is
-    updated once a step.
+    updated once a step, and `_apply_rows` where rows that no look-up named have to be left alone.
 
     Args:
       use_locking: accepted and ignored; writes are always ordered.
       name: names the scope of the updates and the slots.
     """
+
+    # True where a gradient of zero changes a weight or a slot; such optimizers give `_apply_rows`.
+    _by_rows = False
 
     GATE_NONE = 0
     GATE_OP = 1
@@ -185,7 +189,8 @@ class Optimizer:
         return train
 
     def _update(self, g: Tensor, v: Variable) -> Operation:
-        done = self._apply_dense(g, v)
+        rows = touched_rows(g) if self._by_rows else None
+        done = self._apply_dense(g, v) if rows is None else self._apply_rows(g, v, rows)
         if v.constraint is None:
             return done
         with get_default_graph().control_dependencies([done]):
@@ -200,6 +205,10 @@ class Optimizer:
 
     def _apply_dense(self, grad: Tensor, var: Variable) -> Operation:
         """Build one variable's update."""
+        raise NotImplementedError
+
+    def _apply_rows(self, grad: Tensor, var: Variable, rows: Tensor | None) -> Operation:
+        """Build one variable's update that leaves alone what `rows` does not mark."""
         raise NotImplementedError
 
     def _finish(self, update_ops: Sequence[Operation], name_scope: str) -> Operation:
@@ -229,7 +238,7 @@ class Optimizer:
 
     def _scalar_state(self, name: str, value: Any, dtype: Any) -> Variable:
         """A scalar that belongs to the whole step; made at the first call in each graph."""
-        key = (name, get_default_graph())
+        key = (name, get_default_graph().root)
         if key not in self._non_slots:
             self._non_slots[key] = Variable(value, name=name, trainable=False, dtype=dtype)
         return self._non_slots[key]
@@ -245,7 +254,7 @@ class Optimizer:
 
     def variables(self) -> list[Variable]:
         """The optimizer's own variables in the default graph, by name."""
-        graph = get_default_graph()
+        graph = get_default_graph().root
         slots = [s for table in self._slots.values() for s in table.values()]
         own = [*self._non_slots.values(), *slots]
         return sorted((v for v in own if v.graph is graph), key=lambda v: v.name)

@@ -9,6 +9,7 @@ from staticgraph.api.variables import Variable
 from staticgraph.ir.graph import Operation, Tensor
 from staticgraph.ir.op import lookup
 from staticgraph.train.optimizer import Optimizer
+from staticgraph.train.rows import only
 
 
 class GradientDescentOptimizer(Optimizer):
@@ -60,12 +61,17 @@ class MomentumOptimizer(Optimizer):
         self._hyper("learning_rate", self._learning_rate)
         self._hyper("momentum", self._momentum)
 
+    _by_rows = True
+
     def _apply_dense(self, grad: Tensor, var: Variable) -> Operation:
+        return self._apply_rows(grad, var, None)
+
+    def _apply_rows(self, grad: Tensor, var: Variable, rows: Tensor | None) -> Operation:
         rate, momentum = self._in_dtype("learning_rate", var), self._in_dtype("momentum", var)
         slot = self._slot(var, "momentum", self._name)
-        a = slot.assign(slot * momentum + grad)
+        a = slot.assign(only(rows, slot * momentum + grad, slot))
         step = grad * rate + a * momentum * rate if self._use_nesterov else a * rate
-        return var.assign_sub(step).op  # type: ignore[no-any-return]
+        return var.assign_sub(only(rows, step)).op  # type: ignore[no-any-return]
 
 
 def shrink(x: Any, by: Any) -> Any:
@@ -94,12 +100,17 @@ class ProximalGradientDescentOptimizer(Optimizer):
         self._hyper("l1_regularization_strength", self._l1)
         self._hyper("l2_regularization_strength", self._l2)
 
+    _by_rows = True
+
     def _apply_dense(self, grad: Tensor, var: Variable) -> Operation:
+        return self._apply_rows(grad, var, None)
+
+    def _apply_rows(self, grad: Tensor, var: Variable, rows: Tensor | None) -> Operation:
         rate = self._in_dtype("learning_rate", var)
         l1 = self._in_dtype("l1_regularization_strength", var)
         l2 = self._in_dtype("l2_regularization_strength", var)
-        moved = var - rate * grad
-        return var.assign(shrink(moved, rate * l1) / (1.0 + rate * l2)).op  # type: ignore[no-any-return]
+        moved = shrink(var - rate * grad, rate * l1) / (1.0 + rate * l2)
+        return var.assign(only(rows, moved, var)).op  # type: ignore[no-any-return]
 
 
 class ProximalAdagradOptimizer(Optimizer):
@@ -123,14 +134,19 @@ class ProximalAdagradOptimizer(Optimizer):
         self._hyper("l1_regularization_strength", self._l1)
         self._hyper("l2_regularization_strength", self._l2)
 
+    _by_rows = True
+
     def _apply_dense(self, grad: Tensor, var: Variable) -> Operation:
+        return self._apply_rows(grad, var, None)
+
+    def _apply_rows(self, grad: Tensor, var: Variable, rows: Tensor | None) -> Operation:
         l1 = self._in_dtype("l1_regularization_strength", var)
         l2 = self._in_dtype("l2_regularization_strength", var)
         slot = self._slot(var, "accumulator", self._name)
         accumulator = slot.assign_add(lookup("Square")(grad))
         rate = self._in_dtype("learning_rate", var) * lookup("Rsqrt")(accumulator)
-        moved = var - rate * grad
-        return var.assign(shrink(moved, rate * l1) / (1.0 + rate * l2)).op  # type: ignore[no-any-return]
+        moved = shrink(var - rate * grad, rate * l1) / (1.0 + rate * l2)
+        return var.assign(only(rows, moved, var)).op  # type: ignore[no-any-return]
 
 
 __all__ = [

@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import Any, Final, Literal
 
 from staticgraph.errors import GraphError
+from staticgraph.ir.files import write_atomically
 from staticgraph.ir.graph import Graph, get_default_graph
 from staticgraph.viz.dot import dot_text
 from staticgraph.viz.graphs import picture_of_graph
 from staticgraph.viz.html import page
-from staticgraph.viz.layout import render, with_titles, write_atomically
+from staticgraph.viz.layout import render, with_titles
 from staticgraph.viz.picture import Picture
 
 FORMATS: Final = ("png", "svg", "dot", "html")

@@ -6,11 +6,12 @@ Nothing here imports the compiler.  What fusion gives is taken by its shape (`Fu
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Protocol
 
 from staticgraph.ir.function import Function, Node, Param, Value
+from staticgraph.viz.bodies import Body, with_bodies
 from staticgraph.viz.graphs import INLINED_ELEMENTS, kind_of_name
 from staticgraph.viz.picture import (
     Group,
@@ -154,6 +155,7 @@ class _Functional:
         self.origin: dict[tuple[Value, str], str] = {}  # value in a group -> node id
         self.kinds: dict[Value, Kind] = {}
         self.constants: dict[Value, str] = {}
+        self.placed: list[tuple[Node, str, str]] = []  # with id and group
         read = set(function.reads())
         self.results = {id(v) for v in (*function.results, *function.updates.values())}
         for p in function.params:
@@ -196,6 +198,7 @@ class _Functional:
                 _tooltip(node), group, faded=faded, path=node.name,
             )
         )  # fmt: skip
+        self.placed.append((node, key, group))
         for v in node.inputs:
             self.readings.append((v, key, group, None))
         for v in node.outputs:
@@ -238,9 +241,31 @@ class _Functional:
             self.readings.append((v, key, "", "update"))
         found = map(self._link, self.readings)  # only now is every value's place known
         links = tuple(dict.fromkeys(e for e in found if e is not None))
-        return Picture(
+        picture = Picture(
             tuple(self.items), links, tuple(self.groups), title or "", note, len(self.f.nodes)
         )
+        bodies = [
+            b for node, *at in self.placed if node.op.control for b in self._bodies(node, *at)
+        ]
+        return with_bodies(picture, bodies, set())
+
+    def _bodies(self, node: Node, key: str, group: str) -> Iterator[Body]:
+        """The bodies of a loop or branch as pictures."""
+        whole = node.attrs.get("branches") or (node.attrs["body"],)
+        passed = node.inputs if "body" in node.attrs else node.inputs[1:]
+        for body in whole:
+            view = _Functional(body)
+            for n in body.nodes:
+                view.place(n, "")
+            inner = view.finish(None, "")
+            sources = [self.origin.get((v, group)) or self.origin.get((v, "")) for v in passed]
+            enters = [
+                (source, view.origin[p.value, ""], type_text(p.value.type))
+                for source, p in zip(sources, body.params, strict=True)
+                if source is not None and (p.value, "") in view.origin
+            ]
+            leaves = [(f"r{k}", type_text(v.type)) for k, v in enumerate(body.results)]
+            yield Body(key, f"body {body.name}", inner, enters, leaves)
 
 
 def _operand_names(node: Node) -> list[str]:

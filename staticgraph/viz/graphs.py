@@ -14,11 +14,13 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Literal
 
 from staticgraph.errors import NameNotFoundError
+from staticgraph.ir.body import BodyGraph, source_of
 from staticgraph.ir.graph import Graph, Operation, Tensor
+from staticgraph.viz.bodies import Body, with_bodies
 from staticgraph.viz.folding import LIMIT, Atom, Scope, open_scopes, scope_tree
 from staticgraph.viz.picture import (
     Group,
@@ -67,7 +69,7 @@ def picture_of_graph(
     atoms = view.atoms()
     scope = scope.strip("/") if scope else None
     root = _inside(graph, atoms, view, scope, limit) if scope else scope_tree(atoms)
-    return _draw(root, view, depth, limit, title, scope, len(ops))
+    return _draw(root, view, depth, limit, title, scope, len(ops))[0]
 
 
 def _operations(graph: Graph, fetches: Any) -> list[Operation]:
@@ -151,9 +153,9 @@ class _View:
         out = {}
         for op in self.ops:
             if op.type == "Identity" and not op.control_inputs and op not in self.fetched:
-                variable = op.inputs[0].op
+                variable = source_of(op.inputs[0]).op  # in a body, of what is passed to it
                 if variable.type == "VariableV2" and op.name.startswith(f"{variable.name}/read"):
-                    out[op] = variable
+                    out[op] = op.inputs[0].op
         return out
 
     def _initialisation(self) -> set[Operation]:
@@ -213,7 +215,8 @@ def _kind(op: Operation) -> Kind:
     if op.type == "VariableV2":
         return "variable"
     if op.type.startswith("Placeholder"):
-        return "placeholder"
+        passed = op.outputs and source_of(op.outputs[0]).op.type == "VariableV2"
+        return "variable" if passed else "placeholder"
     if op.type == "Const":
         return "constant"
     if writes(op):
@@ -267,7 +270,8 @@ def _inside(graph: Graph, atoms: list[Atom], view: _View, scope: str, limit: int
 def _draw(
     root: Scope, view: _View, depth: int | Literal["auto"] | None, limit: int,
     title: str | None, scope: str | None, total: int,
-) -> Picture:  # fmt: skip
+) -> tuple[Picture, dict[Operation, str]]:  # fmt: skip
+    """The picture, and which node stands for which operation."""
     shown_ops = root.size
     opened, note = open_scopes(root, depth, limit, DRAWN_AT_MOST)
     stands: dict[Operation, str] = {}
@@ -303,7 +307,10 @@ def _draw(
         shown += f" ({folded} folded)"
     if hidden and scope is None:
         shown += f"; {hidden} constants, reads and initialisers are part of other nodes"
-    return Picture(
+    bodies, kept, inside = _bodies(items, stands, view, depth, limit)
+    if bodies:
+        shown += f"; {inside} more operations in bodies"
+    picture = Picture(
         tuple(items),
         tuple(links),
         tuple(groups),
@@ -311,6 +318,60 @@ def _draw(
         "\n".join(filter(None, (shown, note))),
         total,
     )
+    return with_bodies(picture, bodies, kept), stands
+
+
+def _bodies(
+    items: Sequence[Item], stands: dict[Operation, str], view: _View,
+    depth: int | Literal["auto"] | None, limit: int,
+) -> tuple[list[Body], set[tuple[str, str]], int]:  # fmt: skip
+    """The bodies of the loops and branches that have a node of their own.
+
+    Returns:
+      The bodies, the edges that stay beside them, and how many operations the bodies hold.
+    """
+    single = {i.id for i in items if not i.folded}
+    out: list[Body] = []
+    kept: set[tuple[str, str]] = set()
+    count = 0
+    for op in view.ops:
+        node = stands.get(op)
+        if node not in single or not op.record.control:
+            continue
+        passed = op.inputs[1:]  # the first is the length of a loop, the index of a branch
+        first = stands.get(view.shown(op.inputs[0].op) or op)
+        kept.add((first or "", node))
+        for body in bodies_in(op):
+            inner, at, where = _body(body, depth, limit)
+            count += inner.operations
+            pairs = list(zip(passed, body.params, strict=True))
+            enters = [
+                (source, at[p.op], type_text(p.type))
+                for t, p in pairs
+                if (source := stands.get(view.shown(t.op) or t.op)) and p.op in at
+            ]
+            leaves = [(at[o], type_text(t.type)) for t in body.results if (o := where(t)) in at]
+            out.append(Body(node, f"body of {body.what}", inner, enters, leaves))
+    return out, kept, count
+
+
+def bodies_in(op: Operation) -> list[BodyGraph]:
+    """The bodies that an operation runs."""
+    found = [x for v in op.attrs.values() for x in (v if isinstance(v, tuple) else (v,))]
+    return [x for x in found if isinstance(x, BodyGraph)]
+
+
+def _body(
+    body: BodyGraph, depth: int | Literal["auto"] | None, limit: int
+) -> tuple[Picture, dict[Operation, str], Callable[[Tensor], Operation]]:
+    """The picture of a body, what stands for its operations, and for the one of a tensor."""
+    results = {t.op for t in body.results}
+    view = _View(_needed(results), results, initializers=False)
+    root = scope_tree(view.atoms())
+    while len(root.children) == 1 and isinstance(root.children[0], Scope):
+        root = root.children[0]
+    picture, at = _draw(root, view, depth, limit, None, None, len(view.ops))
+    return picture, at, lambda t: view.shown(t.op) or t.op
 
 
 def _item(atom: Atom, view: _View, group: str, k: int) -> Item:

@@ -19,6 +19,7 @@ from pathlib import Path
 from xml.sax.saxutils import escape
 
 from staticgraph.errors import RunError
+from staticgraph.ir.files import write_atomically
 
 SECONDS = 120.0  # a picture that takes longer is better folded
 DPI = 110
@@ -110,19 +111,4 @@ def with_titles(svg: str) -> str:
     return _TITLE.sub(r"\1", svg)
 
 
-def write_atomically(path: Path, data: bytes) -> None:
-    """Put `data` at `path` at once: a reader sees the old file or the new one, never a part."""
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "wb") as f:
-            f.write(data)
-        mask = os.umask(0)
-        os.umask(mask)
-        os.chmod(temporary, 0o666 & ~mask)
-        os.replace(temporary, path)
-    except BaseException:
-        os.unlink(temporary)
-        raise
-
-
-__all__ = ["render", "with_titles", "write_atomically"]
+__all__ = ["render", "with_titles"]

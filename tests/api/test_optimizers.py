@@ -152,6 +152,20 @@ def test_five_steps_follow_the_formula(formula: Any, make: Any) -> None:
     np.testing.assert_allclose(trained(make()), want, rtol=2e-5, atol=5e-6)
 
 
+def test_adam_steps_in_the_precision_of_the_variable() -> None:
+    w = tf.Variable(START.astype(np.float64))
+    step = tf.train.AdamOptimizer(0.125, 0.5, 0.75).minimize(w * SLOPE.astype(np.float64))
+    want, m, v = START.astype(np.float64), np.zeros_like(START), np.zeros_like(START)
+    with tf.Session() as sess:
+        sess.run(tf.global_variables_initializer())
+        for t in range(1, STEPS + 1):
+            sess.run(step)
+            m, v = m + 0.5 * (SLOPE - m), v + 0.25 * (SLOPE.astype(np.float64) ** 2 - v)
+            rate = 0.125 * np.sqrt(1 - 0.75**t) / (1 - 0.5**t)
+            want = want - rate * m / (np.sqrt(v) + np.float64(np.float32(1e-8)))
+        np.testing.assert_allclose(sess.run(w), want, rtol=1e-13)
+
+
 def test_slots_are_named_after_variable_and_optimizer() -> None:
     with tf.variable_scope("layer"):
         w = tf.get_variable("w", [2])

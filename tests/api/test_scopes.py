@@ -155,6 +155,14 @@ def test_a_template_shares_its_variables() -> None:
     assert tf.make_template("scale", lambda: tf.get_variable("k", []))().name == "scale_1/k:0"
 
 
+def test_operations_of_a_template_are_named_by_the_call() -> None:
+    half = tf.make_template("half", lambda x: x * tf.get_variable("k", []))
+    other = tf.make_template("half", lambda x: x * tf.get_variable("k", []))
+    calls = [half(tf.constant(1.0)), half(tf.constant(2.0)), other(tf.constant(3.0))]
+    assert [t.name for t in calls] == ["half/mul:0", "half_1/mul:0", "half_2/mul:0"]
+    assert [v.name for v in tf.global_variables()] == ["half/k:0", "half_1/k:0"]
+
+
 # ---------------------------------------------------------------- order
 def test_a_group_waits_for_its_inputs() -> None:
     a, b = tf.constant(1.0), tf.Variable(2.0)

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from staticgraph.codegen import cache, disk, native
+from staticgraph.codegen import cache, disk, native, target
 from staticgraph.codegen.disk import KernelCache, default_path, unsafe
 from staticgraph.errors import CacheWarning, CompileError
 from tests.codegen.kernels import scale, scales
@@ -408,7 +408,7 @@ def test_several_sources_keep_their_order(folder: Path) -> None:
 def test_another_target_is_another_entry(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     source = scale(8.0)
     symbol = cache.symbol_of(source)
-    monkeypatch.setattr(native, "target_key", lambda: "another machine")
+    monkeypatch.setattr(target, "target_key", lambda: "another machine")
     assert cache.symbol_of(source) != symbol
 
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import threading
+import time
 from typing import Any
 
 import numpy as np
 import pytest
 
 from staticgraph.codegen.cache import compiled_count, kernel_address, kernel_addresses
-from staticgraph.codegen.driver import STEP_WORDS, bound, driver
+from staticgraph.codegen.driver import CLOCK, SOURCE, STEP_WORDS, bound, driver, timed, timed_source
 from tests.codegen.kernels import arguments, finish, python, scale
 
 STATUS = "def kernel(args, lo, hi):\n    args[1] = args[1] + 1\n    return args[0]\n"
@@ -84,6 +85,32 @@ def test_bound_steps() -> None:
     assert plan.failed[0] == 0
 
 
+def test_a_walk_with_a_clock() -> None:
+    status = kernel_address(STATUS)
+    blocks = [arguments(s, 0) for s in (0, 0, 0, 42, 0)]
+    plan = Plan(*[(status, b, 0, 1) for b in blocks])
+    times = np.zeros((5, 2), np.int64)
+    where = (plan.table.ctypes.data, plan.failed.ctypes.data, times.ctypes.data)
+    start = time.clock_gettime_ns(CLOCK)
+    assert timed()(where[0], 1, 3, where[1], where[2]) == 0
+    assert plan.failed[0] == 3
+    end = time.clock_gettime_ns(CLOCK)
+    assert [int(b[1]) for b in blocks] == [0, 1, 1, 0, 0]
+    assert times[[0, 3, 4]].tolist() == [[0, 0]] * 3
+    assert times[2, 0] == times[1, 1]
+    assert start <= times[1, 0] <= times[1, 1] <= times[2, 1] <= end
+    assert timed()(where[0], 2, 5, where[1], where[2]) == 42
+    assert plan.failed[0] == 3
+    assert times[3, 1] >= times[3, 0] == times[2, 1] > 0
+    assert times[4].tolist() == [0, 0]
+    assert timed()(where[0], 3, 3, where[1], where[2]) == 0
+
+
+def test_the_plain_walk_knows_of_no_clock() -> None:
+    assert "clock" not in SOURCE
+    assert "clock" in timed_source()
+
+
 def test_the_driver_is_not_counted_as_a_kernel() -> None:
     before = compiled_count()
     driver()
@@ -115,8 +142,8 @@ def test_runs_without_the_gil() -> None:
 
 def test_needs_no_numba(tmp_path: Any) -> None:
     code = (
-        "import sys; from staticgraph.codegen import driver, gemm\n"
-        "driver.driver(); gemm.gemm_address('f32')\n"
+        "import sys; from staticgraph.codegen import driver, product_source\n"
+        "driver.driver(); product_source.product_address('f32')\n"
         "assert not {'numba', 'scipy.linalg'} & set(sys.modules)"
     )
     finish(python(code, cache=tmp_path / "fresh"))

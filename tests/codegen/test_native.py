@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from staticgraph.codegen import native, workers
+from staticgraph.codegen import native, target, workers
 from staticgraph.errors import CompileError
 from tests.codegen.kernels import arguments, call, finish, python, scale, scales
 
@@ -147,20 +147,30 @@ def test_the_target_key_names_what_code_depends_on(monkeypatch: pytest.MonkeyPat
     import llvmlite
     import numba
 
-    key = native.target_key()
+    key = target.target_key()
     assert numba.__version__ in key
     assert llvmlite.__version__ in key
-    assert str(native.CODEGEN_VERSION) in key
+    assert str(target.CODEGEN_VERSION) in key
     monkeypatch.setenv("NUMBA_CPU_NAME", "haswell")
     assert native.cpu()[1] == "haswell"
-    assert native.target_key() != key
+    assert target.target_key() != key
+
+
+def test_vectors_are_those_of_llvm(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in target.SETTINGS:
+        monkeypatch.delenv(name, raising=False)
+    triple, _, features = native.cpu()
+    told = {f for f in target.VECTORS if f"+{f}" in features.split(",")}
+    assert target.vectors() == (triple.split("-")[0], told)
+    monkeypatch.setenv("NUMBA_ENABLE_AVX", "0")
+    assert target.vectors() == (triple.split("-")[0], set())
 
 
 def test_the_key_is_the_same_without_numba(tmp_path: Any) -> None:
     code = (
-        "import sys; from staticgraph.codegen import native\n"
-        "key = native.target_key(); assert 'numba' not in sys.modules\n"
-        "import numba; native._target_key.cache_clear(); assert native.target_key() == key"
+        "import sys; from staticgraph.codegen import target\n"
+        "key = target.target_key(); assert 'numba' not in sys.modules\n"
+        "import numba; target._target_key.cache_clear(); assert target.target_key() == key"
     )
     finish(python(code, cache=tmp_path))
 

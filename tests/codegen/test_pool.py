@@ -11,7 +11,7 @@ import weakref
 import numpy as np
 import pytest
 
-from staticgraph.codegen.cache import kernel_address
+from staticgraph.codegen.cache import ir_address, kernel_address
 from staticgraph.codegen.pool import POOL, Pool, default_threads, launch_address
 
 COUNT = """def kernel(args, lo, hi):
@@ -35,6 +35,43 @@ def launch(pool: Pool, source: str, words: np.ndarray, lo: int, hi: int, chunk: 
     shared = [pool.address, kernel_address(source), words.ctypes.data, chunk, len(pool.workers)]
     block = np.array(shared, np.int64)
     return call(block.ctypes.data, lo, hi)
+
+
+DEEP = """
+define i64 @entry(ptr %args, i64 %lo, i64 %hi) {
+start:
+  %deep = alloca [32768 x i64]
+  br label %next
+next:
+  %i = phi i64 [ 0, %start ], [ %j, %next ]
+  %at = getelementptr i64, ptr %deep, i64 %i
+  store volatile i64 %lo, ptr %at
+  %j = add i64 %i, 1
+  %more = icmp slt i64 %j, 32768
+  br i1 %more, label %next, label %done
+done:
+  %word = getelementptr i64, ptr %args, i64 %lo
+  %ignored = atomicrmw add ptr %word, i64 1 seq_cst
+  ret i64 0
+}
+"""
+
+
+def test_workers_have_room_whatever_other_threads_have() -> None:
+    before = threading.stack_size(1 << 17)
+    try:
+        pool = Pool()
+        KEPT.append(pool)
+        pool.ensure(3)
+        assert threading.stack_size() == 1 << 17
+    finally:
+        threading.stack_size(before)
+    call = ctypes.CFUNCTYPE(ctypes.c_int64, *[WORD] * 3)(launch_address())
+    done = np.zeros(2000, np.int64)
+    words = [pool.address, ir_address(DEEP), done.ctypes.data, 1, 2]
+    block = np.array(words, np.int64)
+    assert call(block.ctypes.data, 0, len(done)) == 0
+    assert (done == 1).all()
 
 
 @pytest.mark.parametrize("chunk", [1, 7, 64, 1000, 5000])
@@ -64,6 +101,21 @@ def test_an_empty_range_does_nothing() -> None:
     out = np.zeros(1, np.int64)
     assert launch(POOL, COUNT, np.array([out.ctypes.data, 0, 0], np.int64), 5, 5, 10) == 0
     assert out[0] == 0
+
+
+@pytest.mark.parametrize("absent", [1, 3, 63, 200])
+def test_the_shares_of_workers_that_do_not_come_are_done_too(absent: int) -> None:
+    pool = Pool()
+    KEPT.append(pool)
+    call = ctypes.CFUNCTYPE(ctypes.c_int64, *[WORD] * 3)(launch_address())
+    for lo, hi, chunk in ((0, 1000, 7), (5, 6, 1), (13, 77, 64)):
+        words = np.zeros(1000, np.int64)
+        args = np.array([words.ctypes.data], np.int64)
+        shared = [pool.address, kernel_address(COUNT), args.ctypes.data, chunk, absent]
+        block = np.array(shared, np.int64)
+        assert call(block.ctypes.data, lo, hi) == 0
+        want = np.arange(1000) * (np.arange(1000) >= lo) * (np.arange(1000) < hi)
+        assert (words == want).all()
 
 
 def test_the_status_of_a_failed_chunk_comes_back() -> None:

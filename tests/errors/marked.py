@@ -1,7 +1,8 @@
 """Programs that must fail, with the text they must fail with.
 
 In the expected texts ``{here}`` stands for the line marked ``# here`` as errors print it, and
-``{a}`` and ``{b}`` for the places of the lines marked ``# a`` and ``# b``.
+``{a}`` and ``{b}`` for the places of the lines marked ``# a`` and ``# b``; ``{here_short}`` is only
+the place of the line, ``{a_full}`` the whole of it.
 """
 
 from __future__ import annotations
@@ -29,9 +30,21 @@ def placed(template: str, f: Callable[..., Any]) -> str:
         found = re.search(r"# (here|a|b)$", line)
         if found:
             short = f"{file}:{first + k}"
-            full = f"{short} in {f.__name__}:  {line.strip()}"
+            full = f"{short} in {_function(lines[body : k + 1])}:  {line.strip()}"
             template = template.replace("{" + found[1] + "}", full if found[1] == "here" else short)
+            template = template.replace("{" + found[1] + "_full}", full)
+            template = template.replace("{" + found[1] + "_short}", short)
     return template
+
+
+def _function(lines: list[str]) -> str:
+    """The name of the function that the last of these lines is in."""
+    depth = len(lines[-1]) - len(lines[-1].lstrip())
+    for line in reversed(lines):
+        found = re.match(r"( *)def (\w+)", line)
+        if found and len(found[1]) < depth:
+            return found[2]
+    raise AssertionError("a marked line stands in a function")
 
 
 class Cases(list[Any]):

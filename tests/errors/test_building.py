@@ -228,6 +228,66 @@ def an_operation_for_a_finalized_graph() -> None:
     x + x  # here
 
 
+@CASES.fails(
+    errors.GraphError,
+    """
+    'a b' is not a valid name of an operation
+      {here}
+      hint: names hold letters, digits, . _ - /, and begin with a letter, a digit or a dot
+""",
+)
+def a_name_with_a_space() -> None:
+    tf.placeholder(tf.float32, [], name="a b")  # here
+
+
+@CASES.fails(
+    errors.DtypeError,
+    """
+    [None, 3] is not an element type
+      {here}
+      hint: one of float16, bfloat16, float32, float64, int8, int16, int32, int64, uint8, """
+    "uint16, uint32, uint64, bool, complex64, complex128, string\n",
+)
+def a_placeholder_with_its_arguments_changed() -> None:
+    tf.placeholder([None, 3], tf.float32)  # here
+
+
+@CASES.fails(
+    errors.ShapeError,
+    """
+    'abc' is not a shape
+      {here}
+""",
+)
+def a_shape_of_text() -> None:
+    tf.placeholder(tf.float32, "abc")  # here
+
+
+@CASES.fails(
+    errors.UsageError,
+    """
+    cond: true_fn must be callable, got <tf.Tensor 'Const:0' shape=() dtype=float32>
+      {here}
+""",
+)
+def a_branch_that_is_a_tensor() -> None:
+    p = tf.placeholder(tf.bool, [])
+    tf.cond(p, tf.constant(1.0), tf.constant(2.0))  # type: ignore[arg-type]  # here
+
+
+@CASES.fails(
+    errors.DtypeError,
+    """
+    the condition of 'cond' must be a bool scalar, got float32[]
+      {here}
+      x:0: float32[]  Placeholder 'x' at {a}
+""",
+)
+def a_condition_that_is_a_number() -> None:
+    x = tf.placeholder(tf.float32, [], name="x")  # a
+    tf.cond(x, lambda: 1.0, lambda: 2.0)  # here
+
+
 @pytest.mark.parametrize(("program", "kind", "template"), CASES)
 def test_the_text_is_word_for_word(
     program: Program, kind: type[BaseException], template: str

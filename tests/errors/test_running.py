@@ -88,6 +88,45 @@ def a_feed_of_text() -> None:
 @CASES.fails(
     errors.FeedError,
     """
+    None is fed for 'x:0'
+      {here}
+      x:0: float32[]  Placeholder 'x' at {a}
+""",
+)
+def a_feed_of_none() -> None:
+    x = tf.placeholder(tf.float32, [], name="x")  # a
+    tf.Session().run(x, {x: None})  # here
+
+
+@CASES.fails(
+    errors.FeedError,
+    """
+    cannot feed 'x': 'x' is an operation, not a tensor
+      {here}
+      hint: tensors are named operation:index, here 'x:0'
+""",
+)
+def a_feed_of_an_operation() -> None:
+    x = tf.placeholder(tf.float32, [], name="x")
+    tf.Session().run(x, {x.op: 1.0})  # here
+
+
+@CASES.fails(
+    errors.FeedError,
+    """
+    feed_dict must be a dict from tensors to values, got an object of type Tensor
+      {here}
+      hint: sess.run(fetches, feed_dict={x: value})
+""",
+)
+def fetches_and_feeds_that_changed_places() -> None:
+    x = tf.placeholder(tf.float32, [], name="x")
+    tf.Session().run({x: 1.0}, x + 1.0)  # here
+
+
+@CASES.fails(
+    errors.FeedError,
+    """
     the value fed for 'x:0' cannot be turned into a float32 array: its nested lists differ in length
       {here}
       x:0: float32[?, ?]  Placeholder 'x' at {a}
@@ -129,7 +168,7 @@ def a_fetch_of_another_graph() -> None:
     """
     None (NoneType) cannot be fetched
       {here}
-      hint: fetch tensors, operations, variables, their names, or nested lists and dicts of them
+      hint: leave it out; tf.gradients gives None where there is no dependence
 """,
 )
 def a_fetch_of_nothing() -> None:
@@ -138,7 +177,31 @@ def a_fetch_of_nothing() -> None:
 
 
 @CASES.fails(
-    errors.UsageError,
+    errors.FetchError,
+    """
+    an object (AdamOptimizer) cannot be fetched
+      {here}
+      hint: fetch tensors, operations, variables, their names, or nested lists and dicts of them
+""",
+)
+def a_fetch_of_an_optimizer() -> None:
+    tf.Session().run([tf.train.AdamOptimizer()])  # here
+
+
+@CASES.fails(
+    errors.FetchError,
+    """
+    an object (ndarray) cannot be fetched
+      {here}
+      hint: fetch tensors, operations, variables, their names, or nested lists and dicts of them
+""",
+)
+def a_fetch_of_an_array() -> None:
+    tf.Session().run(np.zeros(3))  # here
+
+
+@CASES.fails(
+    errors.SessionClosedError,
     """
     the session is closed
       {here}

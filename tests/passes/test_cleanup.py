@@ -169,3 +169,22 @@ def test_passes_keep_what_every_op_computes(op: Op, sample: Sample) -> None:
                 )
             else:
                 np.testing.assert_array_equal(b, a, err_msg=p.name)
+
+
+def test_share_gives_one_name_to_the_sizes_of_one_value() -> None:
+    f = function("""%x: f32[n, 3] feed, %m: bool[n] feed, %y: f32[k] feed
+        | sizes n = size(%x, 0), k = size(%y, 0), a = size(%i, 0), b = size(%j, 0)
+      guard b == k "{a} and {b}" for Add
+      %i: i64[a, 1] = Where %m
+      %j: i64[b, 1] = Where %m
+      %p: f32[a, 3] = GatherNd %x, %i {batch_dims=0}
+      %q: f32[b, 3] = GatherNd %x, %j {batch_dims=0}
+      %s: f32[b] = Sum %q {reduction_indices=1, keep_dims=False}
+      %t: f32[k] = Add %s, %y
+      %u: f32[b, 3] = Neg %q
+      return %p, %u, %t""")
+    g = Share()(f)
+    verify_function(g)
+    assert [n.op.name for n in g.nodes] == ["Where", "GatherNd", "Sum", "Add", "Neg"]
+    assert [str(s.guard) for s in g.guards] == ["a == k"]
+    assert "b" not in {s.name for s in g.sizes}

@@ -10,6 +10,7 @@ import staticgraph as tf
 from staticgraph.ir.kernel import Kernel, Loop, Store, walk
 from staticgraph.ir.program import Host, Launch, Library, Program
 from staticgraph.runtime.compile import function_stages
+from tests.properties.machine import run_program
 
 
 def program(fetches: Any) -> Program:
@@ -95,6 +96,42 @@ def test_adam_over_parameters_of_different_sizes_is_one_kernel_text() -> None:
     assert sorted(int(s.extent) for s in steps if s.extent != 1) == [3, 20, 28, 100]
 
 
+def test_a_cheap_value_for_two_kernels_is_computed_in_both_rather_than_kept() -> None:
+    x, y = tf.placeholder(tf.float32, [64, 32]), tf.placeholder(tf.float32, [64, 32])
+    product = x * y
+    p = program([tf.reduce_sum(product, 0), tf.reduce_sum(product, 1)])
+    assert len(launches(p)) == 2
+    assert all(b.dims != (64, 32) for s in launches(p) for b in s.writes)
+    dear = tf.exp(x) * y
+    p = program([tf.reduce_sum(dear, 0), tf.reduce_sum(dear, 1)])
+    assert [b.dims for s in launches(p) for b in s.writes].count((64, 32)) == 1
+
+
+def test_adam_over_many_large_parameters_is_one_kernel_text_beside_that_of_the_powers() -> None:
+    variables = [tf.Variable(tf.zeros([2000]), name=f"v{k}") for k in range(30)]
+    given = [tf.placeholder(tf.float32, [2000]) for _ in variables]
+    step = tf.train.AdamOptimizer().apply_gradients(zip(given, variables, strict=True))
+    steps = launches(program(step))
+    assert len(steps) == 31
+    assert len({s.kernel for s in steps}) == 2
+    assert sum(s.extent == 1 for s in steps) == 1
+
+
+def test_large_values_join_those_that_read_the_same() -> None:
+    x, y, z = (tf.placeholder(tf.float32, [4000]) for _ in range(3))
+    made = [tf.exp(x), tf.exp(y), tf.exp(z), tf.log(x) * y, tf.tanh(z)]
+    assert len(launches(program(made))) == 3
+    small = [tf.placeholder(tf.float32, [40]) for _ in range(3)]
+    assert len(launches(program([tf.exp(x) for x in small]))) == 1
+
+
+def test_a_number_made_of_sizes_has_no_kernel_of_its_own() -> None:
+    x, w = tf.placeholder(tf.float32, [None, 8]), tf.Variable(tf.ones([8, 4]))
+    loss = tf.reduce_mean(tf.square(tf.matmul(x, w)))
+    p = program(tf.gradients(loss, w))
+    assert [type(s) for s in p.steps] == [Library, Launch, Library]
+
+
 def test_unoptimised_every_operation_has_its_own_kernel() -> None:
     x = tf.placeholder(tf.float32, [None])
     y = tf.exp(x) * 2.0 + x
@@ -128,3 +165,38 @@ def test_zeros_like_an_empty_tensor() -> None:
     x = tf.placeholder(tf.float32, [0, 3])
     with tf.Session() as sess:
         assert sess.run(x > tf.zeros_like(x), {x: np.zeros((0, 3))}).shape == (0, 3)
+
+
+def test_a_value_in_a_later_results_place_is_not_read_once_that_is_written() -> None:
+    """An intermediate that another, computed again in a later pass, is made of."""
+    h = tf.placeholder(tf.float64, [None, 3])
+    xs = tf.placeholder(tf.float64, [None, None, 3])
+    y = h
+    for k in range(2):
+        y = y - 0.1 * tf.reduce_sum(y * xs[k], axis=1, keepdims=True)
+    first = tf.gradients(tf.reduce_sum(tf.sin(y)), [h, xs])
+    total = tf.add_n([tf.reduce_sum(tf.sin(g)) for g in first])
+    second = tf.gradients(total, [h, xs])
+    rng = np.random.default_rng(0)
+    feed = {h: rng.normal(size=(1, 3)), xs: rng.normal(size=(2, 1, 3))}
+    with tf.Session() as sess:
+        together = sess.run(second, feed)
+        apart = [sess.run(t, feed) for t in second]
+    for a, b in zip(together, apart, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-12)
+
+
+def test_a_part_that_may_be_empty_is_not_read_beyond_its_end() -> None:
+    x, y = tf.placeholder(tf.float32, [None, 3]), tf.placeholder(tf.float32, [None, 3])
+    whole, empty = np.ones((4, 3), np.float32), np.ones((2, 3), np.float32)
+    for fetch, count, args, want in (
+        (tf.concat([y, tf.negative(x[2:])], 0), 2, [empty, whole], whole),  # there is no x[2]
+        (tf.pad(tf.negative(x[2:]), [[1, 1], [0, 0]]), 2, [empty], np.zeros((2, 3))),
+        (tf.concat([y, tf.negative(x[:-2])], 0), 1, [empty, whole], whole),
+        (tf.concat([y[:, :2], tf.negative(x[:, 1:])], 0), 1, [whole[:0], whole], whole[:, :2]),
+        (tf.negative(x[2:]) + y, 1, [empty, whole[:0]], whole[:0]),
+    ):
+        p = program(fetch)
+        assert len(launches(p)) == count, p
+        (got,), _ = run_program(p, args)
+        np.testing.assert_array_equal(got, want)

@@ -5,12 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import staticgraph as tf
 from staticgraph.ir import dtypes
 from staticgraph.ir.program import Buffer, Program
+from staticgraph.passes import memory
 from staticgraph.passes.memory import ALIGNMENT, donations, fit, overwritten
 from staticgraph.runtime import plan as plans
 from staticgraph.runtime.compile import function_stages
@@ -28,6 +30,9 @@ def test_no_two_buffers_that_live_together_overlap(raw: list[tuple[int, int, int
         for k, (a, b, n) in enumerate(raw)
     ]
     placed = fit(requests)
+    with pytest.MonkeyPatch.context() as m:
+        m.setattr(memory, "FEW", 0)
+        assert fit(requests) == placed  # as where there are many
     for i, (b, start, stop, n) in enumerate(requests):
         at = placed.offsets[b]
         assert at % ALIGNMENT == 0 and at + n <= placed.size
@@ -118,6 +123,28 @@ def test_nothing_is_in_place_before_a_step_that_can_fail() -> None:
         failing = max(k for k, s in enumerate(p.steps) if getattr(s, "checks", ()))
         writing = max(k for k, s in enumerate(p.steps) if set(taken) & set(s.writes))
         assert writing > failing
+
+
+def test_updates_that_look_something_up_are_in_place_behind_the_check() -> None:
+    logits, kept = tf.Variable(tf.ones([6, 5]), name="x"), tf.Variable(tf.zeros([6, 5]), name="y")
+    labels = tf.placeholder(tf.int32, [6])
+    losses = tf.nn.sparse_softmax_cross_entropy_with_logits(labels=labels, logits=logits)
+    loss = tf.reduce_mean(losses)
+    (g,) = tf.gradients(loss, [logits])
+    step = [loss, tf.group(logits.assign_sub(0.5 * g), kept.assign(g))]
+    p = function_stages(tf.get_default_graph(), step).program
+    assert p is not None
+    placed = {b.name for b in (*donations(p), *overwritten(p))}
+    assert {b.name for b in p.updates.values()} == placed
+    with tf.Session() as sess:
+        sess.run(tf.global_variables_initializer())
+        before = sess.run([logits, kept])
+        with pytest.raises(tf.errors.InvalidArgumentError, match=r"5 is outside \[0, 5\)"):
+            sess.run(step, {labels: [0, 1, 2, 3, 4, 5]})
+        for a, b in zip(before, sess.run([logits, kept]), strict=True):
+            np.testing.assert_array_equal(a, b)
+        sess.run(step, {labels: [0, 1, 2, 3, 4, 4]})
+        assert abs(sess.run(kept)).sum() > 0
 
 
 # ---- a bound run

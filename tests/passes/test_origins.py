@@ -33,10 +33,61 @@ def test_a_kernel_lists_every_operation_in_order() -> None:
     assert all("test_origins.py" in o.loc.short() for o in step.origins)
 
 
-def test_of_two_kernels_of_a_region_only_the_checking_one_can_fail() -> None:
-    x, i = tf.placeholder(tf.float32, [9]), tf.placeholder(tf.int32, [None])
-    program = tf.stages(tf.reduce_sum(tf.gather(x, i))).program
+def checking(fetches: object) -> list[bool]:
+    """Whether the steps of the program that computes `fetches` may refuse an index."""
+    program = tf.stages(fetches).program
     assert program is not None
     launches = [s for s in program.steps if isinstance(s, Launch)]
-    assert [bool(s.checks) for s in launches] == [True, False]
-    assert [s.kernel.checks() > 0 for s in launches] == [True, False]
+    assert [bool(s.checks) for s in launches] == [s.kernel.checks() > 0 for s in launches]
+    assert all(not s.writes for s in launches if len(s.checks) == 1 and "flat" in str(s.kernel))
+    return [bool(s.checks) for s in launches]
+
+
+def test_indices_that_are_known_are_checked_before_the_kernels_that_use_them() -> None:
+    x, i = tf.placeholder(tf.float32, [9]), tf.placeholder(tf.int32, [None])
+    assert checking(tf.reduce_sum(tf.gather(x, i))) == [True, False, False]
+
+
+def test_one_check_serves_all_who_use_an_index() -> None:
+    x, i = tf.placeholder(tf.float32, [9]), tf.placeholder(tf.int32, [7])
+    y = tf.tanh(tf.gather(x, i))
+    assert checking([y, tf.reduce_sum(tf.gather(tf.exp(x), i))]).count(True) == 1
+
+
+def test_an_index_of_an_index_is_checked_after_it() -> None:
+    x, i = tf.placeholder(tf.float32, [9]), tf.placeholder(tf.int32, [3])
+    j = tf.placeholder(tf.int32, [None], name="j")
+    y = tf.gather(x, tf.gather(i, j, name="inner"), name="outer") + 1.0
+    assert checking(y) == [True, True, False]
+    with tf.Session() as sess:
+        feed = {x: np.arange(9.0), i: [8, 0, 9], j: [1, 0]}
+        np.testing.assert_array_equal(sess.run(y, feed), [1, 9])
+        for bad, name, text in (([3], "inner", "3 is outside [0, 3)"),
+                                ([2], "outer", "9 is outside [0, 9)")):  # fmt: skip
+            with pytest.raises(tf.errors.InvalidArgumentError) as e:
+                sess.run(y, feed | {j: bad})
+            assert text in str(e.value) and f'name="{name}"' in str(e.value)
+
+
+def test_an_index_from_an_earlier_kernel_is_checked_after_that_kernel() -> None:
+    x, table = tf.placeholder(tf.float32, [4, 6]), tf.placeholder(tf.float32, [5, 2])
+    y = tf.gather(table, tf.argmax(x, axis=1))
+    assert checking(y) == [False, True, False]
+    with tf.Session() as sess:
+        values = np.eye(4, 6)
+        feed = {x: values, table: np.arange(10.0).reshape(5, 2)}
+        np.testing.assert_array_equal(sess.run(y, feed), np.arange(8.0).reshape(4, 2))
+        values[2, 5] = 2.0
+        with pytest.raises(tf.errors.InvalidArgumentError, match=r"5 is outside \[0, 5\)"):
+            sess.run(y, feed)
+
+
+def test_an_assertion_speaks_before_the_check_that_it_guards() -> None:
+    x, i = tf.placeholder(tf.float32, [9, 3]), tf.placeholder(tf.int32, [2])
+    with tf.control_dependencies([tf.assert_less(i, 9, message="too far")]):
+        y = tf.gather(x, i) * 2.0
+    with tf.Session() as sess:
+        with pytest.raises(tf.errors.InvalidArgumentError, match="too far"):
+            sess.run(y, {x: np.ones((9, 3)), i: [0, 9]})
+        with pytest.raises(tf.errors.InvalidArgumentError, match="-1 is outside"):
+            sess.run(y, {x: np.ones((9, 3)), i: [0, -1]})

@@ -7,13 +7,14 @@ that was written, and no iteration of the parallel axis may read or write what a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import math
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from staticgraph.ir import dims as D
-from staticgraph.ir.evaluate import check_guards, concrete_attrs
+from staticgraph.ir.evaluate import check_guards, concrete_attrs, emptied
 from staticgraph.ir.kernel import (
     Accumulate,
     AccumulateArg,
@@ -22,13 +23,24 @@ from staticgraph.ir.kernel import (
     Let,
     Loop,
     Pointer,
+    Set,
     Statement,
     Store,
     Temp,
+    Var,
     neutral,
 )
 from staticgraph.ir.op import lookup
-from staticgraph.ir.program import Buffer, Host, Launch, Library, Program
+from staticgraph.ir.program import (
+    Branch,
+    Buffer,
+    Host,
+    Launch,
+    Library,
+    Program,
+    Repeat,
+    SizeSource,
+)
 from staticgraph.ir.scalar import Expr, Lit, Load, Prim
 from staticgraph.passes.memory import donations, place
 from staticgraph.runtime.store import room
@@ -109,7 +121,10 @@ class _Run:
     def body(self, statements: tuple[Statement, ...]) -> None:
         for s in statements:
             match s:
-                case Let(name, value):
+                case Let(name, value) | Var(name, value):
+                    self.local[name] = self.value(value)
+                case Set(name, value):
+                    assert name in self.local, f"{name} is set before it is there\n{self.kernel}"
                     self.local[name] = self.value(value)
                 case Loop(var, start, stop, inner):
                     for i in range(int(self.value(start)), int(self.value(stop))):
@@ -194,23 +209,45 @@ class _Run:
                 raise TypeError(f"{type(e).__name__} in a kernel")
 
 
+class _Body:
+    """The program of a loop or branch, as the rules of these ops take it: arrays in and out."""
+
+    def __init__(self, program: Program, sizes: list[int], planned: bool) -> None:
+        self.program, self.sizes, self.planned = program, sizes, planned
+        self.count = len(program.results)
+
+    def __call__(self, args: Any) -> list[np.ndarray]:
+        return run_program(self.program, list(args), self.planned, self.sizes)[0]
+
+    def nothing(self, result: int) -> np.ndarray:
+        """What stacking no value of a result gives."""
+        b, env = self.program.results[result], _given(self.program, self.sizes)
+        known = (D.evaluate(d, env) if D.symbols_of(d) <= env.keys() else 0 for d in b.dims or ())
+        return np.zeros((0, *known), b.dtype.np)
+
+
+def _given(program: Program, sizes: Sequence[int]) -> dict[Any, int]:
+    return {s: D.evaluate(d, {}) for s, d in program.bound(sizes).items()}
+
+
 def run_program(
-    program: Program, args: list[np.ndarray], planned: bool = False
+    program: Program, args: list[np.ndarray], planned: bool = False, sizes: Sequence[int] = ()
 ) -> tuple[list[np.ndarray], dict[str, np.ndarray]]:
     """The results and updates of a program, run on the slow machine.
 
     Args:
       args: one array per parameter.
-      planned: use memory as a plan does, temporaries in one arena and updates in place; the sizes
-        must follow from the arguments.
+      planned: use memory as a plan does, temporaries in one arena and updates in place; where
+        sizes do not follow from the arguments, temporaries have places of their own.
+      sizes: those that the step around gives.
     """
     arrays: dict[Buffer, np.ndarray] = {}
     written: dict[Buffer, np.ndarray] = {}
-    env: dict[Any, int] = {}
+    env = _given(program, sizes)
 
     def bind(b: Buffer) -> None:
         for s, o in program.sizes.items():
-            if o.buffer is b:
+            if isinstance(o, SizeSource) and o.buffer is b:
                 env[s] = int(arrays[b].ravel()[o.index]) if o.element else arrays[b].shape[o.index]
         check_guards(program.guards, env)
 
@@ -230,7 +267,7 @@ def run_program(
             put(b, np.asarray(b.data))
     for q, a in zip(program.params, args, strict=True):
         put(q.buffer, a)
-    if planned:
+    if planned and _sized(program, env):
         for b, a in _planned(program, arrays, env).items():
             arrays[b], written[b] = a, np.zeros(a.shape, bool)
     with np.errstate(all="ignore"):
@@ -240,7 +277,8 @@ def run_program(
                 for b in step.writes:
                     bind(b)
             else:
-                for b, a in zip(step.outputs, _outputs(step, arrays, env), strict=True):
+                outs = _outputs(step, arrays, env, planned)
+                for b, a in zip(step.outputs, outs, strict=True):
                     if b in arrays:
                         arrays[b][...], written[b][...] = a, True
                     else:
@@ -248,6 +286,11 @@ def run_program(
     for b in (*program.results, *program.updates.values()):
         assert written[b].all(), f"{b} is not wholly written"
     return [arrays[b] for b in program.results], {k: arrays[b] for k, b in program.updates.items()}
+
+
+def _sized(program: Program, env: Mapping[Any, int]) -> bool:
+    """True where every size is known before the first step."""
+    return all(D.symbols_of(d) <= env.keys() for b in program.buffers for d in b.dims or ())
 
 
 def _planned(
@@ -284,17 +327,35 @@ def _launch(
 
 
 def _outputs(
-    step: Library | Host, arrays: dict[Buffer, np.ndarray], env: Mapping[Any, int]
-) -> tuple[Any, ...]:
+    step: Library | Host | Repeat | Branch, arrays: dict[Buffer, np.ndarray],
+    env: Mapping[Any, int], planned: bool,
+) -> tuple[Any, ...]:  # fmt: skip
     inputs = [arrays[b] for b in step.inputs]
     if isinstance(step, Host):
         op, attrs = step.node.op, concrete_attrs(step.node.attrs, env)
     else:
         attrs = concrete_attrs(step.attrs, env)
+    if isinstance(step, Repeat | Branch):
+        bodies = [_Body(p, list(attrs["sizes"]), planned) for p in step.programs]
+        if isinstance(step, Branch):
+            op, attrs["branches"] = lookup("Case"), bodies
+        else:
+            op = lookup("While" if step.conditional else "Scan")
+            attrs |= {"body": bodies[0], "conditional": step.conditional}
+    elif isinstance(step, Library):
         op = lookup(attrs.pop("op"))
+    shapes = None if isinstance(step, Host) else attrs.pop("shapes", None)
+    if shapes is not None:  # the first so many elements
+        inputs = [
+            a if s is None else a.ravel()[: math.prod(s)].reshape(s)
+            for a, s in zip(inputs, shapes, strict=True)
+        ]
     assert op.numpy is not None
     out = op.numpy(*inputs, **attrs)
-    return tuple(out) if isinstance(out, tuple | list) else (out,)
+    outs = tuple(out) if isinstance(out, tuple | list) else (out,)
+    if isinstance(step, Repeat):
+        outs = tuple(emptied(a, b.dims, env) for a, b in zip(outs, step.outputs, strict=True))
+    return outs
 
 
 __all__ = ["run_program"]

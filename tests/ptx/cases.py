@@ -90,6 +90,18 @@ def _sigmoid_of_division(x: Any, w: Any) -> Any:
     return op("Tanh", x) / (1 + op("Exp", -w))
 
 
+def _loop(x: Any, start: Any) -> Any:
+    """A recurrence over rows of three."""
+    b = Builder("body")
+    row = TensorType(F32, (3,))
+    c, v = b.param("feed", "c", row), b.param("feed", "v", row)
+    with b:
+        after, product = op("Tanh", c) * 0.5 + v, c * v
+    body = b.finish([after, after, product])
+    return op("Scan", N, [start, x], body=body, carries=1, sequences=1, reverse=True,
+              histories=(0,))  # fmt: skip
+
+
 CASES = {
     "chain": Case(((N,), (N,)), _sigmoid_of_division, lanes=True),
     "chain_of_matrices": Case(((N, M), (N, M)), _sigmoid_of_division, lanes=True),
@@ -112,5 +124,6 @@ CASES = {
     "softmax_8192": Case(((N, 8192),), lambda x: op("Softmax", x), lanes=True),
     "nest": Case(((N, M, K),), _sum_over_swapped_axes),
     "short_rows": Case(((N, 7),), lambda x: op("Sum", x * x, (1,), keep_dims=False)),
+    "loop": Case(((N, 3), (3,)), _loop),
     "gather": Case(((N, M), (K,)), lambda x, i: op("GatherV2", x, i, 0), dtypes=(F32, I32)),
 }

@@ -38,7 +38,8 @@ def test_kernels_name_the_users_lines_and_show_their_source() -> None:
     assert any("Sub" in line and "Square" in line and "test_explain.py:" in line for line in lines)
     text = str(told)
     assert "def kernel(args, lo, hi):" in text
-    assert "bytes of temporaries" in text
+    assert "bytes planned: arena " in text
+    assert "with n0=4: reads " in text
     assert "def kernel" not in str(tf.Session().explain())
     assert {s.kernel for s in one.steps if s.kernel} == {k.name for k in one.kernels}
 
@@ -60,6 +61,24 @@ def test_host_steps_and_library_calls_are_steps_too() -> None:
     assert one.mode == "native segments between host steps"
     assert any("library matmul" in s.text for s in one.steps)
     assert any("host Unique" in s.text for s in one.steps)
+
+
+def test_a_loop_is_told_with_what_is_in_it() -> None:
+    x = tf.placeholder(tf.float32, [None, 2], name="x")
+
+    def step(h: tf.Tensor, row: tf.Tensor) -> tf.Tensor:
+        return tf.tanh(tf.matmul(h, [[1.0, 2.0], [3.0, 4.0]]) + row)
+
+    y = tf.foldl(step, x, initializer=tf.zeros([1, 2]))
+    sess = tf.Session()
+    sess.run(y, {x: np.ones((3, 2))})
+    (one,) = sess.explain(y).executables
+    (loop,) = [s for s in one.steps if s.origins[0].op == "Scan"]
+    first, inside = loop.lines()
+    assert first.startswith("Scan at test_explain.py:")
+    assert inside.startswith("in it ")
+    assert {"Gemm", "Tanh"} <= {o.op for o in loop.inside}
+    assert f"      {inside}" in str(sess.explain(y)).splitlines()
 
 
 def test_stages_stop_where_they_are_told_to() -> None:

@@ -136,9 +136,48 @@ def test_a_closed_session_does_not_run() -> None:
     step = sess.make_callable(x)
     sess.close()
     for f in (lambda: sess.run(x), step):
-        with pytest.raises(TypeError, match="the session is closed"):
-            f()
+        for kind in TypeError, RuntimeError:
+            with pytest.raises(kind, match="the session is closed"):
+                f()
     sess.close()
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_a_list_in_the_place_of_feed_dict_is_refused(first: bool) -> None:
+    x = tf.placeholder(tf.float32, [])
+    with tf.Session() as sess:
+        if not first:
+            assert sess.run(x, {x: 1.0}) == 1.0
+        with pytest.raises(ValueError, match="feed_dict must be a dict"):
+            sess.run(x, [x])  # type: ignore[arg-type]
+
+
+def test_a_switch_is_fed_as_a_bool_or_as_0_or_1() -> None:
+    b = tf.placeholder(tf.bool, [])
+    with tf.Session() as sess:
+        for value, want in (1, True), (0, False), (np.uint8(1), True), (np.True_, True):
+            assert sess.run(tf.logical_not(b), {b: value}) != want
+        for value in (2, -1, 1.0):
+            with pytest.raises(ValueError, match="values are fed for"):
+                sess.run(b, {b: value})
+
+
+def test_objects_that_are_numbers_are_fed_as_numbers() -> None:
+    table = np.array([[np.zeros(2), 1, 0.5, True], [np.ones(2), 0, 2.0, False]], dtype=object)
+    i = tf.placeholder(tf.int32, [None])
+    r = tf.placeholder(tf.float32, [None])
+    b = tf.placeholder(tf.bool, [None])
+    with tf.Session() as sess:
+        out = sess.run([i * 2, r + 1.0, ~b], {i: table[:, 1], r: table[:, 2], b: table[:, 3]})
+        np.testing.assert_array_equal(out[0], np.array([2, 0], np.int32))
+        np.testing.assert_array_equal(out[1], np.array([1.5, 3.0], np.float32))
+        np.testing.assert_array_equal(out[2], [False, True])
+        assert sess.run(r, {r: table[:, 1]}).dtype == np.float32
+        for t, column in (i, 2), (b, 2), (r, 0):  # fractions, fractions for bools, arrays
+            with pytest.raises(ValueError, match="are fed for"):
+                sess.run(t, {t: table[:, column]})
+        with pytest.raises(ValueError, match="text or objects are fed"):
+            sess.run(r, {r: np.array([1.0, None], dtype=object)})
 
 
 def test_a_finalized_graph_takes_no_operation() -> None:

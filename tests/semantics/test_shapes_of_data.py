@@ -152,3 +152,18 @@ def test_static_shapes_are_kept_as_far_as_they_are_known() -> None:
     assert tf.boolean_mask(x, tf.placeholder(tf.bool, [None])).shape.as_list() == [None, 3]
     assert tf.concat([x, x], 1).shape.as_list() == [None, 6]
     assert tf.matmul(x, tf.ones([3, 4])).shape.as_list() == [None, 4]
+
+
+def test_the_same_mask_made_twice() -> None:
+    x = tf.placeholder(tf.float32, [None, 3])
+    given = np.array([[1, 2, 3], [-1, 0, 4], [2, -2, 5]], np.float32)
+    first = tf.boolean_mask(x, x[:, 0] > 0) ** 2
+    second = tf.boolean_mask(x, x[:, 0] > 0) * 3.0
+    slope = tf.gradients(second**2, x)[0]
+    with tf.Session() as sess:
+        a, b, g = sess.run([first, second, slope], {x: given})
+    kept = given[[0, 2]]
+    np.testing.assert_array_equal(a, kept**2)
+    np.testing.assert_array_equal(b, kept * 3)
+    np.testing.assert_array_equal(g[[0, 2]], 18 * kept)
+    np.testing.assert_array_equal(g[1], 0)

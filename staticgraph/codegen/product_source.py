@@ -1,0 +1,369 @@
+"""LLVM IR of products of matrices, with or without a convolution's windows.
+
+One function serves all of them: ``C = alpha * A @ B + beta * C``, for each of a batch.  B and C are
+matrices; A is anything whose rows and columns are each numbered by up to four axes with strides,
+so that the windows over an image are read where they are.
+
+The result is divided into *units* of some rows by the columns of one panel.  For a panel, a few
+hundred rows of B at a time are laid out one behind the other (in the stack's memory), where tiles
+read them; see `codegen.tile_source`.  A unit does its own packing and needs nothing of others: the
+units are what threads share.
+
+The argument block is the words in `WORDS`: addresses of A, B and C; sizes; strides in elements.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+
+from staticgraph.codegen.cache import ir_address
+from staticgraph.codegen.tile_source import (
+    HEIGHTS,
+    HIGHEST,
+    LEAVE,
+    TILE,
+    Kind,
+    Vectors,
+    leave,
+    shape,
+    tile,
+)
+
+DEPTH = 256
+"""Rows of B that are packed at once: with the widest panel, 64 KiB."""
+
+MOST_ROWS = 504
+"""Rows of a unit."""
+
+WORDS = (
+    "a", "b", "c", "m", "n", "batch_a", "batch_b", "batch_c",
+    "rows_1", "rows_2", "rows_3", "row_0", "row_1", "row_2", "row_3",
+    "depth_0", "depth_1", "depth_2", "depth_3", "step_0", "step_1", "step_2", "step_3",
+    "times", "run", "b_row", "b_column", "ldc", "alpha", "beta",
+    "unit", "down", "across", "direct", "dots",
+)  # fmt: skip
+"""The words of an argument block.
+
+``rows_i`` are the sizes of all but the first axis of A's rows and ``row_i`` the strides of all;
+``depth_i`` and ``step_i`` are those of its columns.  ``times`` steps of depth_2, ``run`` of depth_3
+are done at once: one of them is all of its axis or the other is one.  One of ``b_row`` and
+``b_column`` is 1.  alpha and beta are the bits of doubles.  A unit has ``unit`` rows; there are
+``down`` times ``across`` of them in each product.  ``direct`` says to read B where it is; ``dots``
+that B is one column and A's rows are contiguous.
+"""
+
+
+def product_source(kind: Kind) -> str:
+    """The LLVM IR of products of float32 or float64."""
+    x = Vectors(shape(kind))
+    x.declare()
+    tiles = [(rows, width) for width, heights in x.shape.tiles for rows in heights]
+    for rows, width in tiles:
+        tile(x, rows, width)
+    for width, _ in x.shape.tiles:
+        leave(x, width)
+    for name, values in (
+        ("tiles", [f"ptr @tile_{rows}_{width}" for rows, width in tiles]),
+        ("leaves", [f"ptr @leave_{width}" for _, width in tiles]),
+        ("heights", [f"i64 {rows}" for rows, _ in tiles]),
+    ):
+        element = values[0].split()[0]
+        x(f"@{name} = internal constant [{len(tiles)} x {element}] [{', '.join(values)}]")
+    _pack(x)
+    _pack_turned(x)
+    _rows(x)
+    _panel(x)
+    _dots(x)
+    _entry(x)
+    return "\n".join(x.lines)
+
+
+@cache
+def product_address(kind: Kind) -> int:
+    """The address of the function; iterations are units."""
+    return ir_address(product_source(kind))
+
+
+def _pack(x: Vectors) -> None:
+    """Lay out `depth` rows of B, `width` vectors of each."""
+    s = x.shape
+    head = "ptr %b, i64 %line, i64 %depth, i64 %width, i64 %last, ptr %to"
+    with x.function(f"internal void @pack({head}) noinline"):
+        mask = x.first("%last")
+        inner = x.number("mul", x.number("sub", "%width", 1), s.lanes)
+        columns = x.number("mul", "%width", s.lanes)
+        with x.loop(0, "%depth") as k:
+            source, target = x.times("%b", k, "%line"), x.times("%to", k, columns)
+            with x.loop(0, inner, s.lanes) as j:
+                x.store(x.load(x.at(source, j)), x.at(target, j))
+            x.store(x.load_some(x.at(source, inner), mask), x.at(target, inner))
+        x("  ret void")
+
+
+def _pack_turned(x: Vectors) -> None:
+    """The same of a B whose columns are contiguous: squares of it are transposed in registers.
+
+    Columns past the last are copies of that one; what they give is not stored.
+    """
+    s = x.shape
+    n = min(s.lanes, 4)
+    v = f"<{n} x {s.element}>"
+    halves = [
+        ", ".join(f"i32 {half + i // 2 + (n if i % 2 else 0)}" for i in range(n))
+        for half in (0, n // 2)
+    ]
+    head = "ptr %b, i64 %line, i64 %depth, i64 %width, i64 %columns, ptr %to"
+    with x.function(f"internal void @pack_turned({head}) noinline"):
+        columns = x.number("mul", "%width", s.lanes)
+        most = x.number("sub", "%columns", 1)
+        whole = x.number("and", "%depth", -n)
+        with x.loop(0, columns, n) as j:
+            sources = [
+                x.times("%b", x.least(x.number("add", j, i), most), "%line") for i in range(n)
+            ]
+            target = x.at("%to", j)
+            with x.loop(0, whole, n) as k:
+                square = [
+                    x.value(f"load {v}, ptr {x.at(source, k)}, align {s.size}")
+                    for source in sources
+                ]
+                for _ in range(n.bit_length() - 1):
+                    pairs = [(square[i], square[i + n // 2]) for i in range(n // 2)]
+                    square = [
+                        x.value(f"shufflevector {v} {one}, {v} {other}, <{n} x i32> <{half}>")
+                        for one, other in pairs
+                        for half in halves
+                    ]
+                for i, row in enumerate(square):
+                    to = x.times(target, x.number("add", k, i), columns)
+                    x(f"  store {v} {row}, ptr {to}, align {s.size}")
+            with x.loop(whole, "%depth") as k:
+                to = x.times(target, k, columns)
+                for i, source in enumerate(sources):
+                    one = x.value(f"load {s.element}, ptr {x.at(source, k)}")
+                    x(f"  store {s.element} {one}, ptr {x.at(to, i)}")
+        x("  ret void")
+
+
+def _rows(x: Vectors) -> None:
+    """All tiles of a panel, over some of the depth; `which` is that of the width's first tile."""
+    element = x.shape.element
+    inside = TILE.replace("%offsets", "{offsets}")
+    outside = LEAVE.format(element=element)
+    head = f"{TILE}, {outside}, i64 %m, i64 %which"
+    with x.function(f"internal void @rows({head}) noinline"):
+        place = x.value("alloca i64")
+        x(f"  store i64 0, ptr {place}")
+        with x.loop("%which", x.number("add", "%which", HEIGHTS)) as slot:
+            start = x.value(f"load i64, ptr {place}")
+            tile, leave, rows = (
+                x.value(f"load {t}, ptr {x.value(f'getelementptr {t}, ptr @{name}, i64 {slot}')}")
+                for t, name in (("ptr", "tiles"), ("ptr", "leaves"), ("i64", "heights"))
+            )
+            stop = x.number("sub", x.number("add", "%m", 1), rows)
+            with x.loop(start, stop, rows) as i:
+                offsets = x.value(f"getelementptr i64, ptr %offsets, i64 {i}")
+                x(f"  call void {tile}({inside.format(offsets=offsets)})")
+                there = outside.replace("%c,", f"{x.times('%c', i, '%ldc')},")
+                x(f"  call void {leave}({there}, ptr %sums, i64 {rows})")
+                x(f"  store i64 {x.number('add', i, rows)}, ptr {place}")
+        x("  ret void")
+
+
+_PANEL = (
+    "ptr %w, ptr %offsets, ptr %a, ptr %b, ptr %c, i64 %m, i64 %columns, i64 %width, i64 %which, "
+    "{element} %alpha, {element} %beta, ptr %packed, ptr %sums"
+)
+
+
+def _word(x: Vectors, name: str) -> str:
+    where = x.value(f"getelementptr i64, ptr %w, i64 {WORDS.index(name)}")
+    return x.value(f"load i64, ptr {where}")
+
+
+def _panel(x: Vectors) -> None:
+    """The rows of a unit times one panel of B; `which` is the number of its width's first tile."""
+    s = x.shape
+    with x.function(f"internal void @panel({_PANEL.format(element=s.element)}) noinline"):
+        room = x.number("mul", "%width", s.lanes)
+        last = x.number("sub", "%columns", x.number("sub", room, s.lanes))
+        d0, d1, d2, d3 = (_word(x, f"depth_{i}") for i in range(4))
+        s0, s1, s2, s3 = (_word(x, f"step_{i}") for i in range(4))
+        times, run = _word(x, "times"), _word(x, "run")
+        b_row, b_column = _word(x, "b_row"), _word(x, "b_column")
+        ldc = _word(x, "ldc")
+        turned = x.value(f"icmp ne i64 {b_column}, 1")
+        full = x.value(f"icmp eq i64 {room}, %columns")
+        asked = x.value(f"icmp ne i64 {_word(x, 'direct')}, 0")
+        direct = x.value(f"and i1 {full}, {asked}")
+        line = x.value(f"select i1 {direct}, i64 {b_row}, i64 {room}")
+        place = x.value("alloca i64")
+        x(f"  store i64 0, ptr {place}")
+        once = x.value(f"call i64 @llvm.smax.i64(i64 {d3}, i64 1)")  # an empty sum is stored, too
+        with x.loop(0, d0) as i0, x.loop(0, d1) as i1, x.loop(0, d2, times) as i2:
+            outer = x.times(x.times(x.times("%a", i0, s0), i1, s1), i2, s2)
+            now = x.least(times, x.number("sub", d2, i2))
+            with x.loop(0, once, run) as i3:
+                a = x.times(outer, i3, s3)
+                long = x.least(run, x.number("sub", d3, i3))
+                depth = x.number("mul", now, long)
+                done = x.value(f"load i64, ptr {place}")
+                b = x.times("%b", done, b_row)
+                more = f"i64 {depth}, i64 %width"
+                with x.when(direct, unless=True):
+                    with x.when(turned):
+                        x(f"  call void @pack_turned(ptr {b}, i64 {b_column}, {more}, "
+                          f"i64 %columns, ptr %packed)")  # fmt: skip
+                    with x.when(turned, unless=True):
+                        x(f"  call void @pack(ptr {b}, i64 {b_row}, {more}, i64 {last}, "
+                          f"ptr %packed)")  # fmt: skip
+                rows_of_b = x.value(f"select i1 {direct}, ptr {b}, ptr %packed")
+                first = x.value(f"icmp eq i64 {done}, 0")
+                beta = x.value(f"select i1 {first}, {s.element} %beta, {s.element} 1.0")
+                x(f"  call void @rows(ptr %offsets, ptr {a}, i64 {s3}, i64 {long}, i64 {now}, "
+                  f"i64 {s2}, ptr {rows_of_b}, i64 {line}, ptr %sums, ptr %c, i64 {ldc}, "
+                  f"{s.element} %alpha, {s.element} {beta}, i64 {last}, i64 %m, "
+                  f"i64 %which)")  # fmt: skip
+                x(f"  store i64 {x.number('add', done, depth)}, ptr {place}")
+        x("  ret void")
+
+
+def _dots(x: Vectors) -> None:
+    """Rows of a matrix times a vector: vectors run along the rows, four of which go together."""
+    s = x.shape
+    v = s.vector
+    head = (
+        f"ptr %a, i64 %line, ptr %b, ptr %c, i64 %m, i64 %k, {s.element} %alpha, {s.element} %beta"
+    )
+    with x.function(f"internal void @dots({head}) noinline"):
+        whole = x.number("and", "%k", -s.lanes)
+        some = x.value(f"icmp slt i64 {whole}, %k")
+        mask = x.first(x.number("sub", "%k", whole))
+        fresh = x.value(f"fcmp oeq {s.element} %beta, 0.0")
+        slots = [x.value(f"alloca {v}") for _ in range(4)]
+        four = x.number("and", "%m", -4)
+        for start, stop, rows in (("0", four, 4), (four, "%m", 1)):
+            with x.loop(start, stop, rows) as i:
+                lines = [x.times("%a", x.number("add", i, r), "%line") for r in range(rows)]
+                for slot in slots[:rows]:
+                    x(f"  store {v} zeroinitializer, ptr {slot}")
+                with x.loop(0, whole, s.lanes) as k:
+                    b = x.load(x.at("%b", k))
+                    for a, slot in zip(lines, slots, strict=False):
+                        _add_product(x, x.load(x.at(a, k)), b, slot)
+                with x.when(some):
+                    b = x.load_some(x.at("%b", whole), mask)
+                    for a, slot in zip(lines, slots, strict=False):
+                        _add_product(x, x.load_some(x.at(a, whole), mask), b, slot)
+                for r, slot in enumerate(slots[:rows]):
+                    _leave_sum(x, slot, x.at("%c", x.number("add", i, r)), fresh)
+        x("  ret void")
+
+
+def _add_product(x: Vectors, a: str, b: str, slot: str) -> None:
+    old = x.value(f"load {x.shape.vector}, ptr {slot}")
+    x(f"  store {x.shape.vector} {x.multiply_add(a, b, old)}, ptr {slot}")
+
+
+def _leave_sum(x: Vectors, slot: str, to: str, fresh: str) -> None:
+    """Add up the lanes, and write or add the sum to an element of C."""
+    s = x.shape
+    lanes = x.value(f"load {s.vector}, ptr {slot}")
+    add = f"call reassoc {s.element} @llvm.vector.reduce.fadd.{s.suffix}"
+    total = x.value(f"{add}({s.element} -0.0, {s.vector} {lanes})")
+    total = x.value(f"fmul {s.element} {total}, %alpha")
+    with x.when(fresh):
+        x(f"  store {s.element} {total}, ptr {to}")
+    with x.when(fresh, unless=True):
+        old = x.value(f"load {s.element}, ptr {to}")
+        old = x.value(f"fmul {s.element} {old}, %beta")
+        x(f"  store {s.element} {x.value(f'fadd {s.element} {total}, {old}')}, ptr {to}")
+
+
+def _entry(x: Vectors) -> None:
+    s = x.shape
+    wide = s.columns
+    with x.function("i64 @entry(ptr %w, i64 %lo, i64 %hi)"):
+        packed = x.value(f"alloca [{DEPTH * wide} x {s.element}], align 64")
+        sums = x.value(f"alloca [{HIGHEST * wide} x {s.element}], align 64")
+        offsets = x.value(f"alloca [{MOST_ROWS} x i64]")
+        alpha, beta = (_scalar(x, name) for name in ("alpha", "beta"))
+        m, n, unit, down, across = (_word(x, w) for w in ("m", "n", "unit", "down", "across"))
+        a, b, c = (x.value(f"inttoptr i64 {_word(x, w)} to ptr") for w in "abc")
+        each = x.number("mul", down, across)
+        b_column, ldc = _word(x, "b_column"), _word(x, "ldc")
+        line, depth = _word(x, "row_3"), _word(x, "depth_3")
+        dots = x.value(f"icmp ne i64 {_word(x, 'dots')}, 0")
+        with x.loop("%lo", "%hi") as u:
+            batch, rest = x.number("udiv", u, each), x.number("urem", u, each)
+            i = x.number("mul", x.number("urem", rest, down), unit)
+            j = x.number("mul", x.number("udiv", rest, down), wide)
+            rows, columns = (
+                x.least(unit, x.number("sub", m, i)),
+                x.least(wide, x.number("sub", n, j)),
+            )
+            a_at = x.times(a, batch, _word(x, "batch_a"))
+            b_at = x.times(x.times(b, batch, _word(x, "batch_b")), j, b_column)
+            c_at = x.at(x.times(x.times(c, batch, _word(x, "batch_c")), i, ldc), j)
+            factors = f"{s.element} {alpha}, {s.element} {beta}"
+            with x.when(dots):
+                here = x.times(a_at, i, line)
+                x(f"  call void @dots(ptr {here}, i64 {line}, ptr {b_at}, ptr {c_at}, "
+                  f"i64 {rows}, i64 {depth}, {factors})")  # fmt: skip
+            with x.when(dots, unless=True):
+                _offsets(x, offsets, i, rows)
+                head = f"ptr %w, ptr {offsets}, ptr {a_at}"
+                tail = f"{factors}, ptr {packed}, ptr {sums}"
+                _panels(x, head, tail, (b_at, b_column), c_at, rows, columns)
+        x("  ret i64 0")
+
+
+def _panels(
+    x: Vectors, head: str, tail: str, b: tuple[str, str], c: str, rows: str, columns: str
+) -> None:
+    """Cut columns into panels, the widest first."""
+    s = x.shape
+    place = x.value("alloca i64")
+    x(f"  store i64 0, ptr {place}")
+    vectors = x.number("udiv", x.number("add", columns, s.lanes - 1), s.lanes)
+    room = x.number("mul", vectors, s.lanes)
+    for number, (width, _) in enumerate(s.tiles):
+        wide = width * s.lanes
+        start = x.value(f"load i64, ptr {place}")
+        with x.loop(start, x.number("sub", room, wide - 1), wide) as j:
+            left = x.least(wide, x.number("sub", columns, j))
+            which = number * HEIGHTS
+            x(f"  call void @panel({head}, ptr {x.times(b[0], j, b[1])}, ptr {x.at(c, j)}, "
+              f"i64 {rows}, i64 {left}, i64 {width}, i64 {which}, {tail})")  # fmt: skip
+            x(f"  store i64 {x.number('add', j, wide)}, ptr {place}")
+
+
+def _scalar(x: Vectors, name: str) -> str:
+    """A number of which the bits of a double are given."""
+    double = x.value(f"bitcast i64 {_word(x, name)} to double")
+    return x.value(f"fptrunc double {double} to float") if x.shape.size == 4 else double
+
+
+def _offsets(x: Vectors, offsets: str, first: str, rows: str) -> None:
+    """Where the rows of a unit begin: a counter of four digits, which starts at `first`."""
+    sizes = {i: _word(x, f"rows_{i}") for i in (1, 2, 3)}
+    strides = [_word(x, f"row_{i}") for i in range(4)]
+    digits = [x.value("alloca i64") for _ in range(4)]
+    left = first
+    for i in (3, 2, 1):
+        x(f"  store i64 {x.number('urem', left, sizes[i])}, ptr {digits[i]}")
+        left = x.number("udiv", left, sizes[i])
+    x(f"  store i64 {left}, ptr {digits[0]}")
+    with x.loop(0, rows) as row:
+        now = [x.value(f"load i64, ptr {d}") for d in digits]
+        at = x.number("mul", now[0], strides[0])
+        for digit, stride in zip(now[1:], strides[1:], strict=True):
+            at = x.number("add", at, x.number("mul", digit, stride))
+        x(f"  store i64 {at}, ptr {x.value(f'getelementptr i64, ptr {offsets}, i64 {row}')}")
+        carry = "1"
+        for i in (3, 2, 1):
+            raised = x.number("add", now[i], carry)
+            over = x.value(f"icmp eq i64 {raised}, {sizes[i]}")
+            x(f"  store i64 {x.value(f'select i1 {over}, i64 0, i64 {raised}')}, ptr {digits[i]}")
+            carry = x.value(f"zext i1 {over} to i64")
+        x(f"  store i64 {x.number('add', now[0], carry)}, ptr {digits[0]}")

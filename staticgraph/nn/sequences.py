@@ -1,0 +1,84 @@
+"""What running a cell over sequences of different length takes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from staticgraph.api import nest
+from staticgraph.api.casting import cast
+from staticgraph.api.comparison import where
+from staticgraph.errors import GraphError, ShapeError
+from staticgraph.ir import dtypes, loc
+from staticgraph.ir.build import convert
+from staticgraph.ir.op import lookup
+from staticgraph.ir.tensor import Tensor
+from staticgraph.nn.cell import zeros_of
+
+
+def checked_lengths(sequence_length: Any, batch: Any, steps: Any) -> Tensor:
+    """Lengths as integers; the run fails where one of them exceeds `steps`.
+
+    Args:
+      batch, steps: sizes of the inputs, ints or scalar tensors.
+
+    Raises:
+      ValueError: there is not one length for each element of the batch.
+    """
+    lengths = convert(sequence_length, name="sequence_length")
+    if lengths.shape.ndims not in (None, 1):
+        raise ShapeError(
+            f"sequence_length is a vector with one length for each element of the batch, "
+            f"got shape {lengths.shape}",
+            loc=loc.caller(), operands=(f"{lengths.name}: {lengths.describe()}",),
+        )  # fmt: skip
+    if lengths.dtype.base not in (dtypes.int32, dtypes.int64):
+        lengths = cast(lengths, dtypes.int32)
+    return lookup("SequenceLengths")(lengths, batch, steps, name="CheckSeqLen")  # type: ignore[no-any-return]
+
+
+def starting_state(cell: Any, initial_state: Any, batch: Any, dtype: Any, function: str) -> Any:
+    """The state given, or one of zeros.
+
+    Raises:
+      ValueError: neither state nor dtype is given, or a state has another batch size.
+    """
+    if initial_state is None:
+        if dtype is None:
+            raise GraphError(
+                f"{function}: give initial_state, or the dtype of a state of zeros",
+                loc=loc.caller(),
+            )
+        return cell.zero_state(batch, dtype)
+    state = nest.map_structure(convert, initial_state)
+    for t in nest.flatten(state):
+        have = t.shape.as_list()[0] if t.shape.ndims else None
+        if isinstance(batch, int) and have not in (None, batch):
+            raise ShapeError(
+                f"{function}: the initial state has batch size {have}, the inputs have {batch}",
+                loc=loc.caller(), operands=(f"{t.name}: {t.describe()}",),
+            )  # fmt: skip
+    return state
+
+
+def zero_output(cell: Any, batch: Any, dtype: Any) -> Any:
+    """Zeros nested and shaped as the cell's output, of `dtype`."""
+    return zeros_of(cell.output_size, batch, dtype)
+
+
+def through(running: Any, new: Any, old: Any) -> Any:
+    """`new` where a sequence is `running`, `old` where it is over.
+
+    Args:
+      running: bool, one for each element of the batch.
+    """
+
+    def one(a: Tensor, b: Tensor) -> Tensor:
+        if not a.shape.ndims:  # of the whole batch, a counter say
+            return a
+        out: Tensor = where(running, a, b)
+        return out
+
+    return nest.map_structure(one, new, old)
+
+
+__all__ = ["checked_lengths", "starting_state", "through", "zero_output"]

@@ -1,0 +1,198 @@
+"""Rows of products of matrices: what is multiplied, and in which pieces.
+
+The product is `codegen.product_source`'s.  Its pieces are chosen here, by sizes alone; every
+element is added up in the same order however they are chosen and whoever does them.
+"""
+
+from __future__ import annotations
+
+import math
+import struct
+from collections.abc import Sequence
+from dataclasses import replace
+
+from staticgraph.codegen.product_source import DEPTH, MOST_ROWS, WORDS, product_address
+from staticgraph.codegen.tile_source import Kind, shape
+from staticgraph.ir import dtypes
+from staticgraph.ir.dtypes import DType
+from staticgraph.ir.program import Buffer
+from staticgraph.ir.record import record
+from staticgraph.runtime.row import Row
+from staticgraph.runtime.threads import UNIT_FLOPS, UNITS, bytes_like_flops
+
+Axes = Sequence[tuple[int, int]]  # sizes and strides, in elements; the last runs fastest
+PACKED_ROWS = 36  # of a unit, at least: to lay out a row of B costs as much as two rows take
+FEW_ROWS = 24  # for which B is not laid out
+
+
+def kind_of(dtype: DType) -> Kind:
+    """The elements of a product."""
+    return "f32" if dtype is dtypes.float32 else "f64"
+
+
+@record(frozen=True, slots=True)
+class Operand:
+    """Where a matrix is: a buffer, bytes from its start, and its address with these."""
+
+    buffer: Buffer
+    address: int
+    offset: int = 0
+
+
+@record(frozen=True, slots=True)
+class Product:
+    """``C = alpha * A @ B + beta * C``, for each of a batch.
+
+    Args:
+      rows, depth: the axes of A, of its rows and of its columns: at most four of each, when those
+        that lie one behind the other are taken together.
+      columns: the number of B's columns.
+      b: strides of B's rows and columns, one of which is 1.
+      batch, strides: how many there are, and elements from each A, B and C to the next.
+      swapped: the operands are given as B and A.
+    """
+
+    dtype: DType
+    rows: Axes
+    depth: Axes
+    columns: int
+    b: tuple[int, int]
+    alpha: float = 1.0
+    beta: float = 0.0
+    batch: int = 1
+    strides: tuple[int, int, int] = (0, 0, 0)
+    swapped: bool = False
+
+    @property
+    def sizes(self) -> tuple[int, int, int]:
+        """Rows and columns of C, and how many products are added up."""
+        return _count(self.rows), self.columns, _count(self.depth)
+
+    @property
+    def flops(self) -> int:
+        """Multiplications and additions."""
+        return 2 * self.batch * math.prod(self.sizes)
+
+    def row(self, operands: Sequence[Operand], step: int) -> Row:
+        """The row of a plan's table, of step number `step`; the operands are A, B and C."""
+        a, b, c = operands = self._ordered(operands)
+        m, n, k = self.sizes
+        unit, down, across = self._units()
+        times, run = _at_once(self.depth)
+        rows, depth = _four(self.rows), _four(self.depth)
+        words = {
+            "a": a.address, "b": b.address, "c": c.address, "m": m, "n": n,
+            "batch_a": self.strides[0], "batch_b": self.strides[1], "batch_c": self.strides[2],
+            "times": times, "run": run, "b_row": self.b[0], "b_column": self.b[1], "ldc": n,
+            "alpha": _bits(self.alpha), "beta": _bits(self.beta),
+            "unit": unit, "down": down, "across": across, "direct": self._direct(),
+            "dots": self._dots,
+        }  # fmt: skip
+        for i in range(4):
+            words |= {f"rows_{i}": rows[i][0], f"row_{i}": rows[i][1]}
+            words |= {f"depth_{i}": depth[i][0], f"step_{i}": depth[i][1]}
+        size = self.dtype.size
+        moved = self.batch * (m * n + m * k + k * n) * size
+        return Row(
+            product_address(kind_of(self.dtype)),
+            tuple(words[w] for w in WORDS),
+            self.batch * down * across if m and n else 0,
+            step,
+            tuple((i, o.buffer, o.offset) for i, o in enumerate(operands)),
+            moved + bytes_like_flops(self.flops, size),
+            splits=True,
+        )
+
+    def _ordered(self, operands: Sequence[Operand]) -> Sequence[Operand]:
+        a, b, c = operands
+        return (b, a, c) if self.swapped else operands
+
+    @property
+    def _dots(self) -> bool:
+        """True where B is one column and A's rows are contiguous: vectors then run along these."""
+        (*outer, _), (*more, (_, step)) = _four(self.rows), _four(self.depth)
+        simple = all(n == 1 for n, _ in (*outer, *more))
+        return self.columns == 1 and simple and step <= 1 and self.b[0] == 1
+
+    def _direct(self) -> bool:
+        """True where B is read where it is: few rows, or it lies as it would be laid out."""
+        few, tiles = self.sizes[0] <= FEW_ROWS, shape(kind_of(self.dtype))
+        whole = self.columns <= tiles.columns and self.columns % tiles.lanes == 0
+        return self.b[1] == 1 and (few or (whole and self.b[0] == self.columns))
+
+    def _units(self) -> tuple[int, int, int]:
+        """Rows of a unit, and how many units there are down and across."""
+        m, n, k = self.sizes
+        tiles = shape(kind_of(self.dtype))
+        wide, tall = tiles.columns, tiles.rows(n)
+        across = -(-n // wide)
+        wanted = -(-m * max(1, self.batch * across) // UNITS)
+        worth = -(-UNIT_FLOPS // max(1, 2 * k * min(n, wide)))
+        least = 1 if self._direct() or self._dots else PACKED_ROWS
+        most = max(m, 1) if self._dots else min(MOST_ROWS, max(m, 1))
+        unit = min(max(wanted, worth, least), most)
+        even = -(-m // max(1, -(-m // unit)))  # units alike, of whole tiles
+        unit = max(1, -(-even // tall)) * tall
+        return unit, -(-m // unit), across
+
+
+def matrix_product(
+    dtype: DType, sizes: tuple[int, int, int], transposed: tuple[bool, bool], alpha: float = 1.0,
+    beta: float = 0.0, batch: int = 1, strides: tuple[int, int, int] = (0, 0, 0),
+) -> Product:  # fmt: skip
+    """The product of two matrices, each of which may be stored by columns.
+
+    Args:
+      sizes: rows and columns of the result, and how many products are added up.
+    """
+    m, n, k = sizes
+    if (m == 1) != (n == 1) and (transposed[1] if m == 1 else transposed[0]):
+        # one row, by the columns of B: the transpose of a matrix times a vector; and the reverse
+        (sa, sb, sc), (ta, tb) = strides, transposed
+        other = matrix_product(dtype, (n, m, k), (not tb, not ta), alpha, beta, batch, (sb, sa, sc))
+        return replace(other, swapped=True)
+    by_row, by_column = (1, m) if transposed[0] else (k, 1)
+    b = (1, k) if transposed[1] else (n, 1)
+    rows, depth = [(m, by_row)], [(k, by_column)]
+    return Product(dtype, rows, depth, n, b, alpha, beta, batch, strides)
+
+
+def _count(axes: Axes) -> int:
+    return math.prod(n for n, _ in axes)
+
+
+def _merged(axes: Axes) -> list[tuple[int, int]]:
+    """The same elements in the same order, by as few axes as can be."""
+    out: list[tuple[int, int]] = []
+    for n, stride in axes:
+        if n == 1:
+            continue
+        if out and out[-1][1] == n * stride:
+            out[-1] = (out[-1][0] * n, stride)
+        else:
+            out.append((n, stride))
+    return out
+
+
+def _four(axes: Axes) -> list[tuple[int, int]]:
+    if not _count(axes):
+        return [(1, 0), (1, 0), (1, 0), (0, 0)]
+    found = _merged(axes)
+    assert len(found) <= 4, axes
+    return [(1, 0)] * (4 - len(found)) + found
+
+
+def _at_once(depth: Axes) -> tuple[int, int]:
+    """How many of the last two axes of the depth are laid out at once: even shares."""
+    (_, (outer, _), (inner, _)) = _four(depth)[1:]
+    if inner > DEPTH:
+        return 1, -(-inner // -(-inner // DEPTH))
+    fit = max(1, DEPTH // max(1, inner))
+    return -(-outer // -(-outer // fit)), max(1, inner)
+
+
+def _bits(x: float) -> int:
+    return int(struct.unpack("<q", struct.pack("<d", x))[0])
+
+
+__all__ = ["Operand", "Product", "kind_of", "matrix_product"]
