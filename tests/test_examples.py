@@ -80,6 +80,17 @@ def test_the_digits(tmp_path: Path) -> None:
         assert (tmp_path / "pictures" / name).read_bytes().startswith(PNG)
 
 
+def test_images_that_workers_read(tmp_path: Path) -> None:
+    out = run("image_folder.py", "--epochs", "6", "--workers", "1", cwd=tmp_path)
+    right = re.findall(r"^(static|dynamic): (\d+) of 120 images right", out, re.MULTILINE)
+    assert [form for form, _ in right] == ["static", "dynamic"]
+    assert all(int(count) >= 105 for _, count in right)
+    difference = re.search(r"losses of the two forms differ by at most (\S+)$", out)
+    assert difference
+    assert float(difference[1]) < 1e-3
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_seed_gives_the_same_digits(tmp_path: Path) -> None:
     def once() -> list[str]:
         out = run("digits.py", "--steps", "30", "--seed", "3", "--batch", "50", cwd=tmp_path)
@@ -88,3 +99,47 @@ def test_a_seed_gives_the_same_digits(tmp_path: Path) -> None:
     first = once()
     assert len(first) == 1
     assert once() == first
+
+
+def test_the_names_of_syllables(tmp_path: Path) -> None:
+    out = run("elman_rnn.py", "--steps", "120", "--hidden", "48", "gweong", cwd=tmp_path)
+    rates = [int(x) for x in re.findall(r"held out (\d+)%", out)]
+    commonest = re.search(r"(\d+)% by the commonest", out)
+    assert commonest
+    assert rates[-1] > int(commonest[1]) + 20
+    assert re.search(r"^gweong: (Canadian|Ethiopic|Hangul|Vai|Yi)$", out, re.MULTILINE)
+
+
+def test_a_text_is_learned_and_written(tmp_path: Path) -> None:
+    text = "the cat sat on the mat; the dog sat on the log. " * 40
+    (tmp_path / "text.txt").write_text(text, encoding="utf-8")
+    sizes = ["--width", "32", "--layers", "1", "--batch", "8", "--length", "20", "--write", "60"]
+    out = run("char_lstm.py", "text.txt", "--steps", "150", *sizes, cwd=tmp_path)
+    bits = [float(x) for x in re.findall(r"([\d.]+) bits a letter", out)]
+    assert len(bits) == 10
+    assert bits[-1] < 0.6 * bits[0]
+    written = out.rstrip("\n").rpartition("\n")[2]
+    assert len(written) == 60
+    assert set(written) <= set(text)
+
+
+def test_the_lynx_and_the_hare(tmp_path: Path) -> None:
+    out = run("lynx_and_hare.py", "--steps", "200", cwd=tmp_path)
+    misfits = [float(x) for x in re.findall(r"misfit ([\d.]+)$", out, re.MULTILINE)]
+    assert misfits[0] > 0.7
+    assert misfits[-1] < 0.049
+    rates = re.search(
+        r"hare' = ([\d.]+) hare - ([\d.]+) .* lynx' = ([\d.]+) .* - ([\d.]+) lynx", out
+    )
+    assert rates
+    # what is known of these data: Carpenter, "Predator-Prey Population Dynamics", Stan case study
+    for found, known in zip(map(float, rates.groups()), [0.545, 0.028, 0.024, 0.80], strict=True):
+        assert abs(found / known - 1) < 0.06
+
+
+def test_training_in_the_graph(tmp_path: Path) -> None:
+    out = run("train_in_graph.py", "--steps", "300", cwd=tmp_path)
+    losses = re.findall(r"loss ([\d.]+)$", out, re.MULTILINE)
+    assert len(losses) == 2
+    assert losses[0] == losses[1]
+    assert "differ by at most 0.0e+00" in out
