@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import os
 import sys
+import tracemalloc
 from pathlib import Path
+
+import numpy as np
 
 _STATUS = Path("/proc/self/status")
 
@@ -50,6 +53,32 @@ def forget() -> bool:
     finally:
         os.close(fd)
     return True
+
+
+class Arrays:
+    """Counts the bytes of numpy arrays that are allocated while it is open and not freed again.
+
+    Only those that `package` makes count: not what a work itself feeds.
+    """
+
+    def __init__(self, package: str) -> None:
+        self.package = package
+
+    def __enter__(self) -> Arrays:
+        tracemalloc.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        tracemalloc.stop()
+
+    def bytes(self) -> int:
+        """So far."""
+        kinds = (
+            tracemalloc.DomainFilter(True, np.lib.tracemalloc_domain),
+            tracemalloc.Filter(True, f"*/{self.package}/*", domain=np.lib.tracemalloc_domain),
+        )
+        shot = tracemalloc.take_snapshot()
+        return sum(t.size for t in shot.filter_traces(kinds[:1]).filter_traces(kinds[1:]).traces)
 
 
 def _field(name: str) -> int:

@@ -36,6 +36,7 @@ PEERS: dict[str, Peer] = {
              ("staticgraph", "numba", "llvmlite", "scipy", "numpy"), cached=True),
         Peer(FLOOR, "floor", ("numba", "numpy"), ("numba", "numpy")),
         Peer("torch", "torch eager", ("torch",), ("torch",)),
+        Peer("torch_layer", "torch.nn layer", ("torch",), ("torch",)),
         Peer("torch_compile", "torch.compile", ("torch",), ("torch",),
              cached=True, needs_compiler=True),
         Peer("jax", "JAX jit", ("jax", "jax.numpy"), ("jax", "jaxlib")),

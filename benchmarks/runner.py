@@ -196,6 +196,9 @@ class Runner:
         if not e.seconds:
             return
         self._ask(e, do="end")
+        if e.peer == OURS:
+            self._ask(e, do="plan", work=e.row["work"], variant=e.row["variant"],
+                      quick=self.settings.quick, package=self.package)  # fmt: skip
         e.row.update(spread(e.seconds))
         if traffic.bytes:
             e.row["bytes"] = traffic.bytes

@@ -66,8 +66,15 @@ def cells(row: Row, rows: Sequence[Row], copies: Mapping[str, float], gemm: floa
         _show(row.get("flops_per_s"), lambda x: f"{x / 1e9:.1f}"),
         _show(parts[1], lambda x: f"{100 * x:.0f} %"),
         _show(first(row), duration),
-        _show(row.get("grown_bytes") or None, size),
+        _show(row.get("grown_bytes") or None, size) + _arrays(row),
     ]
+
+
+def _arrays(row: Row) -> str:
+    """What was planned for arrays, beside what was seen to be allocated for them."""
+    if not row.get("seen_bytes"):
+        return ""
+    return f" (arrays {size(row['seen_bytes'])}, planned {size(row['planned_bytes'])})"
 
 
 def _show(value: float | None, text: Callable[[float], str]) -> str:

@@ -17,7 +17,7 @@ from typing import IO, Any
 
 from benchmarks import memory
 from benchmarks.case import Case, NotYet, load
-from benchmarks.peers import PEERS
+from benchmarks.peers import OURS, PEERS
 
 clock = time.perf_counter
 
@@ -99,6 +99,26 @@ class Worker:
         facts = self.case.facts() if self.case.facts else {}
         grown = facts.get("process_peak_bytes", max(0, peak - self.base))  # a process of its own
         return {"peak_bytes": peak, "grown_bytes": grown, "facts": facts}
+
+    def do_plan(self, work: str, variant: str, quick: bool, package: str) -> dict[str, Any]:
+        """Build and step once more, and compare what is planned with what is allocated.
+
+        For this package's own sessions alone, and after all rounds: looking costs time.
+        """
+        import staticgraph as tf
+
+        self.case = None
+        tf.reset_default_graph()
+        made = load(work, package)
+        with memory.Arrays("staticgraph") as seen:
+            case = made.build(OURS, variant, quick)
+            if case.timed or case.facts is None:
+                return {}
+            held = case.step()  # results count while somebody has them
+            found = seen.bytes()
+            del held
+        planned = case.facts().get("planned_bytes")
+        return {} if planned is None else {"planned_bytes": planned, "seen_bytes": found}
 
 
 def serve(requests: IO[str], answers: IO[str]) -> None:

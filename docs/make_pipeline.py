@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 import inspect
+import re
 import sys
 import textwrap
 from pathlib import Path
@@ -52,6 +53,17 @@ python -m staticgraph explain train.py --fetch loss --stage share
 The program is one step of gradient descent on one layer:
 """
 
+
+def loop() -> tf.Tensor:
+    """A recurrent network and the gradient of its weights."""
+    x = tf.placeholder(tf.float32, [None, 8, 3], name="x")
+    start = tf.placeholder(tf.float32, [8, 4], name="start")
+    u = tf.Variable(tf.zeros([3, 4]), name="u")
+    h = tf.foldl(lambda h, row: tf.tanh(h + tf.matmul(row, u)), x, initializer=start, name="rnn")
+    gradient = tf.gradients(tf.reduce_sum(tf.square(h)), u)[0]
+    return gradient
+
+
 # Stage, heading, prose.  A stage without text of its own is shown by the lines it changed.
 STAGES = {
     "close": (
@@ -89,6 +101,18 @@ Ops that are made of others are replaced by them: a mean is a sum and a division
 of a mean spreads a number over a shape. What is left is either an *index lambda* (an op that says
 what one element of its result is), a library call, or a host call.""",
     ),
+    "trim": (
+        "Trim: loops and branches without what nobody needs",
+        """\
+Outputs that nothing reads are not made, values that no iteration changes are not carried, and what
+a body computes from those alone is computed once, before the loop. Here there is no loop.""",
+    ),
+    "slices": (
+        "Slices: what a loop reads at its counter",
+        """\
+A look-up at the counter of a loop becomes a slice that the loop hands to each iteration, and
+elements that are written at the counter are what the loop stacks. Here there is no loop.""",
+    ),
     "simplify": (
         "Simplify: rewrite rules",
         """\
@@ -109,10 +133,16 @@ loop.""",
 Two nodes with the same op, inputs and attributes are one value. The ones that the gradient began
 with and the one in the derivative of `tanh` are the same constant now.""",
     ),
+    "motion": (
+        "Motion: products leave loops",
+        """\
+A product of matrices that does not depend on what is carried is made for all iterations at once
+before the loop, and products that are only added up are made behind it. Here there is no loop.""",
+    ),
     "update": (
         "Update: the step of descent is part of the matrix product",
         """\
-`w - 0.5 * (xᵀ @ g)` is one call of a BLAS routine with `alpha=-0.5` that adds to `w`. The product
+`w - 0.5 * (xᵀ @ g)` is one product of matrices with `alpha=-0.5` that adds to `w`. The product
 is never stored, and where nobody needs the old `w` any more it is updated in place. This is the one
 rewriting that may round differently: the factor is applied inside the product, which changes the
 result by less than one unit in its last place.""",
@@ -170,6 +200,31 @@ blocks and ranges, which one small native loop walks. Making a plan compiles not
 with 4 and with 100 rows the session tells of one executable with two plans:
 """
 
+LOOP = """\
+## A loop
+
+A loop is one operation with a body, in the graph as in a function. Here is a small recurrent
+network over sequences of any length, and the gradient of its weights:
+"""
+
+LOOP_MOVED = """\
+Closing makes two loops of it: one forwards, and one backwards, which takes the values that `h` had
+and adds up the gradient of `u` in a carry. This is the function when all passes are done:
+"""
+
+LOOP_READ = """\
+`row @ u` depends on no carry, so `motion` has made one product of it, over all steps, before the
+loop. On the way back each step added `rowᵀ @ g` to the gradient; now the loop gives all `g`, and
+one product behind it does the rest. The derivative of `tanh` reads what the forward loop computed.
+What is left in the loops is what has to be done step by step, and in each of them it becomes one
+kernel. These are the program's steps:
+"""
+
+LOOP_RUN = """\
+The number of steps is a size like any other: a run with a longer sequence compiles nothing, and it
+is one native call, loops included.
+"""
+
 END = """\
 The first run of the program compiles; all others look the plan up by the sizes of what is fed,
 copy the feeds (or, if they are large, only take their addresses), and make one native call.
@@ -193,6 +248,22 @@ def observed() -> tuple[list[tuple[str, str]], Any]:
     with tf.Graph().as_default():
         done = tf.stages(example(), observe=lambda name, ir, _: seen.append((name, str(ir))))
     return seen, done
+
+
+def looped() -> list[str]:
+    """The section about the loop."""
+    source = textwrap.dedent("".join(inspect.getsourcelines(loop)[0][2:-1]))
+    with tf.Graph().as_default():
+        done = tf.stages(loop())
+    steps = [line for line in str(done.program).splitlines() if _is_step(line)]
+    return [
+        LOOP, block(source, "python"), LOOP_MOVED, block(str(done.function)), LOOP_READ,
+        block("\n".join(steps)), LOOP_RUN,
+    ]  # fmt: skip
+
+
+def _is_step(line: str) -> bool:
+    return bool(re.match(r" +launch | +%.* = (library|scan) ", line))
 
 
 def explained() -> str:
@@ -229,7 +300,7 @@ def page() -> str:
                     parts.append(f"The function before it:\n\n{block(before)}")
                     parts.append("And after it:\n")
                 parts.append(block(text))
-            else:
+            elif text != before:
                 parts.append(block(changed(before, text), "diff"))
         told.add(name)
         before = text
@@ -237,7 +308,7 @@ def page() -> str:
     parts += [SOURCES, *(block(f"# {k}\n{text}", "python") for k, text in sources.items())]
     cuda = done.sources("cuda")["k0"]
     parts += [CUDA, block(cuda[cuda.index("def ") :], "python")]
-    parts += [PLAN, block(explained()), END]
+    parts += [PLAN, block(explained()), END, *looped()]
     return "\n".join(parts)
 
 

@@ -8,10 +8,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from benchmarks import __main__ as command
-from benchmarks import machine, memory, peers, report, results, runner, table, verdict
+from benchmarks import machine, memory, ours, peers, report, results, runner, table, verdict
 from benchmarks.case import Target, load
 from benchmarks.works import NAMES
 
@@ -161,6 +162,19 @@ def test_memory_is_measured() -> None:
     kept[::4096] = b"x" * len(kept[::4096])
     assert memory.peak() - before >= 60 << 20
     assert memory.current() > 0
+
+
+def test_arrays_of_a_package_are_counted_apart() -> None:
+    import staticgraph as tf
+
+    x = tf.placeholder(tf.float32, [1000])
+    y = tf.exp(x)
+    with tf.Session() as sess, memory.Arrays("staticgraph") as seen:
+        mine = np.ones(1_000_000, np.float32)
+        result = sess.run(y, {x: mine[:1000]})
+        assert 3 * result.nbytes <= seen.bytes() < 5 * result.nbytes
+        told = ours.facts(sess)["planned_bytes"]
+        assert told == pytest.approx(seen.bytes(), rel=0.1)
 
 
 # ---- files

@@ -1,0 +1,123 @@
+"""What bounds the works that miss a target: streams through memory, and arithmetic in the cache.
+
+python -m benchmarks.limits
+
+Every line is the smallest time of many calls in this one process.  Streams are shared between the
+threads of the pool as steps of a plan are; arithmetic is one thread's, on arrays that fit the
+first-level cache, so that memory plays no part.  `docs/limits.md` says what follows from it.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import time
+from collections.abc import Callable
+from functools import partial
+
+import numpy as np
+
+from staticgraph.codegen import native
+from staticgraph.codegen.llvm import kernel_ir
+from staticgraph.codegen.pool import POOL, default_threads, launch_address
+from staticgraph.ir.parse_kernel import parse_kernel
+
+SIGNATURE = ctypes.CFUNCTYPE(ctypes.c_int64, ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64)
+
+_FLAT = "kernel flat({}) parallel p {{\n{}\n}}"
+STREAMS = {  # name: arrays, how many of them are written, bytes an element that are counted
+    "copy": ("a0: mut f32*, a1: f32*", "a0[p] = a1[p]", 8),
+    "read": ("a0: mut f32*, a1: f32*", None, 4),
+    "update of one array": ("a0: mut f32*", "a0[p] = add(a0[p], 1.0:f32)", 8),
+    "update of three arrays by a fourth": (
+        "a0: mut f32*, a1: mut f32*, a2: mut f32*, a3: f32*",
+        "x: f32 = a3[p]\na0[p] = add(a0[p], x)\na1[p] = add(a1[p], x)\na2[p] = add(a2[p], x)", 28,
+    ),
+}  # fmt: skip
+_READ = """\
+kernel row(a0: mut f32*, a1: f32*) parallel p {
+  var s: f32 = sum()
+  for r in 0:i64 .. 65536:i64 {
+    s sum= a1[add(mul(p, 65536:i64), r)]
+  }
+  a0[p] = s
+}"""
+CHAIN = "div(mul(tanh(x), exp(neg(mul(x, x)))), add(1.0:f32, mul(x, x)))"
+ARITHMETIC = {  # what is done with an element, as a loop over a row
+    "exp": "x: f32 = a1[{}]\na0[{}] = exp(x)",
+    "tanh": "x: f32 = a1[{}]\na0[{}] = tanh(x)",
+    "division": "x: f32 = a1[{}]\na0[{}] = div(1.0:f32, x)",
+    "tanh(x) exp(-x x) / (1 + x x)": "x: f32 = a1[{}]\na0[{}] = " + CHAIN,
+}
+ROWS = {  # a row of softmax with its cross-entropy's gradient: three passes
+    "largest of a row": ("var s: f32 = max()", "s max= a1[{}]", "a2[p] = s"),
+    "exp, its sum and a store": (
+        "m: f32 = a2[p]\nvar s: f32 = sum()",
+        "e: f32 = exp(sub(a1[{}], m))\na0[{}] = e\ns sum= e", "a3[p] = s",
+    ),
+    "times a number less a label": (
+        "m: f32 = a2[p]\nl: i32 = a4[p]",
+        "a0[{}] = mul(m, sub(mul(a0[{}], m), select(eq(cast.i64(l), r), 1.0:f32, 0.0:f32)))", "",
+    ),
+}  # fmt: skip
+
+
+def compiled(text: str) -> int:
+    """The address of a kernel's native function."""
+    symbol = f"limit_{abs(hash(text))}"
+    return native.load_object(native.compile_ir(kernel_ir(parse_kernel(text)), symbol), symbol)
+
+
+def shortest(call: Callable[[], object], seconds: float = 1.0) -> float:
+    """The smallest time of a call in so many seconds of calls."""
+    best, end = float("inf"), time.perf_counter() + seconds
+    while time.perf_counter() < end:
+        start = time.perf_counter()
+        call()
+        best = min(best, time.perf_counter() - start)
+    return best
+
+
+def block(*arrays: np.ndarray) -> np.ndarray:
+    """An argument block."""
+    return np.array([a.ctypes.data for a in arrays], np.int64)
+
+
+def streams(elements: int = 10_000_000) -> None:
+    """Print what memory gives to one thread and to all."""
+    threads = default_threads()
+    POOL.ensure(threads)
+    launch = SIGNATURE(launch_address())
+    for name, (params, body, size) in STREAMS.items():
+        arrays = [np.ones(elements, np.float32) for _ in range(params.count("*"))]
+        address = compiled(_FLAT.format(params, body) if body else _READ)
+        args, extent = block(*arrays), elements if body else elements // 65536
+        chunk = -(-extent // (4 * threads))
+        shared = np.array([POOL.address, address, args.ctypes.data, chunk, threads - 1], np.int64)
+        one = shortest(partial(SIGNATURE(address), args.ctypes.data, 0, extent))
+        both = shortest(partial(launch, shared.ctypes.data, 0, extent))
+        moved = size * elements / 1e9
+        print(f"{name:36s} {moved / one:6.1f} GB/s, {threads} threads {moved / both:6.1f} GB/s")
+
+
+def arithmetic(columns: int = 1024) -> None:
+    """Print what an element costs one thread when nothing waits for memory."""
+    at = f"add(mul(p, {columns}:i64), r)"
+    texts = {name: ("", body, "") for name, body in ARITHMETIC.items()} | ROWS
+    x, y = (np.linspace(-3, 3, 4 * columns, dtype=np.float32) for _ in range(2))
+    m, s, labels = np.ones(4, np.float32), np.ones(4, np.float32), np.ones(4, np.int32)
+    args = block(y, x, m, s, labels)
+    params = "a0: mut f32*, a1: f32*, a2: mut f32*, a3: mut f32*, a4: i32*"
+    for name, (before, body, after) in texts.items():
+        loop = f"for r in 0:i64 .. {columns}:i64 {{\n{body.replace('{}', at)}\n}}"
+        run = SIGNATURE(
+            compiled(f"kernel row({params}) parallel p {{\n{before}\n{loop}\n{after}\n}}")
+        )
+        four, one = (  # the difference leaves out what a call costs
+            shortest(partial(run, args.ctypes.data, 0, n)) for n in (4, 1)
+        )
+        print(f"{name:36s} {(four - one) / (3 * columns) * 1e9:6.3f} ns an element")
+
+
+if __name__ == "__main__":
+    streams()
+    arithmetic()
