@@ -254,9 +254,77 @@ def _explained(kind: Any, told: list[Any], sources: bool) -> Iterator[None]:
         told += [s.explain(sources=sources) for s in opened if s.executables()]
 
 
+# ---------------------------------------------------------------- profile
+def _profile_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("script", help="Python program that runs sessions")
+    parser.add_argument("--trace", metavar="FILE", help="write a Chrome trace of the runs as well")
+    parser.add_argument(
+        "--by", choices=("step", "kernel", "line"), default="step",
+        help="one row for each step (default), for equal kernels, for each line of the program",
+    )  # fmt: skip
+    parser.add_argument(
+        "--rows", type=_rows, default=40, metavar="N", help="rows to show; 'all' (default: 40)"
+    )
+
+
+def _rows(text: str) -> int | None:
+    if text != "all" and not text.isdigit():
+        raise argparse.ArgumentTypeError(f"{text!r} is neither a number nor 'all'")
+    return None if text == "all" else int(text)
+
+
+def _profile(args: argparse.Namespace) -> int:
+    from staticgraph.runtime.profile import Profile
+    from staticgraph.runtime.profiling import every_session
+
+    if args.trace and not Path(args.trace).resolve().parent.is_dir():
+        folder = str(Path(args.trace).parent)
+        raise CommandError(f"there is no directory {folder!r} to put the trace in")
+    profile = Profile()
+    with every_session(profile):
+        run = run_script(args.script, args.arguments)
+    if not profile.runs:
+        raise CommandError(f"{args.script} ran nothing: there is nothing to tell")
+    print(profile.table(args.by, args.rows))
+    if args.trace:
+        profile.save(args.trace)
+    return int(run.failed)
+
+
+# ---------------------------------------------------------------- compare
+def _compare_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--only", action="append", default=[], metavar="NAME",
+        help="run this program, or those whose names begin so; may be repeated",
+    )  # fmt: skip
+    parser.add_argument("--list", action="store_true", help="list the programs and do nothing else")
+    parser.add_argument("--quick", action="store_true", help="few steps and rounds: rough times")
+    parser.add_argument(
+        "--steps", type=_positive, metavar="N", help="steps of which losses are compared"
+    )
+    parser.add_argument("--no-torch", action="store_true", help="leave PyTorch out")
+    parser.add_argument(
+        "--out", metavar="DIR", help="write report.md, report.html, results.json and plots there"
+    )
+
+
+def _positive(text: str) -> int:
+    if not text.isdigit() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is no positive number")
+    return int(text)
+
+
+def _compare(args: argparse.Namespace) -> int:
+    from staticgraph.compare import command  # which pulls in the dynamic engine and all programs
+
+    return command.run(args)
+
+
 COMMANDS = (
     Command("draw", "draw the graph that a script builds", _draw_arguments, _draw),
     Command("explain", "tell what a script's runs compile to", _explain_arguments, _explain),
+    Command("profile", "tell where the time of a script's runs goes", _profile_arguments, _profile),
+    Command("compare", "compare static and dynamic programs", _compare_arguments, _compare),
 )
 
 

@@ -12,6 +12,7 @@ from staticgraph.codegen.cuda_compile import CudaCompileError
 from staticgraph.codegen.cuda_lanes import group_base, quarter
 from staticgraph.ir import dtypes
 from staticgraph.ir.kernel import Kernel, Let, Pointer, Store, Temp
+from staticgraph.ir.parse import parse_kernel
 from staticgraph.ir.scalar import Lit, Load, Prim
 from tests.ptx.cases import CASES, compiled, function
 
@@ -67,6 +68,15 @@ def test_groups_of_four_are_found_in_addresses() -> None:
     for index in (add(Prim("mul", (p, six), I64), r), add(r, six), add(r, r), add(p, r), row):
         assert group_base(index, "r") is None  # type: ignore[arg-type]
     assert quarter(Prim("mul", (Lit(8, I64), p), I64)) == Prim("mul", (p, Lit(2, I64)), I64)
+
+
+def test_a_value_that_changes_is_one_for_each_element() -> None:
+    kernel = parse_kernel(
+        "kernel flat(a0: f32*, a1: mut f32*) parallel p {\n  state c: f32 = a0[p]\n"
+        "  set c = mul(c, c)\n  a1[p] = c\n}"
+    )
+    source = cuda_kernel(kernel).source
+    assert "load4" not in source and "c = (c * c)" in source
 
 
 def test_bfloat16_is_passed_as_its_bits() -> None:

@@ -15,7 +15,7 @@ from staticgraph.ir import op
 
 DOCS = Path(__file__).parents[1] / "docs"
 PAGES = sorted(DOCS.glob("*.md"))
-RUN = ("architecture.md", "semantics.md")
+RUN = ("architecture.md", "data.md", "dynamic.md", "profiling.md", "semantics.md", "recurrent.md")
 FENCE = r"```python\n(.*?)```\n\n```text\n(.*?)```"
 PROGRAMS = [
     pytest.param(program, printed, id=f"{name}-{i}")
