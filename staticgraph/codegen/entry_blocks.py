@@ -28,9 +28,9 @@ STATE = tuple("busy aside generation operations seen acquire release table".spli
 """A session: a run is at work; all is left to Python; generation of the variables; the list of the
 graph's operations and how many were seen; methods of its lock; its entries from `table` on."""
 
-ENTRY = tuple("plan state form filled slots fetched keys keyed slow rebuild owner".split())
-"""What is fetched and fed: how it is recognised, and what becomes of the results; the object that
-owns all this."""
+ENTRY = tuple("plans bound state form filled slots fetched keys keyed slow rebuild owner".split())
+"""What is fetched and fed: the plans for it, one for each shape of the feeds; how it is recognised,
+and what becomes of the results; the object that owns all this."""
 
 PLAN = tuple(
     "table rows failed walk release feeds fed results shown copies copied streams drawn "

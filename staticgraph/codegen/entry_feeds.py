@@ -37,6 +37,35 @@ done:
   ret i1 %good
 }
 
+define internal i1 @shaped(ptr %feed, ptr %array) {
+start:
+  %rank.p = getelementptr i8, ptr %array, i64 24
+  %rank.32 = load i32, ptr %rank.p
+  %n = sext i32 %rank.32 to i64
+  %dims = call i64 @number(ptr %feed, i64 $feed_rank)
+  %ranked = icmp eq i64 %n, %dims
+  br i1 %ranked, label %shape, label %no
+shape:
+  %shape.p = getelementptr i8, ptr %array, i64 32
+  %found = load ptr, ptr %shape.p
+  %sizes = call ptr @pointer(ptr %feed, i64 $feed_sizes)
+  br label %next
+next:
+  %i = phi i64 [ 0, %shape ], [ %j, %compare ]
+  %more = icmp slt i64 %i, %n
+  br i1 %more, label %compare, label %yes
+compare:
+  %a = call i64 @number(ptr %found, i64 %i)
+  %b = call i64 @number(ptr %sizes, i64 %i)
+  %j = add i64 %i, 1
+  %equal = icmp eq i64 %a, %b
+  br i1 %equal, label %next, label %no
+yes:
+  ret i1 true
+no:
+  ret i1 false
+}
+
 define internal i1 @offer_array(ptr %feed, ptr %array) {
 start:
   %type.p = getelementptr i8, ptr %array, i64 56
@@ -52,33 +81,14 @@ other:
   %rounded = and i1 %single, %double
   br i1 %rounded, label %rank, label %no
 rank:
-  %rank.p = getelementptr i8, ptr %array, i64 24
-  %rank.32 = load i32, ptr %rank.p
-  %n = sext i32 %rank.32 to i64
-  %dims = call i64 @number(ptr %feed, i64 $feed_rank)
-  %ranked = icmp eq i64 %n, %dims
-  br i1 %ranked, label %layout, label %no
+  %shaped = call i1 @shaped(ptr %feed, ptr %array)
+  br i1 %shaped, label %layout, label %no
 layout:
   %flags.p = getelementptr i8, ptr %array, i64 64
   %flags = load i32, ptr %flags.p
   %good = and i32 %flags, 257 ; C_CONTIGUOUS, ALIGNED
   %plain = icmp eq i32 %good, 257
-  br i1 %plain, label %shape, label %no
-shape:
-  %shape.p = getelementptr i8, ptr %array, i64 32
-  %found = load ptr, ptr %shape.p
-  %sizes = call ptr @pointer(ptr %feed, i64 $feed_sizes)
-  br label %next
-next:
-  %i = phi i64 [ 0, %shape ], [ %j, %compare ]
-  %more = icmp slt i64 %i, %n
-  br i1 %more, label %compare, label %place
-compare:
-  %a = call i64 @number(ptr %found, i64 %i)
-  %b = call i64 @number(ptr %sizes, i64 %i)
-  %j = add i64 %i, 1
-  %equal = icmp eq i64 %a, %b
-  br i1 %equal, label %next, label %no
+  br i1 %plain, label %place, label %no
 place:
   %data = call ptr @data(ptr %array)
   %address = ptrtoint ptr %data to i64
@@ -231,5 +241,56 @@ yes:
   ret i1 true
 no:
   ret i1 false
+}
+
+; Have all arrays the shapes that a plan is bound to?
+define internal i1 @suits(ptr %plan, ptr %values) {
+start:
+  %n = call i64 @number(ptr %plan, i64 $plan_feeds)
+  %feeds = call ptr @pointer(ptr %plan, i64 $plan_fed)
+  br label %next
+next:
+  %i = phi i64 [ 0, %start ], [ %j, %one ], [ %j, %array ]
+  %more = icmp slt i64 %i, %n
+  br i1 %more, label %one, label %yes
+one:
+  %at = mul i64 %i, $feed_words
+  %feed = getelementptr i64, ptr %feeds, i64 %at
+  %value = call ptr @pointer(ptr %values, i64 %i)
+  %j = add i64 %i, 1
+  %is.array = call i1 @is(ptr %value, i64 $api_array)
+  br i1 %is.array, label %array, label %next ; a number is offered to whichever plan it is
+array:
+  %shaped = call i1 @shaped(ptr %feed, ptr %value)
+  br i1 %shaped, label %next, label %no
+yes:
+  ret i1 true
+no:
+  ret i1 false
+}
+
+; The plan of an entry for the shapes of the values, or null; where there is one, it is that.
+define internal ptr @bound(ptr %e, ptr %values) {
+start:
+  %n = call i64 @number(ptr %e, i64 $entry_plans)
+  %plans = call ptr @pointer(ptr %e, i64 $entry_bound)
+  switch i64 %n, label %next [ i64 0, label %no
+                               i64 1, label %only ]
+only:
+  %first = load ptr, ptr %plans
+  ret ptr %first
+next:
+  %i = phi i64 [ 0, %start ], [ %j, %one ]
+  %more = icmp slt i64 %i, %n
+  br i1 %more, label %one, label %no
+one:
+  %plan = call ptr @pointer(ptr %plans, i64 %i)
+  %j = add i64 %i, 1
+  %good = call i1 @suits(ptr %plan, ptr %values)
+  br i1 %good, label %yes, label %next
+yes:
+  ret ptr %plan
+no:
+  ret ptr null
 }
 """

@@ -217,7 +217,7 @@ start:
   %argument = alloca ptr
   %numbers = alloca i64, i64 4
   %error = alloca ptr, i64 3
-  %plan = call ptr @pointer(ptr %e, i64 $entry_plan)
+  %plan = call ptr @bound(ptr %e, ptr %values)
   %unbound = icmp eq ptr %plan, null
   br i1 %unbound, label %pass, label %look
 look:

@@ -1,10 +1,11 @@
 """Native runs: what the function of `codegen.entry` has to know of a session and its plans.
 
 The second time that fetches and feeds come with the same sizes, their plan is described in blocks
-of words, and an entry for them goes into a table of the session.  From then on `Session.run`, or
-what `make_callable` returned, is one native function that finds the entry, takes the feeds where
-they are, walks the plan and makes the results.  Whatever it does not know it leaves to the Python
-code in `session` and `executable`, which gives the same results.
+of words, and an entry for them goes into a table of the session; plans for other sizes join it when
+they come.  From then on `Session.run`, or what `make_callable` returned, is one native function
+that finds the entry and the plan for the shapes of the feeds, takes these where they are, walks the
+plan and makes the results.  Whatever it does not know it leaves to the Python code in `session` and
+`executable`, which gives the same results.
 
 `STATICGRAPH_CALLS=python` does without; so do runs that are profiled.
 """
@@ -262,29 +263,32 @@ class QuickEntry:
         else:
             form = blocks.ONE
         fetched = list(written) if form in (blocks.LIST, blocks.TUPLE) else [written]
-        self.plan: Plan | None = None
+        self._plans: list[Plan] = []
+        self._bound = np.zeros(0, np.int64)
         self.first = place_of(fetched, keys)
         places = np.array(slots, np.int64)
         what = np.array([id(x) for x in fetched], np.int64)
         by = np.array([id(k) for k in keys], np.int64)
         self._kept = [places, what, by, fetched, tuple(keys), plan.rebuild, state]
         self.block = _block(
-            blocks.ENTRY, plan=0, state=address(state), form=form, filled=len(slots),
+            blocks.ENTRY, plans=0, bound=0, state=address(state), form=form, filled=len(slots),
             slots=address(places), fetched=address(what), keys=len(keys), keyed=address(by),
             slow=0, rebuild=id(plan.rebuild), owner=id(self),
         )  # fmt: skip
 
     def point(self, exe: Executable, store: Store) -> None:
-        """Let native code run the plan that an executable has used last."""
-        plan = exe.last
-        if plan is None or plan.generation != store.generation:
+        """Let native code run the plans of an executable, first of all the one used last."""
+        last = exe.last
+        if last is None or last.generation != store.generation:
             return
-        if plan.call is None and Call.possible(plan, store):
-            plan.call = Call(plan, store, exe.quick)
-        self.block[blocks.ENTRY.index("plan")] = (
-            0 if plan.call is None else address(plan.call.block)
-        )
-        self.plan = plan
+        if last.call is None and Call.possible(last, store):
+            last.call = Call(last, store, exe.quick)
+        known = [last, *(p for p in reversed(exe.plans.values()) if p is not last)]
+        found = [p for p in known if p.call and p.generation == store.generation]
+        at = np.array([address(p.call.block) for p in found if p.call], np.int64)
+        for word, value in (("plans", 0), ("bound", address(at)), ("plans", len(found))):
+            self.block[blocks.ENTRY.index(word)] = value  # other threads may look at any time
+        self._plans, self._bound = found, at  # and those of before may go only now
 
 
 def place_of(fetched: Sequence[Any], keys: Sequence[Any]) -> int:

@@ -21,6 +21,7 @@ from staticgraph.errors import (
     UsageError,
 )
 from staticgraph.runtime import quick
+from staticgraph.runtime.executable import MAX_PLANS
 from tests.runtime.native_calls import no_python, outcome, seen
 
 pytestmark = pytest.mark.skipif(not available(), reason="native calls are not for this Python")
@@ -44,6 +45,57 @@ def test_from_the_third_run_on_nothing_of_a_run_is_python() -> None:
             assert sess.run([y, step.op], feed) == [25.0, None]
             assert sess.run([y, step.op], {x: a + 1}) == [30.0 + 18.0, None]
         assert sess.run(v).tolist() == [1.0, 8.0, 15.0]
+
+
+def test_sizes_that_come_again_need_no_python(python_session: Callable[[], tf.Session]) -> None:
+    x = tf.placeholder(tf.float32, [None, None])
+    s = tf.placeholder(tf.float32, [])
+    v = tf.Variable(np.float32(0.0))
+    fetches = [tf.reduce_sum(x, axis=1) * s, v.assign_add(tf.reduce_sum(x))]
+    draw = np.random.RandomState(0)
+    shapes = [(1, 2), (2, 1), (2, 2), (0, 2), (3, 1)]
+    native, python = tf.Session(), python_session()
+    for sess in (native, python):
+        sess.run(v.initializer)
+    calls = [sess.make_callable(fetches, [x, s]) for sess in (native, python)]
+    for turn in range(60):
+        a = draw.randn(*shapes[draw.randint(len(shapes))]).astype(np.float32)
+        feed = {x: a, s: float(turn)}
+        want = seen(python.run(fetches, feed)), seen(calls[1](a, 2.0))
+        with no_python() if turn >= 40 else nullcontext():
+            assert (seen(native.run(fetches, feed)), seen(calls[0](a, 2.0))) == want
+    assert [e.counts for e in native.executables()] == [e.counts for e in python.executables()]
+
+
+def test_more_sizes_than_plans_are_kept() -> None:
+    x = tf.placeholder(tf.float32, [None])
+    total = tf.reduce_sum(x)
+    with tf.Session() as sess:
+        for n in (1, 1):
+            sess.run(total, {x: np.ones(n, np.float32)})
+        (exe,) = sess.executables()
+        (gone,) = map(weakref.ref, exe.plans.values())
+        for n in range(1, MAX_PLANS + 9):
+            assert sess.run(total, {x: np.ones(n, np.float32)}) == n
+        gc.collect()
+        assert gone() is None
+        assert len(exe.plans) == MAX_PLANS
+        with no_python():
+            for n in range(9, MAX_PLANS + 9):
+                assert sess.run(total, {x: np.ones(n, np.float32)}) == n
+
+
+def test_sizes_come_again_when_a_variable_has_another_shape() -> None:
+    v = tf.Variable(np.zeros(2, np.float32), validate_shape=False)
+    n, x = tf.placeholder(tf.int32, []), tf.placeholder(tf.float32, [None])
+    grow = tf.assign(v, tf.ones([n]), validate_shape=False).op
+    total = tf.reduce_sum(v) + tf.reduce_sum(x)
+    with tf.Session() as sess:
+        sess.run(v.initializer)
+        for k in (3, 5, 3, 2):
+            sess.run(grow, {n: k})
+            for size in (1, 4, 1, 4, 1, 4):
+                assert sess.run(total, {x: np.ones(size, np.float32)}) == k + size
 
 
 SCALARS: list[Any] = [
