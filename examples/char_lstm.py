@@ -66,8 +66,6 @@ class Model:
 def strands(text: np.ndarray, batch: int, steps: int) -> Iterator[tuple[bool, np.ndarray]]:
     """Pieces of ``steps + 1`` letters of each strand, without end; True where strands begin."""
     length = len(text) // batch
-    if length <= steps:
-        raise SystemExit(f"the text has {len(text)} letters, {batch * (steps + 1)} are needed")
     rows = text[: length * batch].reshape(batch, length)
     while True:
         for at in range(0, length - steps, steps):
@@ -96,7 +94,17 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0, help="seed of weights and letters")
     args = parser.parse_args()
 
-    letters, text = np.unique(list(read(args.file)), return_inverse=True)
+    if min(args.width, args.layers, args.batch, args.length) < 1 or args.heat <= 0:
+        parser.error("sizes must be at least 1, and --heat above 0")
+    try:
+        content = read(args.file)
+    except OSError as e:
+        parser.error(f"{args.file}: {e.strerror}")
+    needed = args.batch * (args.length + 1)
+    if len(content) < needed:
+        parser.error(f"the text has {len(content)} letters, {needed} are needed")
+
+    letters, text = np.unique(list(content), return_inverse=True)
     text = text.astype(np.int32)
     print(f"{len(text):,} letters, {len(letters)} different ones")
 

@@ -134,6 +134,10 @@ def main() -> None:
     args = parser.parse_args()
     if min(args.steps, args.batch, args.hidden) < 1:
         parser.error("--steps, --batch and --hidden must be at least 1")
+    try:
+        args.out.mkdir(parents=True, exist_ok=True)  # fails now rather than after the training
+    except OSError as e:
+        parser.error(f"--out {args.out}: {e.strerror}")
 
     tf.set_random_seed(args.seed)
     data = load(args.seed)
@@ -167,7 +171,6 @@ def main() -> None:
     )
     if args.steps > 1:
         print(f"{(args.steps - 1) / seconds:,.0f} steps/s after the first")
-    args.out.mkdir(parents=True, exist_ok=True)
     curve, picture = args.out / "digits_curve.png", args.out / "digits_graph.png"
     draw_curve(losses, tests, curve)
     viz.draw(path=picture)

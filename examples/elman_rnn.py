@@ -100,6 +100,7 @@ def main() -> None:
     parser.add_argument("--hidden", type=int, default=64, help="width of the state")
     parser.add_argument("--seed", type=int, default=0, help="seed of weights and batches")
     args = parser.parse_args()
+    asked = encode(args.names, [0] * len(args.names)) if args.names else None
 
     tf.set_random_seed(args.seed)
     letters = tf.placeholder(tf.int32, [None, None], name="letters")
@@ -140,9 +141,8 @@ def main() -> None:
             if t % max(args.steps // 6, 1) == 0:
                 print(f"step {t:4d}  loss {value:.3f}  held out {sess.run(right, feed(held)):.0%}")
         milliseconds = (time.perf_counter() - start) / max(args.steps, 1) * 1e3
-        print(f"{milliseconds:.2f} ms a step, {len(sess.executables())} programs compiled")
-        if args.names:
-            asked = encode(args.names, [0] * len(args.names))
+        print(f"{milliseconds:.2f} ms a step; programs compiled: {len(sess.executables())}")
+        if asked is not None:
             found = sess.run(guess, {letters: asked.letters, lengths: asked.lengths})
             for name, number in zip(args.names, found, strict=True):
                 print(f"{name}: {SCRIPTS[number]}")

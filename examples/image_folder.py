@@ -179,8 +179,11 @@ def main() -> None:
 
     with tempfile.TemporaryDirectory() as temporary:
         folder = args.folder or Path(temporary)
-        draw(folder / "train", 100, args.seed)
-        draw(folder / "test", 40, args.seed + 1)
+        try:
+            draw(folder / "train", 100, args.seed)
+            draw(folder / "test", 40, args.seed + 1)
+        except OSError as e:
+            parser.error(f"images cannot be written to {folder}: {e.strerror}")
         forms = ("static", "dynamic") if args.form == "both" else (args.form,)
         losses = [run(form, folder, args) for form in forms]
     if len(losses) == 2:

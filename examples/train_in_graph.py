@@ -43,6 +43,8 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=2000, help="steps of gradient descent")
     parser.add_argument("--points", type=int, default=2000, help="points of the sine")
     args = parser.parse_args()
+    if min(args.steps, args.points) < 1:
+        parser.error("--steps and --points must be at least 1")
 
     points = np.linspace(-math.pi, math.pi, args.points, dtype=np.float32)
     x = tf.placeholder(tf.float32, [None], name="x")

@@ -38,6 +38,29 @@ def test_every_example_is_tested_and_told_of() -> None:
         assert f'"{example.name}"' in here
 
 
+@pytest.mark.parametrize(
+    ("command", "message"),
+    [
+        ("char_lstm.py missing.txt", "missing.txt: No such file or directory"),
+        ("char_lstm.py short.txt", "the text has 3 letters, 1632 are needed"),
+        ("digits.py --out short.txt", "--out short.txt: File exists"),
+        ("train_in_graph.py --steps 0", "--steps and --points must be at least 1"),
+        ("static/data_loading.py --images 0", "--images must be at least 3, --workers at least 0"),
+        ("dynamic/elman_rnn.py --steps 0", "--steps must be at least 1"),
+    ],
+)
+def test_wrong_arguments_are_told_of(command: str, message: str, tmp_path: Path) -> None:
+    (tmp_path / "short.txt").write_text("abc", encoding="utf-8")
+    name, *args = command.split()
+    done = subprocess.run(
+        [sys.executable, str(EXAMPLES / name), *args], cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, encoding="utf-8",
+        check=False,
+    )  # fmt: skip
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.splitlines()[-1] == f"{Path(name).name}: error: {message}"
+
+
 def test_the_net_of_the_second_document(tmp_path: Path) -> None:
     out = run("tf_two_layer_net_002.py", cwd=tmp_path)
     assert out.startswith('Tensor("Sum:0", shape=(), dtype=float32)\n')

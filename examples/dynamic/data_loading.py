@@ -47,6 +47,8 @@ def main():
     parser.add_argument("--images", type=int, default=200, help="images that are written")
     parser.add_argument("--workers", type=int, default=4, help="worker processes")
     args = parser.parse_args()
+    if args.images < 3 or args.workers < 0:
+        parser.error("--images must be at least 3, --workers at least 0")
 
     with tempfile.TemporaryDirectory() as path:
         write_images(path, args.images, args.seed)

@@ -14,6 +14,8 @@ parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
 parser.add_argument("--steps", type=int, default=300)
 parser.add_argument("--seed", type=int, default=0)
 args = parser.parse_args()
+if args.steps < 1:
+    parser.error("--steps must be at least 1")
 torch.manual_seed(args.seed)
 random.seed(args.seed)
 

@@ -40,6 +40,8 @@ def main():
     parser.add_argument("--images", type=int, default=200, help="images that are written")
     parser.add_argument("--workers", type=int, default=4, help="worker processes")
     args = parser.parse_args()
+    if args.images < 3 or args.workers < 0:
+        parser.error("--images must be at least 3, --workers at least 0")
 
     images = tf.placeholder(tf.float32, [None, 3, 28, 28], name="images")
     mean = tf.reduce_mean(images)

@@ -58,7 +58,7 @@ with tf.Session() as sess:
     print(before)
     print(before)
     print(sess.run(add_one))
-    print(before + 1)  # the array that was fetched is a copy, and still holds ones
+    print(sess.run(v))  # fetched anew: the array from before is a copy, and still holds ones
 
     array = np.ones(5)
     np.add(array, 1, out=array)
