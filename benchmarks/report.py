@@ -1,4 +1,4 @@
-"""`docs/performance.md`, made from a file of results."""
+"""`docs/performance.md`, and the table of speeds in the README, made from files of results."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from benchmarks.case import Work, load
+from benchmarks.peers import OURS
 from benchmarks.results import Results, Row
 from benchmarks.table import duration, markdown, size
-from benchmarks.verdict import judge
+from benchmarks.verdict import judge, ratio, row_of
 
 INTRODUCTION = """\
 # Performance
@@ -26,6 +27,48 @@ runs). **First** is what
 building, compiling and the first step take, with empty caches. **Memory** is how much the process
 grew from before building to its peak.
 """
+
+# what the README shows: a variant of a work, and what it is called there
+SHOWN = {
+    ("scalar", "Session.run"): "`Session.run` of a·b + 1",
+    ("cubic_fit", "2000"): "cubic fit of 2000 points, a step",
+    ("cubic_loop", "2000"): "the same, the loop inside the graph",
+    ("two_layer", "1000-100-10"): "network of two layers, a step",
+    ("convnet", "batch 128"): "convolutional network for MNIST, a step",
+    ("elman_rnn", "100x32x64"): "Elman network over 100 steps, a step",
+    ("char_lstm", "50x50x128"): "character LSTM, a step",
+    ("newton", "1000 with gradient"): "Newton's method until it converges, with gradient",
+    ("chain", "10M"): "tanh, exp and a division of 10 million numbers",
+    ("adam", "10M"): "Adam, 10 million parameters",
+}
+COLUMNS = {
+    "PyTorch": ("torch", "torch_layer"), "JAX": ("jax",), "TensorFlow 1": ("tf1",),
+    "PyTensor": ("pytensor",),
+}  # fmt: skip
+MARKS = "<!-- speeds: made by `python -m benchmarks report` -->", "<!-- end of speeds -->"
+
+
+def summary(results: Results) -> str:
+    """The README's table: how many times longer than ours each peer takes."""
+    head = ["", "staticgraph", *COLUMNS]
+    lines = [" | ".join(head), " | ".join(["---", *["---:"] * (len(head) - 1)])]
+    variants = results.variants()
+    for key, title in SHOWN.items():
+        rows = variants.get(key, [])
+        ours = row_of(rows, OURS)
+        if ours is None or "median_s" not in ours:
+            continue
+        cells = [title, duration(ours["median_s"])]
+        for peers in COLUMNS.values():
+            # the better way to write it, where a peer has two
+            seen = [r for peer in peers if (r := ratio(rows, peer)) is not None]
+            cells.append(f"{_three(min(seen))}×" if seen else "")
+        lines.append(" | ".join(cells))
+    return "\n".join(f"| {line} |" for line in lines)
+
+
+def _three(value: float) -> str:
+    return f"{value:.2f}" if value < 10 else f"{value:.1f}" if value < 100 else f"{value:,.0f}"
 
 
 def document(results: Results, names: Sequence[str], folder: str, picture: str) -> str:
@@ -164,7 +207,7 @@ def _slopes(results: Results) -> str:
 
 
 def write(results: Results, sources: Sequence[Path], root: Path) -> Path:
-    """Write the document and its plot into ``docs/`` under `root`."""
+    """Write the document and its plot into ``docs/`` under `root`, and the README's table."""
     from benchmarks.plot import draw
 
     docs = root / "docs"
@@ -173,4 +216,11 @@ def write(results: Results, sources: Sequence[Path], root: Path) -> Path:
     names = [s.name for s in sources]
     text = document(results, names, "../benchmarks/results", "images/performance.png")
     path.write_text(text, encoding="utf-8")
+    readme = root / "README.md"
+    if readme.exists():
+        before, start, rest = readme.read_text(encoding="utf-8").partition(MARKS[0])
+        _, end, after = rest.partition(MARKS[1])
+        if start and end:
+            parts = [before + start, summary(results), end + after]
+            readme.write_text("\n\n".join(parts), encoding="utf-8")
     return path

@@ -16,11 +16,11 @@ HEAD = (
 def duration(seconds: float) -> str:
     """A time with three digits.
 
-    >>> [duration(s) for s in (1.234e-6, 0.0456, 7.0)]
-    ['1.23 µs', '45.6 ms', '7.00 s']
+    >>> [duration(s) for s in (1.65e-9, 1.234e-6, 0.0456, 7.0)]
+    ['1.65 ns', '1.23 µs', '45.6 ms', '7.00 s']
     """
-    units = {"s": 1.0, "ms": 1e-3, "µs": 1e-6}
-    unit = next((u for u, part in units.items() if seconds >= part), "µs")
+    units = {"s": 1.0, "ms": 1e-3, "µs": 1e-6, "ns": 1e-9}
+    unit = next((u for u, part in units.items() if seconds >= part), "ns")
     value = seconds / units[unit]
     digits = 2 if value < 10 else 1 if value < 100 else 0
     return f"{value:.{digits}f} {unit}"

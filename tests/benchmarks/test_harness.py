@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,6 +17,7 @@ from benchmarks import machine, memory, ours, peers, report, results, runner, ta
 from benchmarks.case import Target, load
 from benchmarks.works import NAMES
 
+ROOT = Path(__file__).parents[2]
 FAKES = "tests.benchmarks.fakes"
 FIXTURE = Path(__file__).parent / "recorded.jsonl"
 FAST = runner.Settings(quick=True, rounds=3, round_s=0.0, warm_s=0.0, answer_s=60.0, least=1)
@@ -272,6 +274,33 @@ def test_the_report_of_a_recorded_run(tmp_path: Path) -> None:
     assert "a quick run" in text
     for line in text.splitlines():
         assert not line.endswith(" ")
+
+
+def test_the_readme_gets_its_table(tmp_path: Path) -> None:
+    begin, end = report.MARKS
+    readme = tmp_path / "README.md"
+    readme.write_text(f"before\n{begin}\nold\n{end}\nafter\n", encoding="utf-8")
+    recorded = results.read(FIXTURE)
+    report.write(recorded, [FIXTURE], tmp_path)
+    lines = readme.read_text(encoding="utf-8").splitlines()
+    assert lines[:3] == ["before", begin, ""]
+    assert lines[-3:] == ["", end, "after"]
+    assert lines[3] == "|  | staticgraph | PyTorch | JAX | TensorFlow 1 | PyTensor |"
+    assert lines[5:-3] == [
+        "| tanh, exp and a division of 10 million numbers | 2.67 ms |  | 6.00× |  |  |"
+    ]
+
+
+def test_the_tables_that_are_kept_are_of_the_results_that_they_name() -> None:
+    text = (ROOT / "docs" / "performance.md").read_text(encoding="utf-8")
+    names = re.findall(r"\]\(\.\./(benchmarks/results/[^)]*\.jsonl)\)", text)
+    sources = [ROOT / name for name in names]
+    kept = results.together([results.read(source) for source in sources])
+    made = report.document(
+        kept, [s.name for s in sources], "../benchmarks/results", "images/performance.png"
+    )
+    assert made == text
+    assert report.summary(kept) in (ROOT / "README.md").read_text(encoding="utf-8")
 
 
 def test_tables_of_the_recorded_run() -> None:
