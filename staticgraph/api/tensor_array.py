@@ -93,6 +93,8 @@ class TensorArray:
     array([0, 1, 4, 9], dtype=int32)
     """
 
+    instead_of_tensor = "array.stack() gives its elements as one tensor"  # hint of error messages
+
     def __init__(
         self, dtype: Any, size: Any = None, dynamic_size: bool | None = None,
         clear_after_read: bool | None = None, tensor_array_name: str | None = None,

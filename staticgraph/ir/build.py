@@ -89,7 +89,7 @@ def to_array(value: object, dtype: DType | None, strict: bool) -> np.ndarray:
             f"constant: the nested lists have different lengths ({e})", loc=loc.caller()
         ) from None
     if array.dtype.kind in "OSU":
-        raise DtypeError(f"constant: {value!r} cannot be held by {target.name}", loc=loc.caller())
+        raise _no_tensor(value, target)
     if strict and array.size and target.kind != "complex":
         lossy = (array.dtype.kind in "fc" and target.kind in ("int", "uint", "bool")) or (
             array.dtype.kind == "b" and target.kind != "bool"
@@ -104,6 +104,26 @@ def to_array(value: object, dtype: DType | None, strict: bool) -> np.ndarray:
                 hint="use tf.cast to convert",
             )
     return array.astype(target.np)
+
+
+def _no_tensor(value: object, target: DType) -> DtypeError:
+    """What is wrong with a value that is no number, or lists of such."""
+    odd = _no_number(value)
+    if odd is None:
+        text = f"constant: {value!r} cannot be held by {target.name}"
+        return DtypeError(text, loc=loc.caller())
+    return DtypeError(
+        f"constant: {odd!r} cannot be turned into a tensor",
+        loc=loc.caller(), hint=getattr(odd, "instead_of_tensor", None),
+    )  # fmt: skip
+
+
+def _no_number(value: object) -> object:
+    """The first thing in nested lists that is neither a number nor a text; None without one."""
+    if isinstance(value, (list, tuple)):
+        return next((odd for v in value if (odd := _no_number(v)) is not None), None)
+    plain = isinstance(value, (int, float, complex, str, bytes, np.generic, np.ndarray))
+    return None if plain else value
 
 
 def _shorten(value: object) -> str:

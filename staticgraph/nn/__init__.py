@@ -13,12 +13,17 @@ from staticgraph.api.random import dropout
 from staticgraph.api.reduction import zero_fraction
 from staticgraph.api.sorting import in_top_k, top_k
 from staticgraph.nn import rnn_cell
+from staticgraph.nn.raw import raw_rnn
 from staticgraph.nn.recurrence import bidirectional_dynamic_rnn, dynamic_rnn
-from staticgraph.nn.unrolled import static_bidirectional_rnn, static_rnn
+from staticgraph.nn.unrolled import (
+    static_bidirectional_rnn,
+    static_rnn,
+    static_state_saving_rnn,
+)
 
 __all__ = [
     *activations.__all__, *conv.__all__, *ctc.__all__, *losses.__all__, *normalization.__all__,
     *pooling.__all__, "bidirectional_dynamic_rnn", "dropout", "dynamic_rnn", "embedding_lookup",
-    "in_top_k", "l2_loss", "l2_normalize", "rnn_cell", "static_bidirectional_rnn", "static_rnn",
-    "top_k", "xw_plus_b", "zero_fraction",
+    "in_top_k", "l2_loss", "l2_normalize", "raw_rnn", "rnn_cell", "static_bidirectional_rnn",
+    "static_rnn", "static_state_saving_rnn", "top_k", "xw_plus_b", "zero_fraction",
 ]  # fmt: skip

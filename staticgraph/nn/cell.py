@@ -23,7 +23,13 @@ from staticgraph.api.math_functions import exp, sigmoid, tanh
 from staticgraph.api.shapes import shape as shape_of
 from staticgraph.api.variable_scope import VariableScope, get_variable, variable_scope
 from staticgraph.api.variables import Variable
-from staticgraph.errors import GraphError, ShapeError, UsageError
+from staticgraph.errors import (
+    DtypeError,
+    GraphError,
+    ShapeError,
+    UnimplementedError,
+    UsageError,
+)
 from staticgraph.ir import dtypes, loc
 from staticgraph.ir.build import convert, is_tensor_like
 from staticgraph.ir.dtypes import DType
@@ -123,12 +129,12 @@ class RNNCell:
     @property
     def state_size(self) -> Any:
         """Sizes of the state without its batch axis: ints or shapes, nested as the state is."""
-        raise NotImplementedError(f"{type(self).__name__} does not say its state_size")
+        raise _unsaid(self, "state_size")
 
     @property
     def output_size(self) -> Any:
         """Sizes of the output without its batch axis."""
-        raise NotImplementedError(f"{type(self).__name__} does not say its output_size")
+        raise _unsaid(self, "output_size")
 
     def build(self, input_shape: Any) -> None:
         """Make the variables; called once, before the first `call`."""
@@ -136,7 +142,9 @@ class RNNCell:
 
     def call(self, inputs: Any, state: Any) -> Any:
         """The output and the next state."""
-        raise NotImplementedError(f"{type(self).__name__} does not define call")
+        raise UnimplementedError(
+            f"{type(self).__name__} does not define call(inputs, state)", loc=loc.caller()
+        )
 
     # ---- calling
     def __call__(self, inputs: Any, state: Any, scope: Any = None) -> Any:
@@ -357,6 +365,13 @@ class RNNCell:
             return zeros_of(self.state_size, batch_size, dtype)
 
 
+def _unsaid(cell: RNNCell, what: str) -> UnimplementedError:
+    return UnimplementedError(
+        f"{type(cell).__name__} does not say its {what}", loc=loc.caller(),
+        hint=f"give the class a property {what}: an int, a TensorShape, or a nest of them",
+    )  # fmt: skip
+
+
 def _known_int(value: Any) -> int | None:
     if value is None or isinstance(value, int):
         return value
@@ -413,6 +428,14 @@ class LayerRNNCell(RNNCell):
 
     def __call__(self, inputs: Any, state: Any, scope: Any = None) -> Any:
         """One step; see `RNNCell`."""
+        if isinstance(inputs, (list, tuple)) and any(map(is_tensor_like, inputs)):
+            raise UsageError(
+                f"{self.name}: a cell takes one tensor [batch, depth], got a "
+                f"{type(inputs).__name__} of {len(inputs)}",
+                loc=loc.caller(),
+                hint="static_rnn takes a list, one tensor for each step; "
+                "tf.stack(inputs, axis=1) makes the inputs of dynamic_rnn of it",
+            )
         x = convert(inputs, name="inputs")
         self._check_inputs(x)
         return super().__call__(x, state, scope)
@@ -420,6 +443,12 @@ class LayerRNNCell(RNNCell):
     apply = __call__
 
     def _check_inputs(self, x: Tensor) -> None:
+        if not x.dtype.base.is_floating:
+            raise DtypeError(
+                f"{self.name}: a cell computes with floats, the inputs are {x.dtype.base.name}",
+                loc=loc.caller(), operands=(f"inputs: {x.describe()}",),
+                hint="tf.nn.embedding_lookup, tf.one_hot or tf.cast makes floats of numbers",
+            )  # fmt: skip
         if x.shape.ndims is not None and x.shape.ndims != 2:
             raise ShapeError(
                 f"{self.name}: a cell takes inputs of shape [batch, depth], got {x.shape}",
@@ -453,6 +482,13 @@ class LayerRNNCell(RNNCell):
                 f"{self.name}: {what} is one tensor of width {width}, got a "
                 f"{type(state).__name__} of {len(state)}",
                 loc=loc.caller(),
+            )
+        given = state.dtype.base if is_tensor_like(state) else self._dtype
+        if given is not self._dtype and self._dtype is not None:
+            raise DtypeError(
+                f"{self.name}: {what} is {given.name}, inputs and variables are {self._dtype.name}",
+                loc=loc.caller(),
+                hint=f"give dtype=tf.{self._dtype.name}, or a state of it",
             )
         t = convert(state, self._dtype, "state")
         have = t.shape.as_list() if t.shape.ndims is not None else [None, width]

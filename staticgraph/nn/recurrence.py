@@ -18,7 +18,7 @@ from staticgraph.ir import loc
 from staticgraph.ir.build import convert
 from staticgraph.ir.tensor import Tensor
 from staticgraph.nn.cell_wrappers import check_cell
-from staticgraph.nn.sequences import checked_lengths, starting_state, through
+from staticgraph.nn.sequences import checked_lengths, starting_state, stepped, through
 
 
 def dynamic_rnn(
@@ -80,8 +80,7 @@ def _run(
             running = None
             if sequence_length is not None:
                 running, *slices = slices
-            output, new = cell(nest.pack_sequence_as(inputs, slices), old)
-            nest.assert_same_structure(state, new, check_types=False)
+            output, new = stepped(cell, nest.pack_sequence_as(inputs, slices), old)
             output = nest.map_structure(convert, output)
             if running is not None:
                 output = through(running, output, nest.map_structure(zeros_like, output))

@@ -7,12 +7,13 @@ from typing import Any
 from staticgraph.api import nest
 from staticgraph.api.casting import cast
 from staticgraph.api.comparison import where
-from staticgraph.errors import GraphError, ShapeError
+from staticgraph.errors import GraphError, ShapeError, UsageError
 from staticgraph.ir import dtypes, loc
 from staticgraph.ir.build import convert
 from staticgraph.ir.op import lookup
 from staticgraph.ir.tensor import Tensor
-from staticgraph.nn.cell import zeros_of
+from staticgraph.nn.cell import LayerRNNCell, zeros_of
+from staticgraph.nn.cell_wrappers import MultiRNNCell
 
 
 def checked_lengths(sequence_length: Any, batch: Any, steps: Any) -> Tensor:
@@ -50,6 +51,16 @@ def starting_state(cell: Any, initial_state: Any, batch: Any, dtype: Any, functi
             )
         return cell.zero_state(batch, dtype)
     state = nest.map_structure(convert, initial_state)
+    if isinstance(cell, (LayerRNNCell, MultiRNNCell)):
+        try:
+            nest.assert_same_structure(cell.state_size, state, check_types=False)
+        except (ValueError, TypeError) as e:
+            raise UsageError(
+                f"{function}: the initial state is not nested as the state of {cell.name}: "
+                f"{getattr(e, 'message', e)}",
+                loc=loc.caller(),
+                hint="cell.zero_state(batch_size, tf.float32) gives one that is",
+            ) from None
     for t in nest.flatten(state):
         have = t.shape.as_list()[0] if t.shape.ndims else None
         if isinstance(batch, int) and have not in (None, batch):
@@ -58,6 +69,30 @@ def starting_state(cell: Any, initial_state: Any, batch: Any, dtype: Any, functi
                 loc=loc.caller(), operands=(f"{t.name}: {t.describe()}",),
             )  # fmt: skip
     return state
+
+
+def stepped(cell: Any, x: Any, state: Any) -> tuple[Any, Any]:
+    """The output and the next state of one step of a cell, which may be of the user's making.
+
+    Raises:
+      TypeError: the cell gives something else than two values.
+      ValueError: the next state is not nested as the one before.
+    """
+    given, name = cell(x, state), getattr(cell, "name", type(cell).__name__)
+    if not isinstance(given, (tuple, list)) or len(given) != 2:
+        got = f"{len(given)} values" if isinstance(given, (tuple, list)) else f"{given!r}"
+        raise UsageError(
+            f"{name}: a cell gives its output and its next state, got {got}", loc=loc.caller()
+        )
+    output, new = given
+    try:
+        nest.assert_same_structure(state, new, check_types=False)
+    except (ValueError, TypeError) as e:
+        raise ShapeError(
+            f"{name}: the next state is not nested as the one before: {getattr(e, 'message', e)}",
+            loc=loc.caller(),
+        ) from None
+    return output, new
 
 
 def zero_output(cell: Any, batch: Any, dtype: Any) -> Any:
@@ -81,4 +116,4 @@ def through(running: Any, new: Any, old: Any) -> Any:
     return nest.map_structure(one, new, old)
 
 
-__all__ = ["checked_lengths", "starting_state", "through", "zero_output"]
+__all__ = ["checked_lengths", "starting_state", "stepped", "through", "zero_output"]

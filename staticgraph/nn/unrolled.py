@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from staticgraph.api import nest
-from staticgraph.api.array import zeros_like
+from staticgraph.api.array import identity, zeros_like
 from staticgraph.api.comparison import less
+from staticgraph.api.framework import control_dependencies
 from staticgraph.api.sequence import reverse_sequence
 from staticgraph.api.slicing import concat, stack, unstack
 from staticgraph.api.variable_scope import variable_scope
@@ -17,7 +18,7 @@ from staticgraph.ir.build import convert
 from staticgraph.ir.tensor import Tensor
 from staticgraph.nn.cell import batch_of
 from staticgraph.nn.cell_wrappers import check_cell
-from staticgraph.nn.sequences import checked_lengths, starting_state, through
+from staticgraph.nn.sequences import checked_lengths, starting_state, stepped, through
 
 
 def static_rnn(
@@ -58,7 +59,7 @@ def static_rnn(
         for t, x in enumerate(steps):
             if t > 0:
                 entered.reuse_variables()
-            output, new = cell(x, state)
+            output, new = stepped(cell, x, state)
             if lengths is not None:
                 running = less(convert(t, lengths.dtype.base), lengths)
                 output = through(running, output, nest.map_structure(zeros_like, output))
@@ -137,4 +138,44 @@ def static_bidirectional_rnn(
         return both, state_fw, state_bw
 
 
-__all__ = ["static_bidirectional_rnn", "static_rnn"]
+def static_state_saving_rnn(
+    cell: Any, inputs: Sequence[Any], state_saver: Any, state_name: Any,
+    sequence_length: Any = None, scope: Any = None,
+) -> tuple[list[Any], Any]:  # fmt: skip
+    """As `static_rnn`, from a state that an object keeps between runs.
+
+    Args:
+      state_saver: an object with ``state(name)``, which gives a state, and
+        ``save_state(name, value)``, which gives an operation that keeps one.
+      state_name: the name of the state, nested as ``cell.state_size``.
+
+    Returns:
+      The list of outputs and the last state; the last output comes when the state is kept.
+
+    Raises:
+      ValueError: the names are not nested as the cell's state is.
+    """
+    check_cell(cell, "cell")
+    if nest.is_nested(cell.state_size) or nest.is_nested(state_name):
+        try:
+            nest.assert_same_structure(cell.state_size, state_name, check_types=False)
+        except (ValueError, TypeError) as e:
+            raise GraphError(
+                "static_state_saving_rnn: state_name is not nested as the state of the cell: "
+                f"{getattr(e, 'message', e)}",
+                loc=loc.caller(),
+            ) from None
+    start = nest.map_structure(state_saver.state, state_name)
+    outputs, state = static_rnn(
+        cell, inputs, initial_state=start, sequence_length=sequence_length, scope=scope
+    )
+    kept = [
+        state_saver.save_state(n, s)
+        for n, s in zip(nest.flatten(state_name), nest.flatten(state), strict=True)
+    ]
+    with control_dependencies(kept):
+        outputs[-1] = nest.map_structure(identity, outputs[-1])
+    return outputs, state
+
+
+__all__ = ["static_bidirectional_rnn", "static_rnn", "static_state_saving_rnn"]

@@ -92,9 +92,11 @@ class FetchPlan:
             raise FetchError(
                 f"{what} ({type(s).__name__}) cannot be fetched",
                 loc=loc.caller(),
-                hint="fetch tensors, operations, variables, their names, "
-                "or nested lists and dicts of them" if s is not None
-                else "leave it out; tf.gradients gives None where there is no dependence",
+                hint="leave it out; tf.gradients gives None where there is no dependence"
+                if s is None else getattr(
+                    s, "instead_of_tensor", "fetch tensors, operations, variables, their names, "
+                    "or nested lists and dicts of them",
+                ),
             )  # fmt: skip
         try:
             return self.graph.as_graph_element(s)
