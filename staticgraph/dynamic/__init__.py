@@ -27,6 +27,7 @@ from staticgraph.dynamic.comparing import (
     is_tensor,
     isclose,
 )
+from staticgraph.dynamic.contraction import einsum, tensordot
 from staticgraph.dynamic.creation import (
     arange,
     as_tensor,
@@ -61,7 +62,9 @@ from staticgraph.dynamic.device import (
     set_default_device,
 )
 from staticgraph.dynamic.element_types import (
+    finfo,
     get_default_dtype,
+    iinfo,
     set_default_dtype,
 )
 from staticgraph.dynamic.elementwise import (

@@ -11,6 +11,7 @@ from staticgraph.dynamic import elementwise as E
 from staticgraph.dynamic import shapes
 from staticgraph.dynamic.apply import Taped, wrap
 from staticgraph.dynamic.device import Device
+from staticgraph.dynamic.element_types import as_numpy
 from staticgraph.dynamic.methods import Methods
 from staticgraph.ir import dtypes
 
@@ -25,6 +26,17 @@ def plain(data: Any) -> Any:
     if isinstance(data, (list, tuple)):
         return [plain(v) for v in data]
     return data
+
+
+def _filled(
+    like: Any, size: tuple[int, ...], value: Any, *, dtype: object = None, device: Any = None,
+    requires_grad: bool = False,
+) -> Any:  # fmt: skip
+    """One value, repeated, with the element type of `like` unless `dtype` is given."""
+    if device is not None:
+        Device(device)
+    made = wrap(np.full(size, plain(value), as_numpy(dtype) if dtype else like._array.dtype))
+    return made.requires_grad_() if requires_grad else made
 
 
 class Conversions(Methods):
@@ -100,16 +112,16 @@ class Conversions(Methods):
         """A tensor of `data` with this element type."""
         return wrap(np.array(plain(data), self._array.dtype))  # type: ignore[no-any-return]
 
-    def new_zeros(self: Any, *size: Any) -> Tensor:
-        """Zeros with this element type."""
-        return wrap(np.zeros(shapes.sizes_of(size, "new_zeros"), self._array.dtype))  # type: ignore[no-any-return]
+    def new_zeros(self: Any, *size: Any, **options: Any) -> Tensor:
+        """Zeros with this element type, unless `dtype` says another."""
+        return _filled(self, shapes.sizes_of(size, "new_zeros"), 0, **options)  # type: ignore[no-any-return]
 
-    def new_ones(self: Any, *size: Any) -> Tensor:
-        """Ones with this element type."""
-        return wrap(np.ones(shapes.sizes_of(size, "new_ones"), self._array.dtype))  # type: ignore[no-any-return]
+    def new_ones(self: Any, *size: Any, **options: Any) -> Tensor:
+        """Ones with this element type, unless `dtype` says another."""
+        return _filled(self, shapes.sizes_of(size, "new_ones"), 1, **options)  # type: ignore[no-any-return]
 
-    def new_full(self: Any, size: Sequence[Any], fill_value: Any) -> Tensor:
-        """One value, repeated, with this element type."""
-        return wrap(np.full(tuple(size), fill_value, self._array.dtype))  # type: ignore[no-any-return]
+    def new_full(self: Any, size: Sequence[Any], fill_value: Any, **options: Any) -> Tensor:
+        """One value, repeated, with this element type, unless `dtype` says another."""
+        return _filled(self, shapes.sizes_of((size,), "new_full"), fill_value, **options)  # type: ignore[no-any-return]
 
     new_empty = new_zeros

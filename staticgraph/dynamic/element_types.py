@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Final
 
+import ml_dtypes
 import numpy as np
 
 from staticgraph.errors import DtypeError
@@ -132,3 +133,42 @@ def together(axes: Sequence[np.dtype], scalars: Sequence[np.dtype], numbers: Seq
         if mine is not None and (out is None or _rank(mine) > _rank(out)):
             out = mine
     return out
+
+
+class finfo:  # noqa: N801 - PyTorch's name
+    """The limits of an element type of floats.
+
+    >>> finfo(dtypes.float32).eps
+    1.1920928955078125e-07
+    """
+
+    def __init__(self, type: object = None) -> None:
+        kind = default_float() if type is None else as_numpy(type)
+        if kind not in FLOATS:
+            raise DtypeError(
+                f"finfo is of floats, got {NUMPY[kind].name}", loc=loc.caller(), hint="use iinfo"
+            )
+        limits = NUMPY[kind]
+        self.dtype, self.bits = limits.name, kind.itemsize * 8
+        self.min, self.max = float(limits.min), float(limits.max)
+        about: Any = (np.finfo if kind.kind == "f" else ml_dtypes.finfo)(kind)
+        self.eps, self.tiny = float(about.eps), float(about.smallest_normal)
+        self.smallest_normal, self.resolution = self.tiny, 10.0**-about.precision
+
+
+class iinfo:  # noqa: N801 - PyTorch's name
+    """The limits of an element type of integers.
+
+    >>> iinfo(dtypes.int8).max
+    127
+    """
+
+    def __init__(self, type: object) -> None:
+        kind = as_numpy(type)
+        if kind not in INTEGERS:
+            raise DtypeError(
+                f"iinfo is of integers, got {NUMPY[kind].name}", loc=loc.caller(), hint="use finfo"
+            )
+        about = np.iinfo(kind)
+        self.dtype, self.bits = NUMPY[kind].name, about.bits
+        self.min, self.max = int(about.min), int(about.max)

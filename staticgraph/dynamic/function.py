@@ -214,6 +214,15 @@ class Function:
         """Compute the gradients of the arguments."""
         raise NotImplementedError("define backward(ctx, *grad_outputs) as a static method")
 
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """An error: PyTorch's oldest programs called an instance."""
+        name = type(self).__name__
+        raise UsageError(
+            f"{name}: an instance of a Function cannot be called", loc=loc.caller(),
+            hint="make forward(ctx, ...) and backward(ctx, ...) static methods, and call "
+            f"{name}.apply(...)",
+        )  # fmt: skip
+
     @classmethod
     def apply(cls, *args: Any, **kwargs: Any) -> Any:
         """Run `forward` and record `backward`."""

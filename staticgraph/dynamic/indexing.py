@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -91,7 +92,10 @@ def _taken(x: np.ndarray, entries: tuple[Any, ...]) -> Any:
 
 def _wrong(x: Any, e: Exception) -> OutOfBoundsError:
     return OutOfBoundsError(
-        str(e), loc=loc.caller(), operands=(f"x: shape {list(x._array.shape)}",)
+        str(e),
+        loc=loc.caller(),
+        operands=(f"x: shape {list(x._array.shape)}",),
+        hint=None if x._array.ndim else "use x.item() for the number that it holds",
     )
 
 
@@ -194,7 +198,36 @@ def setitem(x: Any, key: Any, value: Any) -> None:
     change(x, lambda old: scattered(old, places, new), value)
 
 
-def scattered(old: Any, places: Any, value: Any) -> Any:
+def index_put(input: Any, indices: Sequence[Any], values: Any, accumulate: bool = False) -> Any:
+    """``input[indices] = values`` on a copy; `index_put_` on the tensor itself.
+
+    Args:
+      accumulate: add to what is there; an element that is named twice gets both values.
+
+    >>> import staticgraph.dynamic as torch
+    >>> at = (torch.tensor([1, 1]),)
+    >>> torch.zeros(3).index_put(at, torch.tensor([2.0, 3.0]), accumulate=True)
+    tensor([0., 5., 0.])
+    """
+    key = tuple(slice(None) if k is None else k for k in indices)
+    if not isinstance(values, Taped):
+        raise UsageError(
+            f"index_put takes values as a tensor, got {type(values).__name__}", loc=loc.caller()
+        )
+    places = getitem(wrap(np.arange(input._array.size).reshape(input._array.shape)), key)
+    op = "TensorScatterAdd" if accumulate else "TensorScatterUpdate"
+    _check_value(values._array, places._array.shape, input._array.dtype)
+    return scattered(input, places, values, op)
+
+
+def index_put_(self: Any, indices: Sequence[Any], values: Any, accumulate: bool = False) -> Any:
+    """`index_put`, in place; returns the tensor."""
+    from staticgraph.dynamic.inplace import change
+
+    return change(self, lambda x: index_put(x, indices, values, accumulate), values)
+
+
+def scattered(old: Any, places: Any, value: Any, op: str = "TensorScatterUpdate") -> Any:
     """`old` with `value`, which may broadcast, at flat positions."""
     shape = places._array.shape
     new: Any = cast(value, old._array.dtype)
@@ -202,7 +235,7 @@ def scattered(old: Any, places: Any, value: Any) -> Any:
     reshape = lookup("Reshape")
     if lead > 0:
         new = reshape(new, new._array.shape[lead:])
-    out = lookup("TensorScatterUpdate")(
+    out = lookup(op)(
         reshape(old, (-1,)),
         reshape(places, (-1, 1)),
         reshape(lookup("BroadcastTo")(new, shape), (-1,)),

@@ -256,6 +256,20 @@ def index_add_(self: Any, dim: int, index: Any, source: Any, *, alpha: Any = 1) 
     return change(self, lambda x: index_add(x, dim, index, source, alpha=alpha), source)
 
 
+def scatter_(self: Any, dim: int, index: Any, src: Any) -> Any:
+    """Put `src` at the places along `dim` that `index` names; returns the tensor."""
+    from staticgraph.dynamic.selection import scatter
+
+    return change(self, lambda x: scatter(x, dim, index, src), src)
+
+
+def scatter_add_(self: Any, dim: int, index: Any, src: Any) -> Any:
+    """Add `src` at the places along `dim` that `index` names; returns the tensor."""
+    from staticgraph.dynamic.selection import scatter_add
+
+    return change(self, lambda x: scatter_add(x, dim, index, src), src)
+
+
 def _drawn(self: Any, draw: Callable[[np.ndarray], np.ndarray]) -> Any:
     return change(self, lambda x: wrap(draw(x._array)))
 

@@ -23,8 +23,14 @@ class _Legacy(type):
         return isinstance(value, Tensor) and value.dtype is cls.legacy_dtype
 
     def __call__(cls, *args: Any) -> Any:
-        """``FloatTensor([1, 2])`` holds these values; ``FloatTensor(2, 3)`` is uninitialised."""
+        """``FloatTensor([1, 2])`` holds these values; ``FloatTensor(2, 3)`` is uninitialised.
+
+        An array of the same element type shares its memory with the tensor.
+        """
         if len(args) == 1 and not isinstance(args[0], int):
+            given = args[0]
+            if isinstance(given, np.ndarray) and given.dtype == cls.legacy_dtype.np:
+                return wrap(given)
             return wrap(np.array(plain(args[0]), cls.legacy_dtype.np))
         return wrap(np.zeros(shapes.sizes_of(args, cls.__name__) if args else (0,),
                              cls.legacy_dtype.np))  # fmt: skip

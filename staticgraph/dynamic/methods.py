@@ -7,7 +7,7 @@ from typing import Any
 
 from staticgraph.dynamic import elementwise, inplace, products, reductions, selection, shapes
 from staticgraph.dynamic.apply import Taped
-from staticgraph.dynamic.indexing import getitem, setitem
+from staticgraph.dynamic.indexing import getitem, index_put, index_put_, setitem
 
 
 def _of_itself(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -171,6 +171,7 @@ class Methods(Taped):
     bincount = selection.bincount
     narrow = selection.narrow
     index_add = selection.index_add
+    index_put = index_put
     # ------------------------------------------------------------ products
     mm = products.mm
     bmm = products.bmm
@@ -221,6 +222,9 @@ class Methods(Taped):
     normal_ = inplace.normal_
     bernoulli_ = inplace.bernoulli_
     index_add_ = inplace.index_add_
+    index_put_ = index_put_
+    scatter_ = inplace.scatter_
+    scatter_add_ = inplace.scatter_add_
     clip_ = clamp_
     unsqueeze_, squeeze_ = _of_itself(shapes.unsqueeze), _of_itself(shapes.squeeze)
     t_, transpose_ = _of_itself(shapes.t), _of_itself(shapes.transpose)

@@ -39,10 +39,7 @@ def _float_format(values: np.ndarray) -> Callable[[Any], str]:
     finite = np.abs(values[np.isfinite(values) & (values != 0)]).astype(np.float64)
     low, high = (float(finite.min()), float(finite.max())) if finite.size else (0.0, 0.0)
     whole = bool(np.all(np.ceil(finite) == finite))
-    if whole:
-        scientific = high > 1e8 or (low > 0 and high / low > 1000 and high > 1e8)
-    else:
-        scientific = finite.size > 0 and (high / low > 1000 or high > 1e8 or low < 1e-4)
+    scientific = finite.size > 0 and (high / low > 1000 or high > 1e8 or low < 1e-4)
     if _OPTIONS["sci_mode"] is not None:
         scientific = _OPTIONS["sci_mode"]
 
@@ -129,10 +126,10 @@ def text_of(array: np.ndarray, prefix: str, notes: list[str]) -> str:
         body = _body(array, len(prefix), short, one, width)
     out, line = (
         prefix + body,
-        len(body.rsplit("\n", 1)[-1]) + (len(prefix) if "\n" not in body else 0),
+        len(body.rsplit("\n", 1)[-1]) + (len(prefix) if "\n" not in body else 0) + 2,
     )
     for note in notes:
-        if line + len(note) + 3 > _OPTIONS["linewidth"]:
+        if line + len(note) + 2 > _OPTIONS["linewidth"]:
             out, line = out + ",\n" + " " * len(prefix) + note, len(prefix) + len(note)
         else:
             out, line = f"{out}, {note}", line + len(note) + 2

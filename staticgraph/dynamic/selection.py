@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -160,14 +160,36 @@ def unique(input: Tensor, sorted: bool = True) -> Tensor:  # noqa: A002 - PyTorc
 
 
 def tril(input: Tensor, diagonal: int = 0) -> Tensor:
-    """The lower triangle of each matrix, zeros elsewhere."""
-    return lookup("TrianglePart")(input, lower=True, diagonal=float(diagonal))  # type: ignore[no-any-return]
+    """The lower triangle of each matrix, zeros elsewhere.
+
+    Args:
+      diagonal: the last diagonal that is kept; 0 is the main one, and positive ones lie above it.
+
+    >>> import staticgraph.dynamic as torch
+    >>> torch.tril(torch.ones(2, 3))
+    tensor([[1., 0., 0.],
+            [1., 1., 0.]])
+    """
+    return _triangle("tril", np.tril, input, diagonal)
 
 
 def triu(input: Tensor, diagonal: int = 0) -> Tensor:
-    """The upper triangle of each matrix, zeros elsewhere."""
-    keep = np.triu(np.ones(input._array.shape[-2:], bool), diagonal)
-    return lookup("SelectV2")(wrap(keep), input, 0)  # type: ignore[no-any-return]
+    """The upper triangle of each matrix, zeros elsewhere.
+
+    Args:
+      diagonal: the first diagonal that is kept.
+    """
+    return _triangle("triu", np.triu, input, diagonal)
+
+
+def _triangle(name: str, part: Callable[..., Any], input: Tensor, diagonal: int) -> Tensor:
+    a = input._array
+    if a.ndim < 2:
+        raise ShapeError(
+            f"{name} takes matrices, got a tensor of shape {list(a.shape)}", loc=loc.caller()
+        )
+    keep = part(np.ones(a.shape[-2:], bool), diagonal)
+    return lookup("SelectV2")(wrap(keep), input, wrap(np.zeros((), a.dtype)))  # type: ignore[no-any-return]
 
 
 def diagonal(input: Tensor) -> Tensor:

@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 import staticgraph.dynamic as dynamic
-from tests.dynamic.torch_cases import CASES, recorded, run
+from tests.dynamic.torch_cases import recorded, run
+from tests.dynamic.torch_programs import CASES
 
 RECORD = recorded()
 

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Any
 
+from staticgraph.dynamic.apply import Taped
+from staticgraph.dynamic.function import Function
 from staticgraph.errors import UsageError
 from staticgraph.ir.loc import caller
 
@@ -93,3 +95,85 @@ class HookHandle:
         trace: TracebackType | None,
     ) -> None:
         self.remove()
+
+
+# ---------------------------------------------------------------- gradients
+class _Call:
+    """A call of a module that backward hooks wait for."""
+
+    def __init__(self, module: Any, hooks: Hooks) -> None:
+        self.module, self.hooks = module, hooks
+        self.of_results: tuple[Any, ...] = ()
+
+    def seen(self, of_inputs: tuple[Any, ...]) -> tuple[Any, ...]:
+        """The gradients of the inputs after the hooks."""
+        for hook in self.hooks.all():
+            out = hook.function(self.module, of_inputs, self.of_results)
+            if out is None:
+                continue
+            out = out if isinstance(out, tuple) else (out,)
+            if len(out) != len(of_inputs):
+                raise UsageError(
+                    f"a backward hook of {type(self.module).__name__} returned {len(out)} "
+                    f"gradients for {len(of_inputs)} inputs",
+                    loc=caller(),
+                )
+            of_inputs = out
+        return of_inputs
+
+
+class _Entering(Function):
+    """The inputs as they are; their gradients go through the hooks."""
+
+    @staticmethod
+    def forward(ctx: Any, call: _Call, *tensors: Any) -> Any:
+        ctx.call = call
+        ctx.set_materialize_grads(False)
+        return tensors
+
+    @staticmethod
+    def backward(ctx: Any, *gs: Any) -> Any:
+        return (None, *ctx.call.seen(gs))
+
+
+class _Leaving(Function):
+    """The results as they are; their gradients are noted for the hooks."""
+
+    @staticmethod
+    def forward(ctx: Any, call: _Call, inputs: int, *tensors: Any) -> Any:
+        ctx.call, ctx.inputs = call, inputs
+        ctx.set_materialize_grads(False)
+        return tensors
+
+    @staticmethod
+    def backward(ctx: Any, *gs: Any) -> Any:
+        ctx.call.of_results = gs
+        if ctx.inputs:  # no input has a gradient, and so nothing comes later
+            ctx.call.seen((None,) * ctx.inputs)
+        return (None, None, *gs)
+
+
+def with_gradients(module: Any, hooks: Hooks, args: tuple[Any, ...], kwargs: Any) -> Any:
+    """Call `forward` between two places where gradients are looked at."""
+    call = _Call(module, hooks)
+    at = [i for i, a in enumerate(args) if isinstance(a, Taped)]
+    given = list(args)
+    wanted = any(args[i].requires_grad for i in at)
+    if wanted:
+        for i, t in zip(at, _Entering.apply(call, *[args[i] for i in at]), strict=True):
+            given[i] = t
+    out = module.forward(*given, **kwargs)
+    if isinstance(out, Taped):
+        (out,) = _Leaving.apply(call, 0 if wanted else len(at), out)
+    elif isinstance(out, (tuple, list)) and any(isinstance(v, Taped) for v in out):
+        where = [i for i, v in enumerate(out) if isinstance(v, Taped)]
+        parts = list(out)
+        found = _Leaving.apply(call, 0 if wanted else len(at), *[out[i] for i in where])
+        for i, t in zip(where, found, strict=True):
+            parts[i] = t
+        out = type(out)(parts)
+    return out
+
+
+for _cls in (_Entering, _Leaving):  # what `grad_fn` of a result is called
+    _cls.__name__ = "BackwardHookFunction"

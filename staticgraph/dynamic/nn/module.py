@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import chain
 from typing import Any, Self
 
-from staticgraph.dynamic.nn.hooks import Hook, HookHandle, Hooks
+from staticgraph.dynamic.nn.hooks import Hook, HookHandle, Hooks, with_gradients
 from staticgraph.dynamic.nn.parameter import Parameter
 from staticgraph.dynamic.nn.state import IncompatibleKeys, load_state
 from staticgraph.dynamic.refusals import bad_value
@@ -50,6 +50,7 @@ class Module:
     _transient: set[str]
     _pre_hooks: Hooks
     _hooks: Hooks
+    _gradient_hooks: Hooks
 
     def __init__(self) -> None:
         own = self.__dict__
@@ -60,6 +61,7 @@ class Module:
         own["_transient"] = set()
         own["_pre_hooks"] = Hooks()
         own["_hooks"] = Hooks()
+        own["_gradient_hooks"] = Hooks()
 
     # ---------------------------------------------------------------- calling
     def forward(self, *args: Any, **kwargs: Any) -> Any:
@@ -70,11 +72,14 @@ class Module:
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         own = self.__dict__
-        if not own["_pre_hooks"] and not own["_hooks"]:
+        if not own["_pre_hooks"] and not own["_hooks"] and not own["_gradient_hooks"]:
             return self.forward(*args, **kwargs)
         for hook in own["_pre_hooks"].all():
             args, kwargs = hook.before(self, args, kwargs)
-        result = self.forward(*args, **kwargs)
+        if own["_gradient_hooks"]:
+            result = with_gradients(self, own["_gradient_hooks"], args, kwargs)
+        else:
+            result = self.forward(*args, **kwargs)
         for hook in own["_hooks"].all():
             result = hook.after(self, args, kwargs, result)
         return result
@@ -93,6 +98,16 @@ class Module:
         What it returns, unless that is None, replaces the output.
         """
         return self._hooks.add(Hook(hook, with_kwargs), prepend)
+
+    def register_full_backward_hook(
+        self, hook: Callable[..., Any], prepend: bool = False
+    ) -> HookHandle:
+        """Have ``hook(module, grad_input, grad_output)`` called in every backward.
+
+        The gradients are tuples, with one entry per tensor among the arguments of `forward` and
+        one per result; what the hook returns, unless that is None, replaces `grad_input`.
+        """
+        return self._gradient_hooks.add(Hook(hook, False), prepend)
 
     # ---------------------------------------------------------------- attributes
     def __getattr__(self, name: str) -> Any:

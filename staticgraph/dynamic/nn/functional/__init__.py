@@ -30,6 +30,7 @@ from staticgraph.dynamic.nn.functional.activation import (
     tanhshrink,
     threshold,
 )
+from staticgraph.dynamic.nn.functional.attention import scaled_dot_product_attention
 from staticgraph.dynamic.nn.functional.conv import (
     conv1d,
     conv2d,
@@ -134,6 +135,7 @@ __all__ = [
     "relu",
     "relu6",
     "rms_norm",
+    "scaled_dot_product_attention",
     "selu",
     "sigmoid",
     "silu",

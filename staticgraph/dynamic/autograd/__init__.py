@@ -12,7 +12,7 @@ from staticgraph.dynamic.apply import Taped, wrap
 from staticgraph.dynamic.function import Function, once_differentiable
 from staticgraph.dynamic.modes import enable_grad, no_grad, set_grad_enabled
 from staticgraph.dynamic.tensor import Tensor
-from staticgraph.errors import InvalidArgumentError, RunError, UsageError
+from staticgraph.errors import InvalidArgumentError, RunError, UnimplementedError, UsageError
 from staticgraph.ir import loc
 
 __all__ = [
@@ -34,13 +34,15 @@ def _gradients(given: Any, count: int) -> tuple[Any, ...]:
 
 def grad(
     outputs: Any, inputs: Any, grad_outputs: Any = None, retain_graph: bool | None = None,
-    create_graph: bool = False, allow_unused: bool | None = None, materialize_grads: bool = False,
+    create_graph: bool = False, only_inputs: bool = True, allow_unused: bool | None = None,
+    is_grads_batched: bool = False, materialize_grads: bool = False,
 ) -> tuple[Any, ...]:  # fmt: skip
     """The gradients of the sum of `outputs` with respect to `inputs`; `.grad` stays as it is.
 
     Args:
       grad_outputs: a gradient per output that is no single number.
       create_graph: record the computation, so that the result can be differentiated again.
+      only_inputs: True, as in PyTorch, where nothing else is left of it.
       allow_unused: give None, instead of an error, for inputs that have no part in the outputs.
 
     Raises:
@@ -52,6 +54,10 @@ def grad(
     >>> g, torch.autograd.grad(g, x)[0]
     (tensor(27., grad_fn=<MulBackward0>), tensor(18.))
     """
+    if is_grads_batched or not only_inputs:
+        raise UnimplementedError(
+            "grad: is_grads_batched=True and only_inputs=False are not available", loc=loc.caller()
+        )
     outs, ins = _many(outputs), _many(inputs)
     keep = create_graph if retain_graph is None else retain_graph
     unused = materialize_grads if allow_unused is None else allow_unused
