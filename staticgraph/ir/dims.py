@@ -46,8 +46,8 @@ class Call:
 Atom = Symbol | Call
 Monomial = tuple[Atom, ...]
 _FUNCTIONS: dict[str, Callable[[int, int], int]] = {
-    "floordiv": lambda a, b: a // b,
-    "mod": lambda a, b: a % b,
+    "floordiv": lambda a, b: a // b if b else 0,  # where it matters a guard refuses 0
+    "mod": lambda a, b: a % b if b else 0,
     "max": max,
     "min": min,
 }

@@ -22,10 +22,14 @@ HostRule = Callable[[Node, Sequence[np.ndarray], Mapping[str, Any]], Any]
 class BrokenGuardError(Exception):
     """Sizes at hand contradict what the function assumed; it must be specialised."""
 
-    def __init__(self, sites: Sequence[GuardSite], message: str = "") -> None:
+    def __init__(
+        self, sites: Sequence[GuardSite], message: str = "",
+        error: InvalidArgumentError | None = None,
+    ) -> None:  # fmt: skip
         super().__init__(", ".join(str(s.guard) for s in sites))
         self.sites = tuple(sites)
         self.message = message  # for the user, where no specialisation helps
+        self.error = error  # what the body of a loop raises for these sizes, if it ever runs
 
 
 def concrete(value: Any, env: Mapping[Symbol, int]) -> Any:
@@ -46,11 +50,13 @@ def check_guards(sites: Sequence[GuardSite], env: Mapping[Symbol, int]) -> None:
     """Check those guards whose symbols are all known.
 
     Raises:
-      BrokenGuardError: sizes assumed equal differ.
+      BrokenGuardError: sizes assumed equal differ, or a loop's body has a requirement on sizes
+        that is not met.
       InvalidArgumentError: a requirement on sizes is not met.
     """
     broken = []
     message = ""
+    error: InvalidArgumentError | None = None
     for site in sites:
         guard = site.guard
         try:
@@ -59,15 +65,19 @@ def check_guards(sites: Sequence[GuardSite], env: Mapping[Symbol, int]) -> None:
             continue
         if guard.kind == "<=":
             if a > b:
-                raise InvalidArgumentError(
+                unmet = InvalidArgumentError(
                     f"{site.op}: {guard.message.format(a=a, b=b)}", loc=site.loc,
                     operands=(f"operation {site.name!r}",) if site.name else (),
                 )  # fmt: skip
+                if not site.lifted:
+                    raise unmet
+                broken.append(site)
+                error = error or unmet
         elif a != b:
             broken.append(site)
             message = message or f"{site.op}: {guard.message.format(a=a, b=b)}"
     if broken:
-        raise BrokenGuardError(broken, message)
+        raise BrokenGuardError(broken, message, error)
 
 
 def bind_sizes(function: Function, value: Value, array: np.ndarray, env: dict[Symbol, int]) -> None:

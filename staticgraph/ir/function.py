@@ -121,12 +121,17 @@ Origin = SizeOf | ElementOf | Given
 
 @record(frozen=True, slots=True)
 class GuardSite:
-    """A guard and the node that needs it, for the error text."""
+    """A guard and the node that needs it, for the error text.
+
+    Attributes:
+      lifted: it is needed in the body of a loop, where that runs, and is checked before the loop.
+    """
 
     guard: Guard
     op: str
     loc: loc.Loc
     name: str = ""
+    lifted: bool = False
 
 
 @record(frozen=True, eq=False)

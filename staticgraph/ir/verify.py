@@ -10,13 +10,14 @@ A `VerificationError` is a defect of the package, so its text shows the IR aroun
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from itertools import count
 from typing import Any, NoReturn
 
 from staticgraph.errors import VerificationError
 from staticgraph.ir.body import BodyGraph
-from staticgraph.ir.dims import Dim, Poly, Symbol, substitute, symbol, symbols_of
+from staticgraph.ir.dims import Dim, Poly, Symbol, symbol, symbols_of
+from staticgraph.ir.equalities import Equalities, own_equalities
 from staticgraph.ir.function import (
     Function,
     Given,
@@ -60,49 +61,6 @@ def verify(ir: Graph | Function | Program | Kernel) -> None:
 
 
 # ---------------------------------------------------------------- sizes
-class Equalities:
-    """What ``==`` guards say of sizes: which of them are equal."""
-
-    def __init__(self, guards: Sequence[Guard]) -> None:
-        self._env: dict[Symbol, Dim] = {}
-        self._zero: set[Dim] = set()  # differences known to be nought
-        for a, b in dict.fromkeys((g.a, g.b) for g in guards if g.kind == "=="):
-            self._add(a, b)
-
-    def _add(self, a: Dim, b: Dim) -> None:
-        a, b = self.normal(a), self.normal(b)
-        if a == b:
-            return
-        for x, y in ((a, b), (b, a)):
-            s = _bare(x)
-            if s is not None and s not in symbols_of(y):
-                self._env[s] = y
-                return
-        self._zero |= {a - b, b - a}
-
-    def normal(self, d: Dim) -> Dim:
-        """A size with symbols replaced by what they equal, as far as that goes."""
-        while not isinstance(d, int) and any(s in self._env for s in symbols_of(d)):
-            d = substitute(d, self._env)
-        return d
-
-    def equal(self, a: Dim, b: Dim) -> bool:
-        """True where the guards make `a` and `b` equal."""
-        if a == b:
-            return True
-        a, b = self.normal(a), self.normal(b)
-        return a == b or a - b in {self.normal(z) for z in self._zero}
-
-
-def _bare(d: Dim) -> Symbol | None:
-    """The symbol that a size is, if it is just that."""
-    if isinstance(d, Poly) and len(d.terms) == 1:
-        ((monomial, coefficient),) = d.terms
-        if coefficient == 1 and len(monomial) == 1 and isinstance(monomial[0], Symbol):
-            return monomial[0]
-    return None
-
-
 def sizes_in(value: Any) -> Iterator[Poly]:
     """Symbolic sizes in an attribute."""
     stack = [value]
@@ -135,6 +93,10 @@ class _FunctionCheck:
         self.known: dict[Symbol, int] = {}  # where a symbol's value can be had
         self.equalities = Equalities([s.guard for s in f.guards])
         self.assumed = {(g.guard.kind, g.guard.a, g.guard.b) for g in f.guards}
+        self.measured: dict[Value, frozenset[Dim]] = {}
+        for s, o in f.sizes.items():
+            if isinstance(o, SizeOf):
+                self.measured[o.value] = self.measured.get(o.value, frozenset()) | {symbol(s.name)}
         self.fresh = (f"?{k}" for k in count())
 
     def run(self) -> None:
@@ -239,13 +201,28 @@ class _FunctionCheck:
         if len(types) != len(n.outputs):
             self._fail(f"{op} gives {len(types)} results, the node has {len(n.outputs)}", at)
         for v, t in zip(n.outputs, types, strict=True):
-            if not self._refines(v.type, t):
+            if not (self._refines(v.type, t) or (n.op.control and self._agrees(n, v, t))):
                 have = f"{self._name(v)} is {type_text(v.type)}"
                 self._fail(f"{op}: {have}, inference gives {type_text(t)}", at)
         for g in ctx.guards:
             self._assumed(g, op, at)
 
-    def _refines(self, have: TensorType, inferred: TensorType) -> bool:
+    def _agrees(self, n: Node, v: Value, inferred: TensorType) -> bool:
+        """True where a loop or branch gives what it should, if its bodies' guards hold.
+
+        A size that is measured on the result may turn out to be known when bodies are changed.
+        """
+        sizes = n.attrs.get("sizes", ())
+        own = [own_equalities(f, f.bound(sizes)) for f in bodies(n)]
+        measured = self.measured.get(v, frozenset())
+        return self._refines(
+            v.type, inferred, lambda h, i: h in measured or any(e.equal(h, i) for e in own)
+        )
+
+    def _refines(
+        self, have: TensorType, inferred: TensorType,
+        or_equal: Callable[[Dim, Dim], bool] = lambda *_: False,
+    ) -> bool:  # fmt: skip
         if have.dtype != inferred.dtype:
             return False
         if inferred.shape is None:
@@ -253,7 +230,7 @@ class _FunctionCheck:
         if have.shape is None or len(have.shape) != len(inferred.shape):
             return False
         return all(
-            _is_fresh(i) or self.equalities.equal(h, i)
+            _is_fresh(i) or self.equalities.equal(h, i) or or_equal(h, i)
             for h, i in zip(have.shape, inferred.shape, strict=True)
         )
 

@@ -8,6 +8,7 @@ from staticgraph.ir import dims as D
 from staticgraph.ir import dtypes
 from staticgraph.ir.dims import Dim
 from staticgraph.ir.dtypes import DType
+from staticgraph.ir.equalities import Equalities, own_equalities
 from staticgraph.ir.function import Given
 from staticgraph.ir.program import Branch, Buffer, Program, Repeat
 
@@ -103,10 +104,14 @@ def _same(
         yield f"{what} has {len(dims)} axes, the body has {len(b.dims)}"
         return
     known = body.bound(sizes)
+    own: Equalities | None = None
     for axis, (m, n) in enumerate(zip(dims, b.dims, strict=True)):
         if D.symbols_of(n) <= known.keys():
             n = D.substitute(n, known)
         if isinstance(m, int) and isinstance(n, int) and m != n:
+            own = own or own_equalities(body, known)
+            if own.equal(m, n):  # which the body checks
+                continue
             yield f"{what} has the size {m} in axis {axis}, the body has {n}"
 
 

@@ -56,13 +56,11 @@ fill: Op = Op(
 # ---------------------------------------------------------------- progressions
 def range_length(start: Dim, limit: Dim, delta: Dim) -> Dim:
     """How many steps of `delta` lead from `start` to below (or above) `limit`."""
-    if isinstance(delta, Poly):
-        down = all(c <= 0 for _, c in delta.terms)
-    else:
-        down = delta < 0
-        if delta == 0:
-            raise RuleError("delta must not be 0")
-    if down:
+    if isinstance(delta, Poly):  # which may turn out to be of either sign
+        return D.maximum(0, -D.floordiv(start - limit, delta))
+    if delta == 0:
+        raise RuleError("delta must not be 0")
+    if delta < 0:
         start, limit, delta = -start, -limit, -delta
     return D.floordiv(D.maximum(limit - start, 0) + delta - 1, delta)
 
@@ -75,6 +73,8 @@ def _range_shape(
             raise RuleError(f"{what} must be a scalar, got {list(v)}")
     if start is None or limit is None or delta is None:
         return (ctx.fresh("n"),)
+    if isinstance(delta, Poly):
+        ctx.at_most(1, D.maximum(delta, -delta), "delta must not be 0")
     return (range_length(start, limit, delta),)
 
 

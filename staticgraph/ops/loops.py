@@ -27,6 +27,7 @@ from staticgraph.ir import dims as D
 from staticgraph.ir import dtypes
 from staticgraph.ir.dims import Dim
 from staticgraph.ir.dtypes import DType
+from staticgraph.ir.equalities import Equalities, own_equalities
 from staticgraph.ir.function import Builder, Function
 from staticgraph.ir.op import REQUIRED, ErrorSample, Infer, Op, RuleError, Sample
 from staticgraph.ir.types import ConstantArray, TensorType
@@ -61,10 +62,14 @@ def check_passed(
     ctx: Infer, types: Sequence[TensorType], params: Sequence[TensorType], body: Any,
     sizes: Sequence[Dim],
 ) -> None:  # fmt: skip
-    """Refuse operands that are not what a body takes; assume that open sizes agree."""
+    """Refuse operands that are not what a body takes; assume that open sizes agree.
+
+    Those that the body's own guards make equal are for the body to check, where it runs.
+    """
     if len(types) != len(params):
         raise RuleError(f"the body takes {len(params)} values, {len(types)} are given")
     known = body.bound(sizes)
+    own: Equalities | None = None
     for k, (t, p) in enumerate(zip(types, params, strict=True)):
         if t.dtype.base is not p.dtype.base:
             raise RuleError(
@@ -76,9 +81,14 @@ def check_passed(
         if len(t.shape) != len(p.shape):
             raise RuleError(f"value {k} is {t.public()}, the body takes {p.public()}")
         for a, b in zip(t.shape, p.shape, strict=True):
-            if D.symbols_of(b) <= known.keys():
+            if a != b and D.symbols_of(b) <= known.keys():
+                want = D.substitute(b, known)
+                if a != want and body.guards:
+                    own = own or own_equalities(body, known)
+                    if own.equal(a, want):
+                        continue
                 message = f"value {k} has size {{a}}, the body takes {{b}}"
-                ctx.equal(a, D.substitute(b, known), message)
+                ctx.equal(a, want, message)
 
 
 def _slice(t: TensorType) -> TensorType:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import ClassVar
 
 import numpy as np
@@ -197,7 +198,7 @@ def _with_sizes(node: Node, env: Mapping[Symbol, Dim]) -> Node:
 def _guard_with(site: GuardSite, env: Mapping[Symbol, Dim]) -> GuardSite:
     g = site.guard
     guard = Guard(g.kind, substitute(g.a, env), substitute(g.b, env), g.message)
-    return GuardSite(guard, site.op, site.loc, site.name)
+    return replace(site, guard=guard)
 
 
 @record(frozen=True)

@@ -71,6 +71,8 @@ def close(
     name: str = "run",
     values: Mapping[str, np.ndarray] | None = None,
     asked: MutableMapping[str, int | None] | None = None,
+    lift: bool = True,
+    refused: list[StaticGraphError] | None = None,
 ) -> Function:
     """Close a graph over fetches and feeds.
 
@@ -82,13 +84,18 @@ def close(
       values: what variables hold, by name.
       asked: takes each variable on whose rank the result depends, with that rank; None where it
         holds no value.
+      lift: what the bodies of loops assume of sizes is checked before the run, else where they run.
+      refused: takes what is wrong in branches with the sizes fed: an error where they are chosen.
 
     Raises:
       FeedError: a placeholder that is needed is not fed.
       ShapeError, DtypeError: with the sizes fed, an operation's inputs do not fit.
     """
     asked = {} if asked is None else asked
-    return Closing(feeds, name, values or {}, asked).run(fetches, final)
+    closing = Closing(feeds, name, values or {}, asked, lift=lift)
+    if refused is not None:
+        closing.refused = refused
+    return closing.run(fetches, final)
 
 
 class Closing:
@@ -96,10 +103,11 @@ class Closing:
 
     def __init__(
         self, feeds: Mapping[Tensor, TensorType], name: str, values: Mapping[str, np.ndarray],
-        asked: MutableMapping[str, int | None], level: int = 0,
+        asked: MutableMapping[str, int | None], level: int = 0, lift: bool = True,
     ) -> None:  # fmt: skip
         self.b = Builder(name, level=level)
-        self.values, self.asked = values, asked
+        self.values, self.asked, self.lift = values, asked, lift
+        self.refused: list[StaticGraphError] = []  # what branches raise if they are chosen
         self.env: dict[Tensor, Value] = {}
         self.known: dict[Value, np.ndarray | None] = {}
         self.copies: dict[Value, Value] = {}  # of what a value is a copy

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from staticgraph.errors import ShapeError
+from staticgraph.errors import ShapeError, StaticGraphError
 from staticgraph.ir import dims as D
 from staticgraph.ir import dtypes
 from staticgraph.ir.body import BodyGraph, source_of
@@ -50,8 +50,8 @@ class BodyClosing(Closing):
     """
 
     def __init__(self, outer: Closing, op: Operation, name: str) -> None:
-        super().__init__({}, name, outer.values, outer.asked, outer.b.level + 1)
-        self.outer, self.op = outer, op
+        super().__init__({}, name, outer.values, outer.asked, outer.b.level + 1, outer.lift)
+        self.outer, self.op, self.refused = outer, op, outer.refused
         self.given: list[Dim] = []
         self.invariant: dict[
             Value, Tensor
@@ -103,6 +103,24 @@ class BodyClosing(Closing):
         return None if d is None else self.give(d)
 
     # ---- parameters
+    def open(self, d: Dim) -> Dim:
+        """A symbol for a size of the function around that is known: what it breaks is a guard."""
+        out = self.b.fresh("g")
+        self.b.define(out, Given(len(self.given)))
+        self.given.append(d)
+        return out
+
+    def open_type(self, t: TensorType, wide: TensorType) -> TensorType:
+        """A type with symbols for the sizes that are known to the run, but not to the graph."""
+        if t.shape is None:
+            return t
+        known = wide.shape or (None,) * len(t.shape)
+        dims = (
+            self.open(d) if isinstance(d, int) and not isinstance(g, int) else d
+            for d, g in zip(t.shape, known, strict=False)
+        )
+        return TensorType(t.dtype, tuple(dims))
+
     def add(
         self, t: Tensor | None, type_: TensorType, name: str, axes: Iterable[int | None] = ()
     ) -> Value:
@@ -128,6 +146,16 @@ class BodyClosing(Closing):
             type_ = entry(self.outer, self.op, var, self.writes).type
             value = self.start[var] = self.entered[var] = self.add(None, type_, var.name)
         return value
+
+    def write(self, var: Operation, op: Operation, new: Value) -> None:
+        want, have = var.outputs[0].type.shape, new.type.shape
+        if want is not None and have is not None and len(want) == len(have):
+            dims = tuple(w if isinstance(w, int) else d for w, d in zip(want, have, strict=True))
+            if dims != have:  # a guard says so, which the function around does not see
+                node = self.b.emit(lookup("Identity"), (new,), {}, op.name, op.loc)
+                new = node.output
+                new.type = TensorType(new.type.dtype, dims)
+        super().write(var, op, new)
 
     def position(self, stream: str, where: Loc) -> Value:
         value = self.streams.get(stream)
@@ -160,12 +188,21 @@ class BodyClosing(Closing):
         byvalue = {p.value: p for p in self.b.params}
         f = self.b.finish(results)
         f = replace(f, params=tuple(byvalue[v] for v in params))
-        for site in f.guards:  # what is assumed of sizes of the function around is checked there
-            seen = D.symbols_of(site.guard.a) | D.symbols_of(site.guard.b)
-            inside = any(not isinstance(f.sizes.get(s), Given) for s in seen)
-            if not inside and site not in self.outer.b.guards:
-                self.outer.b.guards.append(site)
+        if self.lift and "body" in self.op.attrs:
+            self._lift(f.guards)
         return Prune()(f)
+
+    def _lift(self, guards: Iterable[GuardSite]) -> None:
+        """Let the function around check what a loop assumes of its sizes.
+
+        Work that is done before the loop may rely on it.  What a branch assumes is checked in it.
+        """
+        have = {(site.guard, site.op, site.name) for site in self.outer.b.guards}
+        for site in guards:
+            seen = D.symbols_of(site.guard.a) | D.symbols_of(site.guard.b)
+            inside = any(not isinstance(self.b.sizes.get(s), Given) for s in seen)
+            if not inside and (site.guard, site.op, site.name) not in have:
+                self.outer.b.guards.append(replace(site, lifted=True))
 
 
 def entry(outer: Closing, op: Operation, var: Operation, writes: Iterable[Operation]) -> Value:
@@ -202,7 +239,26 @@ class _Control:
         else:
             self._branch()
 
-    def _close(self, body: BodyGraph, types: Mapping[int, TensorType], opened: Open) -> _Closed:
+    def _close_branch(self, body: BodyGraph, types: Mapping[int, TensorType]) -> _Closed:
+        """Close a branch, which may hold what cannot be done with the sizes at hand.
+
+        That is an error only where the branch is chosen.  So it is closed again with these sizes
+        open, and its guards will tell.
+        """
+        try:
+            return self._close(body, types)
+        except StaticGraphError as e:
+            try:
+                closed = self._close(body, types, widen=True)
+            except StaticGraphError:
+                raise e from None
+            self.outer.refused.append(e)
+            return closed
+
+    def _close(
+        self, body: BodyGraph, types: Mapping[int, TensorType], opened: Open = frozenset(),
+        widen: bool = False,
+    ) -> _Closed:  # fmt: skip
         inner = BodyClosing(self.outer, self.op, body.what.split("'")[1])
         carries = self.op.attrs.get("carries", 0)
         first = carries + self.op.attrs.get("sequences", 0)
@@ -210,7 +266,8 @@ class _Control:
         for k in self.kept:
             t = body.params[k]
             axes = [axis for j, axis in opened if j == k]
-            value = inner.add(t, types[k], t.op.name, axes)
+            type_ = inner.open_type(types[k], t.type) if widen else types[k]
+            value = inner.add(t, type_, t.op.name, axes)
             declared.append(value)
             if k >= first:
                 inner.known[value] = inner.give_known(self.outer.known.get(self.values[k]))
@@ -344,7 +401,7 @@ class _Control:
     def _branch(self) -> None:
         outer = self.outer
         types = {k: v.type for k, v in self.values.items()}
-        closed = [self._close(b, types, frozenset()) for b in self.bodies]
+        closed = [self._close_branch(b, types) for b in self.bodies]
         variables, streams = self._threaded(closed)
         written = [v for v in variables if any(v in c.inner.latest for c in closed)]
         branches, given = [], list(dict.fromkeys(d for c in closed for d in c.inner.given))

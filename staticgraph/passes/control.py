@@ -18,9 +18,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
+from staticgraph.errors import InvalidArgumentError
 from staticgraph.ir import dims as D
 from staticgraph.ir import dtypes
 from staticgraph.ir.dims import Dim, Symbol
+from staticgraph.ir.evaluate import BrokenGuardError, check_guards
 from staticgraph.ir.program import Branch, Buffer, Host, Program, Repeat, SizeSource, Step
 from staticgraph.ir.record import record
 from staticgraph.passes.memory import ALIGNMENT, Placement, elementwise, place, room, sources
@@ -186,6 +188,15 @@ def arrange(p: Program, env: Sizes, skip: frozenset[Buffer]) -> Arrangement:
     return Arrangement(found, {i: (layout, at[i]) for i, layout in layouts.items()})
 
 
+def refusal(p: Program, env: Sizes) -> BrokenGuardError | InvalidArgumentError | None:
+    """What a body raises that cannot take these sizes; None of one that can."""
+    try:
+        check_guards(p.guards, env)
+    except (BrokenGuardError, InvalidArgumentError) as e:
+        return e
+    return None
+
+
 def _shape(dims: Sequence[Dim] | None, env: Sizes) -> tuple[int, ...]:
     return tuple(D.evaluate(d, env) for d in dims or ())
 
@@ -216,7 +227,8 @@ def _loop(s: Repeat, p: Program, env: Sizes, free: Callable[[Buffer], bool]) -> 
     for k, (to, b) in enumerate(stacked):
         if to not in out.joined:
             _write(out, b, ("stack", k))
-    out.body = arrange(s.body, out.env, frozenset(out.bound))
+    if refusal(s.body, out.env) is None:
+        out.body = arrange(s.body, out.env, frozenset(out.bound))
     out.size = _aligned(out.body.placement.size)
     for j, way in enumerate(out.ways):
         if way == "turns":
@@ -294,9 +306,12 @@ def _branch(s: Branch, env: Sizes) -> BranchLayout:
                 bound.setdefault(r, k)
         out.env.append(_sizes(s, p, env))
         out.bound.append(bound)
-        out.bodies.append(arrange(p, out.env[-1], frozenset(bound)))
+        if refusal(p, out.env[-1]) is None:
+            out.bodies.append(arrange(p, out.env[-1], frozenset(bound)))
+        else:
+            out.bodies.append(Arrangement(Placement({}, 0), {}))
         out.size = max(out.size, out.bodies[-1].placement.size)
     return out
 
 
-__all__ = ["Arrangement", "BranchLayout", "LoopLayout", "arrange", "is_native"]
+__all__ = ["Arrangement", "BranchLayout", "LoopLayout", "arrange", "is_native", "refusal"]

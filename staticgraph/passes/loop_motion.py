@@ -50,7 +50,9 @@ class Motion:
                 else:
                     b.nodes.append(n)
         g = with_origins(f, b.nodes)
-        return replace(g, sizes={**b.sizes, **g.sizes}, guards=tuple(b.guards))
+        lifted = (replace(site, lifted=True) for site in b.guards[len(f.guards) :])
+        guards = (*f.guards, *lifted)  # of bodies
+        return replace(g, sizes={**b.sizes, **g.sizes}, guards=guards)
 
 
 class _Loop:

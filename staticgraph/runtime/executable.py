@@ -22,6 +22,7 @@ import numpy as np
 from staticgraph.errors import (
     CompileError,
     CompileFallbackWarning,
+    StaticGraphError,
     UninitializedError,
 )
 from staticgraph.ir.dims import Symbol
@@ -87,6 +88,8 @@ class Executable:
                 )
                 self.reference = True
         self.asked: dict[str, int | None] = {}  # ranks of variables it was compiled for
+        self.refused: list[StaticGraphError] = []  # what branches raise if they are chosen
+        self.careful = False  # the bodies of loops check themselves what they assume of sizes
         self.feeds = [q for q in program.params if q.kind == "feed"]
         self.variables = [q for q in program.params if q.kind == "variable"]
         self.counters = [q for q in program.params if q.kind == "counter"]

@@ -21,13 +21,13 @@ from staticgraph.ir.dims import Symbol
 from staticgraph.ir.program import Branch, Buffer, Launch, Library, Program, Step
 from staticgraph.ops.loops import in_iteration
 from staticgraph.ops.tensor_array import explained
-from staticgraph.passes.control import Arrangement
+from staticgraph.passes.control import Arrangement, refusal
 from staticgraph.runtime.binding import Code
 from staticgraph.runtime.footprint import DIRECT_FEED, Layout
 from staticgraph.runtime.library import draws
 from staticgraph.runtime.row import Row
 from staticgraph.runtime.store import Store, address, aligned_empty
-from staticgraph.runtime.tables import Spot, Table, Tables, refusal
+from staticgraph.runtime.tables import Spot, Table, Tables
 
 # What becomes a float without asking: no value changes its kind.
 EXACT = frozenset(np.dtype(t) for t in "?bhilqBHILQefd")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import threading
 import warnings
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -10,25 +9,26 @@ from contextlib import AbstractContextManager, contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from staticgraph.errors import FeedError, GraphGrowthWarning, SessionClosedError, UsageError
+from staticgraph.errors import (
+    FeedError,
+    GraphGrowthWarning,
+    SessionClosedError,
+    UsageError,
+)
 from staticgraph.ir import loc
 from staticgraph.ir.evaluate import BrokenGuardError
 from staticgraph.ir.graph import Graph, get_default_graph
 from staticgraph.ir.tensor import sessions
-from staticgraph.ir.types import TensorType
-from staticgraph.passes.close import OpenRankError, close
-from staticgraph.runtime.compile import compile_function, function_stages, specialised_types
+from staticgraph.runtime.compile import function_stages
 from staticgraph.runtime.config import ConfigProto
 from staticgraph.runtime.entries import RunEntry
 from staticgraph.runtime.executable import Executable
 from staticgraph.runtime.explain import Explanation, forecast, report
-from staticgraph.runtime.fetches import FetchPlan, check_feed_dict, feed_tensors, feed_type
-from staticgraph.runtime.fetches import admits as _admits
+from staticgraph.runtime.fetches import FetchPlan, check_feed_dict, feed_tensors
 from staticgraph.runtime.fetches import fed_array as _array
 from staticgraph.runtime.fetches import frozen as _frozen
 from staticgraph.runtime.quick import BUSY, SEEN, Quick, native_entry, state_words
+from staticgraph.runtime.specialise import Specialising
 from staticgraph.runtime.store import Store
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 GROWTH_RUNS = 8  # runs in a row that find a larger graph before the warning
 
 
-class BaseSession:
+class BaseSession(Specialising):
     """Runs operations of one graph and holds the values of its variables.
 
     Args:
@@ -148,7 +148,10 @@ class BaseSession:
         """Run what `entry` stands for; values are in the order of its tensors."""
         last = entry.last
         if last is not None:
-            results = last.again(values, self._store)
+            try:
+                results = last.again(values, self._store)
+            except BrokenGuardError:  # of a branch that was not chosen before
+                results = None
             if results is not None:
                 if entry.shown is not last.last:
                     self._quick.show(entry, last)
@@ -190,71 +193,6 @@ class BaseSession:
         )  # fmt: skip
         self._entries[key] = entry
         return entry
-
-    def _execute(self, entry: RunEntry, arrays: Sequence[np.ndarray]) -> list[Any]:
-        broken: BrokenGuardError | None = None
-        for types, exe in entry.executables:
-            if not all(_admits(t, a) for t, a in zip(types, arrays, strict=True)):
-                continue
-            if exe.asked and any(self._store.rank(v) != rank for v, rank in exe.asked.items()):
-                continue
-            try:
-                results = exe.run(arrays, self._store)
-            except BrokenGuardError as e:
-                broken, last = e, (types, exe)
-            else:
-                entry.last = exe
-                return results
-        if broken is None:
-            types = tuple(feed_type(t, a) for t, a in zip(entry.tensors, arrays, strict=True))
-            reason = "first run of these fetches"
-        else:
-            fixed = specialised_types(
-                last[1].function, entry.tensors, dict(zip(entry.tensors, last[0], strict=True)),
-                arrays, broken,
-            )  # fmt: skip
-            types = tuple(fixed[t] for t in entry.tensors)
-            reason = f"sizes broke the assumption {broken}"
-            if any(types == tried for tried, _ in entry.executables):
-                raise FeedError(broken.message, loc=broken.sites[0].loc)
-        try:
-            exe = self._compile(entry, types, reason)
-        except OpenRankError:
-            fixed_types = tuple(
-                TensorType(t.dtype, a.shape) for t, a in zip(types, arrays, strict=True)
-            )
-            if types == fixed_types:
-                raise
-            types = fixed_types
-            exe = self._compile(entry, types, "a rank hangs on the sizes")
-        entry.executables.insert(0, (types, exe))
-        return self._execute_new(entry, exe, arrays)
-
-    def _execute_new(
-        self, entry: RunEntry, exe: Executable, arrays: Sequence[np.ndarray]
-    ) -> list[Any]:
-        try:
-            results = exe.run(arrays, self._store)
-        except BrokenGuardError:
-            return self._execute(entry, arrays)
-        entry.last = exe
-        return results
-
-    def _compile(self, entry: RunEntry, types: Sequence[TensorType], reason: str) -> Executable:
-        feeds = dict(zip(entry.tensors, types, strict=True))
-        asked: dict[str, int | None] = {}
-        closed = close(
-            self._graph, entry.plan.fetches, feeds, tuple(entry.plan.final),
-            values=self._store.arrays, asked=asked,
-        )  # fmt: skip
-        exe = compile_function(closed, self._optimize, reason=reason, threads=self._threads)
-        exe.asked = asked
-        for p in closed.params:  # a stream without a seed starts anywhere
-            if p.kind != "counter" or p.name in self._store.counters:
-                continue
-            if self._graph.draws[p.name].attrs.get("nondeterministic"):
-                self._store.counters[p.name] = int.from_bytes(os.urandom(5), "little") << 16
-        return exe
 
     def _notice_growth(self) -> None:
         version = self._graph.version

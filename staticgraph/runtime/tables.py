@@ -15,11 +15,9 @@ import numpy as np
 from staticgraph.codegen import loop_source
 from staticgraph.codegen.cache import ir_address
 from staticgraph.codegen.loop_source import BRANCH, FUEL, LOOP, NO_LIMIT
-from staticgraph.errors import InvalidArgumentError
-from staticgraph.ir.evaluate import BrokenGuardError, check_guards
 from staticgraph.ir.program import Branch, Buffer, Launch, Library, Program, Repeat, Step
 from staticgraph.ir.record import record
-from staticgraph.passes.control import Arrangement, BranchLayout, LoopLayout
+from staticgraph.passes.control import Arrangement, BranchLayout, LoopLayout, refusal
 from staticgraph.runtime.binding import Code, rows
 from staticgraph.runtime.library import COUNTER_WORDS, draws
 from staticgraph.runtime.row import Row, Sizes, nbytes
@@ -334,15 +332,6 @@ class Tables:
             self.cells[top.at[k] + words.index("outermost")] = 1
 
 
-def refusal(program: Program, env: Sizes) -> BrokenGuardError | InvalidArgumentError | None:
-    """What a body raises that cannot take these sizes."""
-    try:
-        check_guards(program.guards, env)
-    except (BrokenGuardError, InvalidArgumentError) as e:
-        return e
-    return None
-
-
 class _LoopRows:
     """The rows of one loop: what goes before it, the loop, and what comes after it."""
 
@@ -468,4 +457,4 @@ class _LoopRows:
         tables.loops.append(self.loop)
 
 
-__all__ = ["Spot", "Table", "Tables", "refusal"]
+__all__ = ["Spot", "Table", "Tables"]

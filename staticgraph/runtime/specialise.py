@@ -1,0 +1,176 @@
+"""`Specialising`: which executable takes the sizes at hand, and what is compiled where none does.
+
+An executable is compiled for open sizes, with guards on what was assumed of them.  Sizes that
+break a guard get another one, in which they are numbers: there a 1 broadcasts, and what cannot be
+done at all is an error at the user's line.  Two things may not be errors though the sizes do not
+fit: a branch that is not chosen, which checks its guards itself where it runs, and a loop that goes
+through no iteration.  Of loops the guards are checked before the run, because work that is done
+before a loop relies on them; where that is in the way, the run gets an executable in which loops
+check them, and nothing is done before them.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from staticgraph.errors import FeedError, StaticGraphError
+from staticgraph.ir.evaluate import BrokenGuardError
+from staticgraph.ir.graph import Graph
+from staticgraph.ir.types import TensorType
+from staticgraph.passes.close import OpenRankError, close
+from staticgraph.runtime.compile import compile_function, specialised_types
+from staticgraph.runtime.entries import RunEntry
+from staticgraph.runtime.executable import Executable
+from staticgraph.runtime.fetches import admits, feed_type
+from staticgraph.runtime.store import Store
+
+Types = tuple[TensorType, ...]
+
+
+class Specialising:
+    """What a session does to run an entry on given arrays."""
+
+    __slots__ = ()
+
+    _graph: Graph
+    _store: Store
+    _optimize: bool
+    _threads: int
+
+    def _execute(self, entry: RunEntry, arrays: Sequence[np.ndarray]) -> list[Any]:
+        """Run the first executable that takes the arrays, or a new one."""
+        broken: list[tuple[Types, Executable, BrokenGuardError]] = []
+        for types, exe in entry.executables:
+            if not all(admits(t, a) for t, a in zip(types, arrays, strict=True)):
+                continue
+            if exe.asked and any(self._store.rank(v) != rank for v, rank in exe.asked.items()):
+                continue
+            try:
+                results = exe.run(arrays, self._store)
+            except BrokenGuardError as e:
+                broken.append((types, exe, e))
+            else:
+                entry.last = exe
+                return results
+        if broken:
+            return self._execute_broken(entry, arrays, broken)
+        types = tuple(feed_type(t, a) for t, a in zip(entry.tensors, arrays, strict=True))
+        exe = self._add(entry, types, arrays, "first run of these fetches")
+        return self._first_run(entry, exe, arrays)
+
+    def _execute_broken(
+        self, entry: RunEntry, arrays: Sequence[np.ndarray],
+        broken: Sequence[tuple[Types, Executable, BrokenGuardError]],
+    ) -> list[Any]:  # fmt: skip
+        """Run with sizes that break what executables assume; the most special one comes first."""
+        error: StaticGraphError | None = None
+        tried = {types for types, _ in entry.executables}
+        for before, exe, e in broken:
+            fixed = specialised_types(
+                exe.function, entry.tensors, dict(zip(entry.tensors, before, strict=True)), arrays,
+                e,
+            )  # fmt: skip
+            types = tuple(fixed[t] for t in entry.tensors)
+            error = error or e.error or _refusal(exe, e)
+            if e.error is None and types not in tried:
+                try:
+                    new = self._add(entry, types, arrays, f"sizes broke the assumption {e}")
+                except StaticGraphError as found:
+                    error = found
+                    break
+                return self._first_run(entry, new, arrays)
+        before, _, e = broken[-1]
+        error = error or FeedError(broken[0][2].message, loc=broken[0][2].sites[0].loc)
+        return self._execute_careful(entry, before, arrays, e, error)
+
+    def _add(
+        self, entry: RunEntry, types: Types, arrays: Sequence[np.ndarray], reason: str
+    ) -> Executable:
+        """Compile for feeds of these types."""
+        try:
+            exe = self._compile(entry, types, reason)
+        except OpenRankError:
+            fixed = tuple(TensorType(t.dtype, a.shape) for t, a in zip(types, arrays, strict=True))
+            if types == fixed:
+                raise
+            types = fixed
+            exe = self._compile(entry, types, "a rank hangs on the sizes")
+        entry.executables.insert(0, (types, exe))
+        return exe
+
+    def _first_run(
+        self, entry: RunEntry, exe: Executable, arrays: Sequence[np.ndarray]
+    ) -> list[Any]:
+        """Run what has just been compiled."""
+        try:
+            results = exe.run(arrays, self._store)
+        except BrokenGuardError as e:
+            error = _refusal(exe, e)
+            if error is not None:  # the branch is chosen that cannot take them
+                del entry.executables[0]
+                raise error from None
+            return self._execute(entry, arrays)
+        entry.last = exe
+        return results
+
+    def _execute_careful(
+        self, entry: RunEntry, types: Types, arrays: Sequence[np.ndarray],
+        broken: BrokenGuardError, error: StaticGraphError,
+    ) -> list[Any]:  # fmt: skip
+        """Run with sizes that the bodies of loops cannot take, which may not run at all.
+
+        Raises:
+          StaticGraphError: `error`, if one of them does.
+        """
+        known = any(exe.careful and types == t for t, exe in entry.executables)
+        if known or not _all_lifted(broken):
+            raise error from None
+        exe = self._compile(entry, types, f"without the assumption {broken}", True)
+        entry.executables.append((types, exe))
+        try:
+            results = exe.run(arrays, self._store)
+        except BrokenGuardError:
+            raise error from None
+        entry.last = exe
+        return results
+
+    def _compile(
+        self, entry: RunEntry, types: Types, reason: str, careful: bool = False
+    ) -> Executable:
+        """Close and compile; with `careful`, loops check what they assume."""
+        feeds = dict(zip(entry.tensors, types, strict=True))
+        asked: dict[str, int | None] = {}
+        refused: list[StaticGraphError] = []
+        closed = close(
+            self._graph, entry.plan.fetches, feeds, tuple(entry.plan.final),
+            values=self._store.arrays, asked=asked, lift=not careful, refused=refused,
+        )  # fmt: skip
+        optimize = self._optimize and not careful  # nothing is taken out of loops
+        exe = compile_function(closed, optimize, reason=reason, threads=self._threads)
+        exe.asked, exe.refused, exe.careful = asked, refused, careful
+        for p in closed.params:  # a stream without a seed starts anywhere
+            if p.kind != "counter" or p.name in self._store.counters:
+                continue
+            if self._graph.draws[p.name].attrs.get("nondeterministic"):
+                self._store.counters[p.name] = int.from_bytes(os.urandom(5), "little") << 16
+        return exe
+
+
+def _all_lifted(broken: BrokenGuardError) -> bool:
+    return all(site.lifted for site in broken.sites)
+
+
+def _refusal(exe: Executable, broken: BrokenGuardError) -> StaticGraphError | None:
+    """What closing said of the operation whose guard is broken, if it is in a branch."""
+    for site in broken.sites:
+        for e in exe.refused:
+            if e.loc == site.loc and e.message.startswith(f"{site.op}:"):
+                return e
+    return None
+
+
+__all__ = ["Specialising"]
