@@ -19,6 +19,7 @@ with _without_collection():  # nothing of what a package makes is garbage
     from staticgraph.api import activations as _activations
     from staticgraph.api import array as _array
     from staticgraph.api import assertions as _assertions
+    from staticgraph.api import behavior as _behavior
     from staticgraph.api import casting as _casting
     from staticgraph.api import clip as _clip
     from staticgraph.api import collections as _collections
@@ -41,11 +42,13 @@ with _without_collection():  # nothing of what a package makes is garbage
     from staticgraph.api import slicing as _slicing
     from staticgraph.api import sparse as _sparse
     from staticgraph.api import state as _state
+    from staticgraph.api import static_values as _static_values
     from staticgraph.api import template as _template
     from staticgraph.api import variable_scope as _variable_scope
     from staticgraph.api import variables as _variables
     from staticgraph.api.array import *
     from staticgraph.api.assertions import *
+    from staticgraph.api.behavior import *
     from staticgraph.api.casting import *
     from staticgraph.api.clip import *
     from staticgraph.api.collections import *
@@ -106,11 +109,13 @@ with _without_collection():  # nothing of what a package makes is garbage
     )
     from staticgraph.api.sparse import *
     from staticgraph.api.state import *
+    from staticgraph.api.static_values import *
     from staticgraph.api.template import *
     from staticgraph.api.tensor_array import TensorArray
     from staticgraph.api.variable_scope import *
     from staticgraph.api.variables import *
     from staticgraph.bridge import function, trace
+    from staticgraph.errors import OpError
     from staticgraph.ir.dtypes import (
         DType,
         as_dtype,
@@ -155,36 +160,31 @@ with _without_collection():  # nothing of what a package makes is garbage
         random,
         sparse,
         train,
+        version,
     )
+    from staticgraph.version import COMPILER_VERSION, GIT_VERSION, VERSION
 
 if _TYPE_CHECKING:
-    from staticgraph import app, compat, contrib, flags, gfile, logging, python, test
+    from staticgraph import (
+        app,
+        compat,
+        contrib,
+        debugging,
+        flags,
+        gfile,
+        logging,
+        manip,
+        python,
+        test,
+    )
 
 half = float16
 double = float64
 
-__version__ = "0.1.0"
-VERSION = __version__
-GIT_VERSION = __version__
-COMPILER_VERSION = "numba"
+__version__ = VERSION
 
 
-def disable_v2_behavior() -> None:
-    """Nothing to do: programs are static graphs."""
-
-
-disable_eager_execution = disable_v2_behavior
-disable_v2_tensorshape = disable_v2_behavior
-disable_resource_variables = disable_v2_behavior
-enable_resource_variables = disable_v2_behavior
-
-
-def executing_eagerly() -> _builtins.bool:
-    """False: operations are built, and run by a session."""
-    return False
-
-
-_LATER = frozenset({"app", "compat", "contrib", "flags", "gfile", "logging", "python", "test"})
+_LATER = frozenset("app compat contrib debugging flags gfile logging manip python test".split())
 """Imported when first asked for: most programs do without, and what they need takes time."""
 
 
@@ -199,26 +199,24 @@ def __dir__() -> list[str]:
 
 
 __all__ = [
-    *_array.__all__, *_assertions.__all__, *_casting.__all__, *_clip.__all__, *_collections.__all__,
-    *_comparison.__all__, *_contraction.__all__, *_control_flow.__all__, *_custom_gradient.__all__,
-    *_division.__all__, *_effects.__all__, *_framework.__all__, *_functional.__all__,
-    *_gather.__all__, *_gradients.__all__, *_initializers.__all__, *_math.__all__,
-    *_math_functions.__all__, *_math_special.__all__, *_reduction.__all__, *_shapes.__all__,
-    *_slicing.__all__, *_sparse.__all__, *_state.__all__, *_template.__all__,
-    *_variable_scope.__all__, *_variables.__all__, "COMPILER_VERSION", "ConfigProto", "DType",
-    "Dimension", "GIT_VERSION", "GPUOptions", "GraphOptions", "InteractiveSession",
-    "OptimizerOptions", "RunMetadata", "RunOptions", "Session", "TensorArray", "TensorShape",
-    "VERSION", "__version__", "app", "argsort", "as_dtype", "bfloat16", "bincount", "bitwise",
-    "bool", "cholesky", "cholesky_solve", "compat", "complex128", "complex64", "confusion_matrix",
-    "contrib", "cross", "disable_eager_execution", "disable_resource_variables",
-    "disable_v2_behavior", "disable_v2_tensorshape", "double", "dtypes",
-    "enable_resource_variables", "errors", "executing_eagerly", "flags", "float16", "float32",
-    "float64", "function", "get_seed", "gfile", "half", "histogram_fixed_width", "initializers",
-    "int16", "int32", "int64", "int8", "linalg", "logging", "losses", "math", "matmul",
-    "matrix_determinant", "matrix_inverse", "matrix_solve", "matrix_solve_ls", "matrix_transpose",
-    "matrix_triangular_solve", "multinomial", "nest", "nn", "norm", "qr", "random", "random_crop",
-    "random_gamma", "random_normal", "random_poisson", "random_shuffle", "random_uniform",
-    "reverse_sequence", "searchsorted", "self_adjoint_eig", "self_adjoint_eigvals",
-    "set_random_seed", "sort", "sparse", "stages", "string", "svd", "test", "trace", "train",
-    "truncated_normal", "uint16", "uint32", "uint64", "uint8",
+    *_array.__all__, *_assertions.__all__, *_behavior.__all__, *_casting.__all__, *_clip.__all__,
+    *_collections.__all__, *_comparison.__all__, *_contraction.__all__, *_control_flow.__all__,
+    *_custom_gradient.__all__, *_division.__all__, *_effects.__all__, *_framework.__all__,
+    *_functional.__all__, *_gather.__all__, *_gradients.__all__, *_initializers.__all__,
+    *_math.__all__, *_math_functions.__all__, *_math_special.__all__, *_reduction.__all__,
+    *_shapes.__all__, *_slicing.__all__, *_sparse.__all__, *_state.__all__, *_static_values.__all__,
+    *_template.__all__, *_variable_scope.__all__, *_variables.__all__, "COMPILER_VERSION",
+    "ConfigProto", "DType", "Dimension", "GIT_VERSION", "GPUOptions", "GraphOptions",
+    "InteractiveSession", "OpError", "OptimizerOptions", "RunMetadata", "RunOptions", "Session",
+    "TensorArray", "TensorShape", "VERSION", "__version__", "app", "argsort", "as_dtype",
+    "bfloat16", "bincount", "bitwise", "bool", "cholesky", "cholesky_solve", "compat", "complex128",
+    "complex64", "confusion_matrix", "contrib", "cross", "debugging", "double", "dtypes", "errors",
+    "flags", "float16", "float32", "float64", "function", "get_seed", "gfile", "half",
+    "histogram_fixed_width", "initializers", "int16", "int32", "int64", "int8", "linalg", "logging",
+    "losses", "manip", "math", "matmul", "matrix_determinant", "matrix_inverse", "matrix_solve",
+    "matrix_solve_ls", "matrix_transpose", "matrix_triangular_solve", "multinomial", "nest", "nn",
+    "norm", "qr", "random", "random_crop", "random_gamma", "random_normal", "random_poisson",
+    "random_shuffle", "random_uniform", "reverse_sequence", "searchsorted", "self_adjoint_eig",
+    "self_adjoint_eigvals", "set_random_seed", "sort", "sparse", "stages", "string", "svd", "test",
+    "trace", "train", "truncated_normal", "uint16", "uint32", "uint64", "uint8", "version",
 ]  # fmt: skip

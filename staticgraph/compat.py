@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import numbers
 import sys
 from typing import Any
 
+import numpy as np
+
+from staticgraph.api.static_values import dimension_at_index, dimension_value
 from staticgraph.errors import UsageError
 
 
@@ -32,8 +36,28 @@ def as_str_any(value: Any) -> str:
     return as_text(value) if isinstance(value, bytes) else str(value)
 
 
+def path_to_str(path: Any) -> Any:
+    """The text of a path object; anything else is given back."""
+    return str(path) if hasattr(path, "__fspath__") else path
+
+
+def forward_compatible(year: int, month: int, day: int) -> bool:
+    """False: nothing depends on when a program is run."""
+    del year, month, day
+    return False
+
+
+bytes_or_text_types = (bytes, str)
+integral_types = (numbers.Integral, np.integer)
+real_types = (numbers.Real, np.integer, np.floating)
+complex_types = (numbers.Complex, np.number)
+
 # `import staticgraph.compat.v1 as tf` is the package itself
 v1 = sys.modules["staticgraph"]
 sys.modules["staticgraph.compat.v1"] = v1
 
-__all__ = ["as_bytes", "as_str", "as_str_any", "as_text", "v1"]
+__all__ = [
+    "as_bytes", "as_str", "as_str_any", "as_text", "bytes_or_text_types", "complex_types",
+    "dimension_at_index", "dimension_value", "forward_compatible", "integral_types", "path_to_str",
+    "real_types", "v1",
+]  # fmt: skip

@@ -14,7 +14,13 @@ pickling and threads.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Any, Protocol
+
+OK, CANCELLED, UNKNOWN, INVALID_ARGUMENT, DEADLINE_EXCEEDED, NOT_FOUND = range(6)
+ALREADY_EXISTS, PERMISSION_DENIED, RESOURCE_EXHAUSTED, FAILED_PRECONDITION = range(6, 10)
+ABORTED, OUT_OF_RANGE, UNIMPLEMENTED, INTERNAL, UNAVAILABLE, DATA_LOSS = range(10, 16)
+UNAUTHENTICATED = 16
+"""The codes of `OpError.error_code`."""
 
 
 class Location(Protocol):
@@ -110,11 +116,38 @@ class StateDictError(StaticGraphError, RuntimeError):
 
 
 class OpError(RunError):
-    """A run that failed inside one operation (`tf.errors.OpError`)."""
+    """A run that failed inside one operation (`tf.errors.OpError`).
+
+    Programs make such errors of their own, too, as in TensorFlow by three arguments.
+
+    Attributes:
+      error_code: one of the codes of this module.
+      node_def, op: what a program gave, else None.
+
+    >>> import staticgraph as tf
+    >>> e = tf.errors.OutOfRangeError(None, None, "no more rows")
+    >>> e.message, e.error_code == tf.errors.OUT_OF_RANGE
+    ('no more rows', True)
+    """
+
+    error_code: int = UNKNOWN
+
+    def __init__(
+        self, *args: Any, loc: Location | None = None, operands: Sequence[str] = (),
+        hint: str | None = None,
+    ) -> None:  # fmt: skip
+        self.node_def, self.op = args[:2] if len(args) > 2 else (None, None)
+        if len(args) > 3:
+            self.error_code = args[3]
+        super().__init__(
+            args[2] if len(args) > 2 else args[0], loc=loc, operands=operands, hint=hint
+        )
 
 
 class InvalidArgumentError(OpError):
     """An operation met a value it cannot take."""
+
+    error_code = INVALID_ARGUMENT
 
 
 class AssertionFailedError(InvalidArgumentError):
@@ -132,6 +165,8 @@ class OutOfBoundsError(InvalidArgumentError, IndexError):
 class FailedPreconditionError(OpError):
     """The state a run needs is not there."""
 
+    error_code = FAILED_PRECONDITION
+
 
 class UninitializedError(FailedPreconditionError):
     """A variable was read before anything was assigned to it."""
@@ -140,41 +175,67 @@ class UninitializedError(FailedPreconditionError):
 class OutOfRangeError(OpError):
     """An iterator ran past its end."""
 
+    error_code = OUT_OF_RANGE
+
 
 class NotFoundError(OpError):
     """A file or entry that does not exist."""
+
+    error_code = NOT_FOUND
 
 
 class CancelledError(OpError):
     """A run was cancelled."""
 
+    error_code = CANCELLED
+
 
 class DeadlineExceededError(OpError):
     """A run took longer than it was allowed to."""
+
+    error_code = DEADLINE_EXCEEDED
 
 
 class AlreadyExistsError(OpError):
     """A file or entry that exists already."""
 
+    error_code = ALREADY_EXISTS
+
 
 class PermissionDeniedError(OpError):
     """An operation that the system does not allow."""
+
+    error_code = PERMISSION_DENIED
 
 
 class AbortedError(OpError):
     """A run was given up because of another one."""
 
+    error_code = ABORTED
+
 
 class UnavailableError(OpError):
     """A service that cannot be reached now."""
+
+    error_code = UNAVAILABLE
+
+
+class UnauthenticatedError(OpError):
+    """A request without valid credentials."""
+
+    error_code = UNAUTHENTICATED
 
 
 class DataLossError(OpError):
     """Stored data that is damaged."""
 
+    error_code = DATA_LOSS
+
 
 class InternalError(OpError):
     """A defect of the package."""
+
+    error_code = INTERNAL
 
 
 class UnknownError(OpError):
@@ -184,9 +245,13 @@ class UnknownError(OpError):
 class ResourceExhaustedError(OpError, MemoryError):
     """The memory a plan needs cannot be had."""
 
+    error_code = RESOURCE_EXHAUSTED
+
 
 class UnimplementedError(OpError, NotImplementedError):
     """An operation that the chosen target does not offer."""
+
+    error_code = UNIMPLEMENTED
 
 
 class DataError(StaticGraphError):

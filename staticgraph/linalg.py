@@ -3,6 +3,7 @@
 from staticgraph.api.clip import global_norm
 from staticgraph.api.contraction import einsum, tensordot
 from staticgraph.api.linalg import (
+    adjoint,
     cholesky,
     cholesky_solve,
     cross,
@@ -15,7 +16,9 @@ from staticgraph.api.linalg import (
     matrix_solve_ls,
     matrix_transpose,
     matrix_triangular_solve,
+    matvec,
     norm,
+    normalize,
     qr,
     self_adjoint_eig,
     self_adjoint_eigvals,
@@ -43,13 +46,15 @@ set_diag = matrix_set_diag
 solve = matrix_solve
 tensor_diag = diag
 tensor_diag_part = diag_part
+transpose = matrix_transpose
 triangular_solve = matrix_triangular_solve
 diag = matrix_diag
 diag_part = matrix_diag_part
 
 __all__ = [
-    "band_part", "cholesky", "cholesky_solve", "cross", "det", "diag", "diag_part", "eigh",
-    "eigvalsh", "einsum", "eye", "global_norm", "inv", "l2_normalize", "logdet", "lstsq",
-    "matmul", "matrix_transpose", "norm", "qr", "set_diag", "slogdet", "solve", "svd",
-    "tensor_diag", "tensor_diag_part", "tensordot", "trace", "triangular_solve",
+    "adjoint", "band_part", "cholesky", "cholesky_solve", "cross", "det", "diag", "diag_part",
+    "eigh", "eigvalsh", "einsum", "eye", "global_norm", "inv", "l2_normalize", "logdet", "lstsq",
+    "matmul", "matrix_transpose", "matvec", "norm", "normalize", "qr", "set_diag", "slogdet",
+    "solve", "svd", "tensor_diag", "tensor_diag_part", "tensordot", "trace", "transpose",
+    "triangular_solve",
 ]  # fmt: skip

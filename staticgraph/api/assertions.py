@@ -1,4 +1,4 @@
-"""`assert_*`: checks at build where values are known, else at run time."""
+"""`assert_*` and `is_*`: checks at build where values are known, else at run time."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from staticgraph.api.framework import name_scope, no_op
 from staticgraph.errors import AssertionFailedError, DtypeError, ShapeError, UsageError
 from staticgraph.ir import dtypes, loc
 from staticgraph.ir.build import convert
-from staticgraph.ir.graph import Operation, Tensor
+from staticgraph.ir.graph import Operation, Tensor, get_default_graph
 from staticgraph.ir.op import lookup
 
 
@@ -327,9 +327,174 @@ def assert_proper_iterable(values: Any) -> None:
         )
 
 
+def assert_same_float_dtype(tensors: Any = None, dtype: Any = None) -> dtypes.DType:
+    """The floating type that all `tensors` have, float32 where there are none.
+
+    Args:
+      dtype: the type they must have, where it is given.
+
+    Raises:
+      ValueError: they differ, or hold no floats.
+    """
+    want = None if dtype is None else dtypes.as_dtype(dtype).base
+    first: Tensor | None = None
+    for t in (convert(t) for t in tensors or () if t is not None):
+        if want is not None and t.dtype.base is not want:
+            of = "dtype" if first is None else repr(first.name)
+            raise ShapeError(
+                f"assert_same_float_dtype: {t.name!r} is {t.dtype.base.name}, {of} is {want.name}",
+                loc=loc.caller(), operands=(f"{t.name}: {t.describe()}",),
+            )  # fmt: skip
+        first, want = first or t, t.dtype.base
+    want = want or dtypes.float32
+    if not want.is_floating:
+        raise ShapeError(
+            f"assert_same_float_dtype: expected floats, got {want.name}", loc=loc.caller()
+        )
+    return want
+
+
+def assert_shapes(
+    shapes: Any, data: Sequence[Any] | None = None, summarize: int | None = None,
+    message: str | None = None, name: str | None = None,
+) -> Operation:  # fmt: skip
+    """Checks the sizes of several tensors, and that sizes of one name are equal.
+
+    Args:
+      shapes: pairs of a tensor and a shape, or a dict.  A shape lists, for each axis, a number, a
+        name, or None or "." for any size; before or behind those "..." stands for further axes.
+
+    Raises:
+      ValueError: a shape is known not to fit.
+
+    >>> import staticgraph as tf
+    >>> x, y = tf.zeros([3, 2]), tf.placeholder(tf.float32, [None])
+    >>> check = tf.debugging.assert_shapes([(x, ("batch", 2)), (y, ("batch",))])
+    >>> with tf.Session() as sess:
+    ...     sess.run(check, {y: [1.0, 2.0, 3.0]})
+    """
+    pairs = list(shapes.items() if isinstance(shapes, dict) else shapes)
+    lead = f"{message}. " if message else ""
+    checks: list[Operation] = []
+    named: dict[str, tuple[Tensor, int]] = {}
+    with name_scope(name, "assert_shapes", [t for t, _ in pairs]):
+        for x, shape in pairs:
+            t, wanted = convert(x), _axes(shape)
+            checks.append(_enough_axes(t, wanted, lead, data, summarize))
+            for axis, size in _named_axes(wanted):
+                if isinstance(size, str):
+                    first, k = named.setdefault(size, (t, axis))
+                    if first is t and k == axis:
+                        continue
+                    want, known = _size_at(first, k, len(wanted)), _size(first, k)
+                    of = f"{size!r}, axis {k} of {first.name!r}, has {{}}"
+                else:
+                    want, known, of = convert(size), size, "it must be {}"
+                have = _size(t, axis)
+                if have is not None and known is not None:
+                    if have != known:
+                        raise ShapeError(
+                            f"assert_shapes: {lead}axis {axis} of {t.name!r} has the size {have}, "
+                            f"{of.format(known)}",
+                            loc=loc.caller(), operands=(f"{t.name}: {t.describe()}",),
+                        )  # fmt: skip
+                    continue
+                found = _size_at(t, axis, len(wanted))
+                told = [f"{lead}axis {axis} of {t.name!r}: the size, and what it must be", found]
+                checks.append(
+                    Assert(lookup("Equal")(found, want), data or [*told, want], summarize)
+                )
+        with get_default_graph().control_dependencies(checks):
+            return no_op("shapes_checked")
+
+
+def _axes(shape: Any) -> list[Any]:
+    """What a shape says of each axis: an int, a name, None, or ``...`` at one end."""
+    if isinstance(shape, (int, str)):
+        shape = [shape]
+    out = [None if d == "." else "..." if d is Ellipsis else d for d in shape]
+    if "..." in out[1:-1] or out.count("...") > 1:
+        raise ShapeError(
+            f"assert_shapes: '...' stands at one end of a shape, got {tuple(out)}",
+            loc=loc.caller(),
+        )
+    return [int(d) if not isinstance(d, str) and d is not None else d for d in out]
+
+
+def _named_axes(wanted: Sequence[Any]) -> list[tuple[int, Any]]:
+    """The axes of which something is said, counted from the end behind ``...``."""
+    if wanted and wanted[0] == "...":
+        found = [(k - len(wanted), d) for k, d in enumerate(wanted)]
+    else:
+        found = list(enumerate(wanted))
+    return [(k, d) for k, d in found if d is not None and d != "..."]
+
+
+def _enough_axes(
+    t: Tensor, wanted: Sequence[Any], lead: str, data: Any, summarize: int | None
+) -> Operation:
+    """A check of the number of axes."""
+    open_, count = "..." in wanted, len([d for d in wanted if d != "..."])
+    kind = ("GreaterEqual", "at least ") if open_ else ("Equal", "")
+    return _rank_check(
+        "assert_shapes", t, count, *kind, lambda a, b: a >= b if open_ else a == b, data,
+        summarize, lead.removesuffix(". ") or None, None,
+    )  # fmt: skip
+
+
+def _size_at(t: Tensor, axis: int, count: int) -> Tensor:
+    """The size of an axis, -1 where there is none: the check of the rank says so."""
+    sizes = lookup("Shape")(t)
+    if t.shape.ndims is None:
+        absent = [-1] * count
+        sizes = lookup("ConcatV2")([absent, sizes, absent], axis=0)
+        axis += count if axis >= 0 else -count
+    return sizes[axis]  # type: ignore[no-any-return]
+
+
+def _size(t: Tensor, axis: int) -> int | None:
+    """A size that is known when the graph is built."""
+    return None if t.shape.ndims is None else t.shape.as_list()[axis]
+
+
+# ---------------------------------------------------------------- is
+def is_numeric_tensor(tensor: Any) -> bool:
+    """True of a tensor of numbers; False of a tensor of bools or texts, and of anything else."""
+    if hasattr(tensor, "as_graph_tensor"):
+        tensor = tensor.as_graph_tensor()
+    if not isinstance(tensor, Tensor):
+        return False
+    kind = tensor.dtype.base
+    return kind.is_integer or kind.is_floating or kind.is_complex
+
+
+def is_non_decreasing(x: Any, name: str | None = None) -> Tensor:
+    """Whether no element, row by row, is less than the one before; a bool scalar.
+
+    >>> import staticgraph as tf
+    >>> with tf.Session() as sess:
+    ...     sess.run(tf.stack([tf.is_non_decreasing([1, 1]), tf.is_strictly_increasing([1, 1])]))
+    array([ True, False])
+    """
+    return _ordered("is_non_decreasing", x, "LessEqual", name)
+
+
+def is_strictly_increasing(x: Any, name: str | None = None) -> Tensor:
+    """Whether every element, row by row, is greater than the one before; a bool scalar."""
+    return _ordered("is_strictly_increasing", x, "Less", name)
+
+
+def _ordered(function: str, x: Any, op: str, name: str | None) -> Tensor:
+    with name_scope(name, function, [x]):
+        flat = lookup("Reshape")(convert(x, name="x"), [-1])
+        return _all(lookup(op)(flat[:-1], flat[1:]))
+
+
 __all__ = [
     "assert_equal", "assert_greater", "assert_greater_equal", "assert_integer", "assert_less",
     "assert_less_equal", "assert_near", "assert_negative", "assert_non_negative",
     "assert_non_positive", "assert_none_equal", "assert_positive", "assert_proper_iterable",
-    "assert_rank", "assert_rank_at_least", "assert_rank_in", "assert_scalar", "assert_type",
+    "assert_rank", "assert_rank_at_least", "assert_rank_in", "assert_same_float_dtype",
+    "assert_scalar", "assert_type", "is_non_decreasing", "is_numeric_tensor",
+    "is_strictly_increasing",
 ]  # fmt: skip

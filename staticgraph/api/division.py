@@ -191,6 +191,21 @@ def reciprocal(x: Any, name: str | None = None) -> Any:
     return lookup("Reciprocal")(x, name=name)
 
 
+def reciprocal_no_nan(x: Any, name: str | None = None) -> Any:
+    """1 / x, and 0 wherever x is 0.
+
+    Args:
+      x: a tensor, floating.
+
+    >>> import staticgraph as tf
+    >>> tf.Session().run(tf.math.reciprocal_no_nan([2.0, 0.0]))
+    array([0.5, 0. ], dtype=float32)
+    """
+    with name_scope(name, "reciprocal_no_nan", [x]) as scope:
+        x = convert(x, name="x")
+        return lookup("DivNoNan")(convert(1, x.dtype.base, "one"), x, name=scope)
+
+
 def inv(x: Any, name: str | None = None) -> Any:
     """1 / x, by its old name.
 

@@ -111,6 +111,13 @@ def tensor_scatter_max(tensor: Any, indices: Any, updates: Any, name: str | None
     return lookup("TensorScatterMax")(tensor, indices, updates, name=name)  # type: ignore[no-any-return]
 
 
+tensor_scatter_nd_update = tensor_scatter_update
+tensor_scatter_nd_add = tensor_scatter_add
+tensor_scatter_nd_sub = tensor_scatter_sub
+tensor_scatter_nd_min = tensor_scatter_min
+tensor_scatter_nd_max = tensor_scatter_max
+
+
 # ---------------------------------------------------------------- one-hot and masks
 def one_hot(
     indices: Any, depth: Any, on_value: Any = None, off_value: Any = None, axis: int | None = None,
@@ -379,7 +386,9 @@ __all__ = [
     "batch_gather", "boolean_mask", "dynamic_partition", "dynamic_stitch", "gather", "gather_nd",
     "one_hot", "scatter_nd", "segment_max", "segment_mean", "segment_min", "segment_prod",
     "segment_sum", "sequence_mask", "setdiff1d", "tensor_scatter_add", "tensor_scatter_max",
-    "tensor_scatter_min", "tensor_scatter_sub", "tensor_scatter_update", "unique",
+    "tensor_scatter_min", "tensor_scatter_nd_add", "tensor_scatter_nd_max",
+    "tensor_scatter_nd_min", "tensor_scatter_nd_sub", "tensor_scatter_nd_update",
+    "tensor_scatter_sub", "tensor_scatter_update", "unique",
     "unique_with_counts", "unsorted_segment_max", "unsorted_segment_mean", "unsorted_segment_min",
     "unsorted_segment_prod", "unsorted_segment_sqrt_n", "unsorted_segment_sum",
 ]  # fmt: skip

@@ -8,7 +8,7 @@ import numpy as np
 
 from staticgraph.api.framework import name_scope
 from staticgraph.api.reduction import either, reduce_max, reduce_sum
-from staticgraph.errors import GraphError, UsageError
+from staticgraph.errors import GraphError, UnimplementedError, UsageError
 from staticgraph.ir import loc
 from staticgraph.ir.build import constant, convert, is_tensor_like
 from staticgraph.ir.op import lookup
@@ -65,14 +65,70 @@ def xw_plus_b(x: Any, weights: Any, biases: Any, name: str | None = None) -> Ten
 def matrix_transpose(
     a: Any, name: str | None = "matrix_transpose", conjugate: bool = False
 ) -> Tensor:
-    """Transpose the last two axes."""
-    del conjugate
+    """Transpose the last two axes.
+
+    Args:
+      conjugate: of complex numbers; refused for those, and the same without it for others.
+    """
     with name_scope(name, "matrix_transpose", [a]):
         a = convert(a, name="a")
+        if conjugate and a.dtype.base.is_complex:
+            raise UnimplementedError(
+                f"matrix_transpose: complex numbers cannot be conjugated, {a.name!r} is "
+                f"{a.dtype.base.name}",
+                loc=loc.caller(), operands=(f"a: {a.describe()}",),
+            )  # fmt: skip
         rank = _rank(a)
         if rank is None:
             return lookup("SwapLastAxes")(a)  # type: ignore[no-any-return]
         return lookup("Transpose")(a, [*range(rank - 2), rank - 1, rank - 2], name="transpose")  # type: ignore[no-any-return]
+
+
+def adjoint(matrix: Any, name: str | None = None) -> Tensor:
+    """Transpose the last two axes; the conjugate would be that of complex numbers, see there.
+
+    >>> import staticgraph as tf
+    >>> with tf.Session() as sess:
+    ...     sess.run(tf.linalg.adjoint([[1.0, 2.0]]))
+    array([[1.],
+           [2.]], dtype=float32)
+    """
+    return matrix_transpose(matrix, name or "adjoint", conjugate=True)
+
+
+def matvec(
+    a: Any, b: Any, transpose_a: bool = False, adjoint_a: bool = False, a_is_sparse: bool = False,
+    b_is_sparse: bool = False, name: str | None = None,
+) -> Tensor:  # fmt: skip
+    """Products of matrices with vectors, ``[..., n, m]`` with ``[..., m]``.
+
+    >>> import staticgraph as tf
+    >>> with tf.Session() as sess:
+    ...     sess.run(tf.linalg.matvec([[1.0, 2.0], [3.0, 4.0]], [1.0, -1.0]))
+    array([-1., -1.], dtype=float32)
+    """
+    with name_scope(name, "MatVec", [a, b]) as scope:
+        column = lookup("ExpandDims")(convert(b, name="b"), -1)
+        product = matmul(
+            a, column, transpose_a=transpose_a, adjoint_a=adjoint_a, a_is_sparse=a_is_sparse,
+            b_is_sparse=b_is_sparse,
+        )  # fmt: skip
+        out: Tensor = lookup("Squeeze")(product, squeeze_dims=(-1,), name=scope)
+        return out
+
+
+def normalize(
+    tensor: Any,
+    ord: Any = "euclidean",
+    axis: Any = None,
+    name: str | None = None,  # noqa: A002
+) -> tuple[Tensor, Tensor]:
+    """`tensor` divided by its `norm`, and the norm with its axes kept."""
+    with name_scope(name, "normalize", [tensor]):
+        x = convert(tensor, name="tensor")
+        size = norm(x, ord, axis, keepdims=True)
+        out: Tensor = x / size
+        return out, size
 
 
 def trace(x: Any, name: str | None = None) -> Tensor:
@@ -268,8 +324,8 @@ def svd(
 
 
 __all__ = [
-    "cholesky", "cholesky_solve", "cross", "l2_loss", "l2_normalize", "logdet", "matmul",
+    "adjoint", "cholesky", "cholesky_solve", "cross", "l2_loss", "l2_normalize", "logdet", "matmul",
     "matrix_determinant", "matrix_inverse", "matrix_solve", "matrix_solve_ls", "matrix_transpose",
-    "matrix_triangular_solve", "norm", "qr", "self_adjoint_eig", "self_adjoint_eigvals", "slogdet",
-    "svd", "trace", "xw_plus_b",
+    "matrix_triangular_solve", "matvec", "norm", "normalize", "qr", "self_adjoint_eig",
+    "self_adjoint_eigvals", "slogdet", "svd", "trace", "xw_plus_b",
 ]  # fmt: skip

@@ -11,6 +11,7 @@ from staticgraph.api.normalization import *
 from staticgraph.api.pooling import *
 from staticgraph.api.random import dropout
 from staticgraph.api.reduction import zero_fraction
+from staticgraph.api.shapes import depth_to_space, space_to_batch, space_to_depth
 from staticgraph.api.sorting import in_top_k, top_k
 from staticgraph.nn import rnn_cell
 from staticgraph.nn.raw import raw_rnn
@@ -23,7 +24,8 @@ from staticgraph.nn.unrolled import (
 
 __all__ = [
     *activations.__all__, *conv.__all__, *ctc.__all__, *losses.__all__, *normalization.__all__,
-    *pooling.__all__, "bidirectional_dynamic_rnn", "dropout", "dynamic_rnn", "embedding_lookup",
-    "in_top_k", "l2_loss", "l2_normalize", "raw_rnn", "rnn_cell", "static_bidirectional_rnn",
-    "static_rnn", "static_state_saving_rnn", "top_k", "xw_plus_b", "zero_fraction",
+    *pooling.__all__, "bidirectional_dynamic_rnn", "depth_to_space", "dropout", "dynamic_rnn",
+    "embedding_lookup", "in_top_k", "l2_loss", "l2_normalize", "raw_rnn", "rnn_cell",
+    "space_to_batch", "space_to_depth", "static_bidirectional_rnn", "static_rnn",
+    "static_state_saving_rnn", "top_k", "xw_plus_b", "zero_fraction",
 ]  # fmt: skip

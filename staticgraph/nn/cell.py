@@ -483,12 +483,12 @@ class LayerRNNCell(RNNCell):
                 f"{type(state).__name__} of {len(state)}",
                 loc=loc.caller(),
             )
-        given = state.dtype.base if is_tensor_like(state) else self._dtype
-        if given is not self._dtype and self._dtype is not None:
+        given, own = state.dtype.base if is_tensor_like(state) else None, self._dtype
+        if given is not None and own is not None and given is not own:
             raise DtypeError(
-                f"{self.name}: {what} is {given.name}, inputs and variables are {self._dtype.name}",
+                f"{self.name}: {what} is {given.name}, inputs and variables are {own.name}",
                 loc=loc.caller(),
-                hint=f"give dtype=tf.{self._dtype.name}, or a state of it",
+                hint=f"give dtype=tf.{own.name}, or a state of it",
             )
         t = convert(state, self._dtype, "state")
         have = t.shape.as_list() if t.shape.ndims is not None else [None, width]

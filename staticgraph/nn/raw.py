@@ -289,9 +289,7 @@ def _sizes(t: Tensor) -> list[Any]:
             "raw_rnn: the rank of emit_output must be known", loc=t.op.loc,
             operands=(f"emit_output: {t.describe()}",), hint="set it with set_shape",
         )  # fmt: skip
-    known = t.shape.as_list()
-    found = shape_of(t) if None in known else None
-    return [found[k] if d is None else d for k, d in enumerate(known)]
+    return [shape_of(t)[k] if d is None else d for k, d in enumerate(t.shape.as_list())]
 
 
 def _through(finished: Tensor, over: Tensor, running: Any) -> Tensor:
