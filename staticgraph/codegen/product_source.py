@@ -17,6 +17,7 @@ from __future__ import annotations
 from functools import cache
 
 from staticgraph.codegen.cache import ir_address
+from staticgraph.codegen.narrow_source import chains, dots, line, short, turn
 from staticgraph.codegen.tile_source import (
     HEIGHTS,
     HIGHEST,
@@ -25,6 +26,7 @@ from staticgraph.codegen.tile_source import (
     Kind,
     Vectors,
     leave,
+    leave_turned,
     shape,
     tile,
 )
@@ -40,17 +42,21 @@ WORDS = (
     "rows_1", "rows_2", "rows_3", "row_0", "row_1", "row_2", "row_3",
     "depth_0", "depth_1", "depth_2", "depth_3", "step_0", "step_1", "step_2", "step_3",
     "times", "run", "b_row", "b_column", "ldc", "alpha", "beta",
-    "unit", "down", "across", "direct", "dots",
+    "unit", "down", "span", "across", "direct", "way", "c_column",
 )  # fmt: skip
 """The words of an argument block.
 
 ``rows_i`` are the sizes of all but the first axis of A's rows and ``row_i`` the strides of all;
 ``depth_i`` and ``step_i`` are those of its columns.  ``times`` steps of depth_2, ``run`` of depth_3
 are done at once: one of them is all of its axis or the other is one.  One of ``b_row`` and
-``b_column`` is 1.  alpha and beta are the bits of doubles.  A unit has ``unit`` rows; there are
-``down`` times ``across`` of them in each product.  ``direct`` says to read B where it is; ``dots``
-that B is one column and A's rows are contiguous.
+``b_column`` is 1.  alpha and beta are the bits of doubles.  A unit has ``unit`` rows and ``span``
+columns; there are ``down`` times ``across`` of them in each product.  ``direct`` says to read B
+where it is.  ``way`` is one of `WAYS`; all but the first are in `codegen.narrow_source` and take
+rows and columns of A with one axis each.  Elements of a row of C are ``c_column`` apart, which is 1
+but for dots.
 """
+
+WAYS = ("tiles", "dots", "short", "chains", "line")
 
 
 def product_source(kind: Kind) -> str:
@@ -64,7 +70,6 @@ def product_source(kind: Kind) -> str:
         leave(x, width)
     for name, values in (
         ("tiles", [f"ptr @tile_{rows}_{width}" for rows, width in tiles]),
-        ("leaves", [f"ptr @leave_{width}" for _, width in tiles]),
         ("heights", [f"i64 {rows}" for rows, _ in tiles]),
     ):
         element = values[0].split()[0]
@@ -73,7 +78,8 @@ def product_source(kind: Kind) -> str:
     _pack_turned(x)
     _rows(x)
     _panel(x)
-    _dots(x)
+    for part in (leave_turned, _offsets, dots, short, turn, chains, line, _narrow):
+        part(x)
     _entry(x)
     return "\n".join(x.lines)
 
@@ -147,26 +153,25 @@ def _pack_turned(x: Vectors) -> None:
 
 def _rows(x: Vectors) -> None:
     """All tiles of a panel, over some of the depth; `which` is that of the width's first tile."""
-    element = x.shape.element
-    inside = TILE.replace("%offsets", "{offsets}")
-    outside = LEAVE.format(element=element)
+    outside = LEAVE.format(element=x.shape.element)
     head = f"{TILE}, {outside}, i64 %m, i64 %which"
+    inside = f"{TILE}, {outside}".replace("%offsets", "{offsets}").replace("ptr %c,", "ptr {c},")
     with x.function(f"internal void @rows({head}) noinline"):
         place = x.value("alloca i64")
         x(f"  store i64 0, ptr {place}")
         with x.loop("%which", x.number("add", "%which", HEIGHTS)) as slot:
             start = x.value(f"load i64, ptr {place}")
-            tile, leave, rows = (
+            tile, rows = (
                 x.value(f"load {t}, ptr {x.value(f'getelementptr {t}, ptr @{name}, i64 {slot}')}")
-                for t, name in (("ptr", "tiles"), ("ptr", "leaves"), ("i64", "heights"))
+                for t, name in (("ptr", "tiles"), ("i64", "heights"))
             )
-            stop = x.number("sub", x.number("add", "%m", 1), rows)
-            with x.loop(start, stop, rows) as i:
-                offsets = x.value(f"getelementptr i64, ptr %offsets, i64 {i}")
-                x(f"  call void {tile}({inside.format(offsets=offsets)})")
-                there = outside.replace("%c,", f"{x.times('%c', i, '%ldc')},")
-                x(f"  call void {leave}({there}, ptr %sums, i64 {rows})")
-                x(f"  store i64 {x.number('add', i, rows)}, ptr {place}")
+            left = x.number("sub", "%m", start)
+            whole = x.number("sub", left, x.number("urem", left, rows))
+            with x.when(x.value(f"icmp sgt i64 {whole}, 0")):
+                offsets = x.value(f"getelementptr i64, ptr %offsets, i64 {start}")
+                operands = inside.format(offsets=offsets, c=x.times("%c", start, "%ldc"))
+                x(f"  call void {tile}({operands}, i64 {whole})")
+            x(f"  store i64 {x.number('add', start, whole)}, ptr {place}")
         x("  ret void")
 
 
@@ -191,7 +196,7 @@ def _panel(x: Vectors) -> None:
         s0, s1, s2, s3 = (_word(x, f"step_{i}") for i in range(4))
         times, run = _word(x, "times"), _word(x, "run")
         b_row, b_column = _word(x, "b_row"), _word(x, "b_column")
-        ldc = _word(x, "ldc")
+        ldc, c_column = _word(x, "ldc"), _word(x, "c_column")
         turned = x.value(f"icmp ne i64 {b_column}, 1")
         full = x.value(f"icmp eq i64 {room}, %columns")
         asked = x.value(f"icmp ne i64 {_word(x, 'direct')}, 0")
@@ -222,62 +227,10 @@ def _panel(x: Vectors) -> None:
                 beta = x.value(f"select i1 {first}, {s.element} %beta, {s.element} 1.0")
                 x(f"  call void @rows(ptr %offsets, ptr {a}, i64 {s3}, i64 {long}, i64 {now}, "
                   f"i64 {s2}, ptr {rows_of_b}, i64 {line}, ptr %sums, ptr %c, i64 {ldc}, "
-                  f"{s.element} %alpha, {s.element} {beta}, i64 {last}, i64 %m, "
+                  f"i64 {c_column}, {s.element} %alpha, {s.element} {beta}, i64 {last}, i64 %m, "
                   f"i64 %which)")  # fmt: skip
                 x(f"  store i64 {x.number('add', done, depth)}, ptr {place}")
         x("  ret void")
-
-
-def _dots(x: Vectors) -> None:
-    """Rows of a matrix times a vector: vectors run along the rows, four of which go together."""
-    s = x.shape
-    v = s.vector
-    head = (
-        f"ptr %a, i64 %line, ptr %b, ptr %c, i64 %m, i64 %k, {s.element} %alpha, {s.element} %beta"
-    )
-    with x.function(f"internal void @dots({head}) noinline"):
-        whole = x.number("and", "%k", -s.lanes)
-        some = x.value(f"icmp slt i64 {whole}, %k")
-        mask = x.first(x.number("sub", "%k", whole))
-        fresh = x.value(f"fcmp oeq {s.element} %beta, 0.0")
-        slots = [x.value(f"alloca {v}") for _ in range(4)]
-        four = x.number("and", "%m", -4)
-        for start, stop, rows in (("0", four, 4), (four, "%m", 1)):
-            with x.loop(start, stop, rows) as i:
-                lines = [x.times("%a", x.number("add", i, r), "%line") for r in range(rows)]
-                for slot in slots[:rows]:
-                    x(f"  store {v} zeroinitializer, ptr {slot}")
-                with x.loop(0, whole, s.lanes) as k:
-                    b = x.load(x.at("%b", k))
-                    for a, slot in zip(lines, slots, strict=False):
-                        _add_product(x, x.load(x.at(a, k)), b, slot)
-                with x.when(some):
-                    b = x.load_some(x.at("%b", whole), mask)
-                    for a, slot in zip(lines, slots, strict=False):
-                        _add_product(x, x.load_some(x.at(a, whole), mask), b, slot)
-                for r, slot in enumerate(slots[:rows]):
-                    _leave_sum(x, slot, x.at("%c", x.number("add", i, r)), fresh)
-        x("  ret void")
-
-
-def _add_product(x: Vectors, a: str, b: str, slot: str) -> None:
-    old = x.value(f"load {x.shape.vector}, ptr {slot}")
-    x(f"  store {x.shape.vector} {x.multiply_add(a, b, old)}, ptr {slot}")
-
-
-def _leave_sum(x: Vectors, slot: str, to: str, fresh: str) -> None:
-    """Add up the lanes, and write or add the sum to an element of C."""
-    s = x.shape
-    lanes = x.value(f"load {s.vector}, ptr {slot}")
-    add = f"call reassoc {s.element} @llvm.vector.reduce.fadd.{s.suffix}"
-    total = x.value(f"{add}({s.element} -0.0, {s.vector} {lanes})")
-    total = x.value(f"fmul {s.element} {total}, %alpha")
-    with x.when(fresh):
-        x(f"  store {s.element} {total}, ptr {to}")
-    with x.when(fresh, unless=True):
-        old = x.value(f"load {s.element}, ptr {to}")
-        old = x.value(f"fmul {s.element} {old}, %beta")
-        x(f"  store {s.element} {x.value(f'fadd {s.element} {total}, {old}')}, ptr {to}")
 
 
 def _entry(x: Vectors) -> None:
@@ -288,34 +241,69 @@ def _entry(x: Vectors) -> None:
         sums = x.value(f"alloca [{HIGHEST * wide} x {s.element}], align 64")
         offsets = x.value(f"alloca [{MOST_ROWS} x i64]")
         alpha, beta = (_scalar(x, name) for name in ("alpha", "beta"))
-        m, n, unit, down, across = (_word(x, w) for w in ("m", "n", "unit", "down", "across"))
+        m, n, unit, down = (_word(x, w) for w in ("m", "n", "unit", "down"))
+        span, across = _word(x, "span"), _word(x, "across")
         a, b, c = (x.value(f"inttoptr i64 {_word(x, w)} to ptr") for w in "abc")
         each = x.number("mul", down, across)
-        b_column, ldc = _word(x, "b_column"), _word(x, "ldc")
-        line, depth = _word(x, "row_3"), _word(x, "depth_3")
-        dots = x.value(f"icmp ne i64 {_word(x, 'dots')}, 0")
+        b_column, ldc, c_column = _word(x, "b_column"), _word(x, "ldc"), _word(x, "c_column")
         with x.loop("%lo", "%hi") as u:
             batch, rest = x.number("udiv", u, each), x.number("urem", u, each)
-            i = x.number("mul", x.number("urem", rest, down), unit)
-            j = x.number("mul", x.number("udiv", rest, down), wide)
+            i = x.number("mul", x.number("udiv", rest, across), unit)
+            j = x.number("mul", x.number("urem", rest, across), span)
             rows, columns = (
                 x.least(unit, x.number("sub", m, i)),
-                x.least(wide, x.number("sub", n, j)),
+                x.least(span, x.number("sub", n, j)),
             )
             a_at = x.times(a, batch, _word(x, "batch_a"))
             b_at = x.times(x.times(b, batch, _word(x, "batch_b")), j, b_column)
-            c_at = x.at(x.times(x.times(c, batch, _word(x, "batch_c")), i, ldc), j)
+            c_at = x.times(c, batch, _word(x, "batch_c"))
+            c_at = x.times(x.times(c_at, i, ldc), j, c_column)
             factors = f"{s.element} {alpha}, {s.element} {beta}"
-            with x.when(dots):
-                here = x.times(a_at, i, line)
-                x(f"  call void @dots(ptr {here}, i64 {line}, ptr {b_at}, ptr {c_at}, "
-                  f"i64 {rows}, i64 {depth}, {factors})")  # fmt: skip
-            with x.when(dots, unless=True):
-                _offsets(x, offsets, i, rows)
+            tail = f"{factors}, ptr {packed}"
+            with x.when(_is(x, "tiles")):
+                x(f"  call void @offsets(ptr %w, ptr {offsets}, i64 {i}, i64 {rows})")
                 head = f"ptr %w, ptr {offsets}, ptr {a_at}"
-                tail = f"{factors}, ptr {packed}, ptr {sums}"
-                _panels(x, head, tail, (b_at, b_column), c_at, rows, columns)
+                more = f"{tail}, ptr {sums}"
+                _panels(x, head, more, (b_at, b_column), c_at, rows, columns)
+            with x.when(_is(x, "tiles"), unless=True):
+                a_at = x.times(a_at, i, _word(x, "row_3"))
+                x(f"  call void @narrow(ptr %w, ptr {a_at}, ptr {b_at}, ptr {c_at}, "
+                  f"i64 {rows}, i64 {columns}, {tail})")  # fmt: skip
         x("  ret i64 0")
+
+
+def _narrow(x: Vectors) -> None:
+    """A unit done in one of the other ways."""
+    s = x.shape
+    head = "ptr %w, ptr %a, ptr %b, ptr %c, i64 %m, i64 %n"
+    factors = f"{s.element} %alpha, {s.element} %beta"
+    with x.function(f"internal void @narrow({head}, {factors}, ptr %packed) noinline"):
+        words = ("row_3", "step_3", "depth_3", "b_row", "b_column", "ldc", "c_column")
+        row, step, k, b_row, b_column, ldc, c_column = (_word(x, w) for w in words)
+        with x.when(_is(x, "dots")):
+            apart = x.value(f"icmp ne i64 {b_row}, 1")
+            with x.when(apart):
+                x(f"  call void @turn(ptr %b, i64 {b_row}, i64 {k}, i64 %n, ptr %packed)")
+            b = x.value(f"select i1 {apart}, ptr %packed, ptr %b")
+            next_b = x.value(f"select i1 {apart}, i64 {k}, i64 {b_column}")
+            x(f"  call void @dots(ptr %a, ptr {b}, ptr %c, i64 %m, i64 %n, i64 {k}, i64 {row}, "
+              f"i64 {next_b}, i64 {ldc}, i64 {c_column}, {factors})")  # fmt: skip
+        with x.when(_is(x, "short")):
+            x(f"  call void @short(ptr %a, ptr %b, ptr %c, i64 %m, i64 {k}, i64 {row}, {factors})")
+        rows = x.value(f"select i1 {_is(x, 'dots')}, i64 0, i64 %m")
+        rows = x.value(f"select i1 {_is(x, 'short')}, i64 0, i64 {rows}")
+        with x.loop(0, rows) as i:
+            a, c = x.times("%a", i, row), x.times("%c", i, ldc)
+            operands = f"ptr {a}, i64 {step}, ptr %b, i64 {b_row}, ptr {c}, i64 %n, i64 {k}"
+            with x.when(_is(x, "chains")):
+                x(f"  call void @chains({operands}, {factors})")
+            with x.when(_is(x, "line")):
+                x(f"  call void @line({operands}, {factors}, ptr %packed)")
+        x("  ret void")
+
+
+def _is(x: Vectors, way: str) -> str:
+    return x.value(f"icmp eq i64 {_word(x, 'way')}, {WAYS.index(way)}")
 
 
 def _panels(
@@ -323,7 +311,7 @@ def _panels(
 ) -> None:
     """Cut columns into panels, the widest first."""
     s = x.shape
-    place = x.value("alloca i64")
+    place, c_column = x.value("alloca i64"), _word(x, "c_column")
     x(f"  store i64 0, ptr {place}")
     vectors = x.number("udiv", x.number("add", columns, s.lanes - 1), s.lanes)
     room = x.number("mul", vectors, s.lanes)
@@ -332,8 +320,8 @@ def _panels(
         start = x.value(f"load i64, ptr {place}")
         with x.loop(start, x.number("sub", room, wide - 1), wide) as j:
             left = x.least(wide, x.number("sub", columns, j))
-            which = number * HEIGHTS
-            x(f"  call void @panel({head}, ptr {x.times(b[0], j, b[1])}, ptr {x.at(c, j)}, "
+            which, here = number * HEIGHTS, x.times(c, j, c_column)
+            x(f"  call void @panel({head}, ptr {x.times(b[0], j, b[1])}, ptr {here}, "
               f"i64 {rows}, i64 {left}, i64 {width}, i64 {which}, {tail})")  # fmt: skip
             x(f"  store i64 {x.number('add', j, wide)}, ptr {place}")
 
@@ -344,26 +332,34 @@ def _scalar(x: Vectors, name: str) -> str:
     return x.value(f"fptrunc double {double} to float") if x.shape.size == 4 else double
 
 
-def _offsets(x: Vectors, offsets: str, first: str, rows: str) -> None:
+def _offsets(x: Vectors) -> None:
     """Where the rows of a unit begin: a counter of four digits, which starts at `first`."""
-    sizes = {i: _word(x, f"rows_{i}") for i in (1, 2, 3)}
-    strides = [_word(x, f"row_{i}") for i in range(4)]
-    digits = [x.value("alloca i64") for _ in range(4)]
-    left = first
-    for i in (3, 2, 1):
-        x(f"  store i64 {x.number('urem', left, sizes[i])}, ptr {digits[i]}")
-        left = x.number("udiv", left, sizes[i])
-    x(f"  store i64 {left}, ptr {digits[0]}")
-    with x.loop(0, rows) as row:
-        now = [x.value(f"load i64, ptr {d}") for d in digits]
-        at = x.number("mul", now[0], strides[0])
-        for digit, stride in zip(now[1:], strides[1:], strict=True):
-            at = x.number("add", at, x.number("mul", digit, stride))
-        x(f"  store i64 {at}, ptr {x.value(f'getelementptr i64, ptr {offsets}, i64 {row}')}")
-        carry = "1"
+    head = "ptr %w, ptr %offsets, i64 %first, i64 %rows"
+    with x.function(f"internal void @offsets({head}) noinline"):
+        sizes = {i: _word(x, f"rows_{i}") for i in (1, 2, 3)}
+        strides = [_word(x, f"row_{i}") for i in range(4)]
+        digits = [x.value("alloca i64") for _ in range(4)]
+        one_axis = x.value(f"icmp eq i64 {sizes[3]}, {_word(x, 'm')}")
+        with x.when(one_axis, returns=True), x.loop(0, "%rows") as row:
+            at = x.number("mul", x.number("add", "%first", row), strides[3])
+            x(f"  store i64 {at}, ptr {x.value(f'getelementptr i64, ptr %offsets, i64 {row}')}")
+        left = "%first"
         for i in (3, 2, 1):
-            raised = x.number("add", now[i], carry)
-            over = x.value(f"icmp eq i64 {raised}, {sizes[i]}")
-            x(f"  store i64 {x.value(f'select i1 {over}, i64 0, i64 {raised}')}, ptr {digits[i]}")
-            carry = x.value(f"zext i1 {over} to i64")
-        x(f"  store i64 {x.number('add', now[0], carry)}, ptr {digits[0]}")
+            x(f"  store i64 {x.number('urem', left, sizes[i])}, ptr {digits[i]}")
+            left = x.number("udiv", left, sizes[i])
+        x(f"  store i64 {left}, ptr {digits[0]}")
+        with x.loop(0, "%rows") as row:
+            now = [x.value(f"load i64, ptr {d}") for d in digits]
+            at = x.number("mul", now[0], strides[0])
+            for digit, stride in zip(now[1:], strides[1:], strict=True):
+                at = x.number("add", at, x.number("mul", digit, stride))
+            x(f"  store i64 {at}, ptr {x.value(f'getelementptr i64, ptr %offsets, i64 {row}')}")
+            carry = "1"
+            for i in (3, 2, 1):
+                raised = x.number("add", now[i], carry)
+                over = x.value(f"icmp eq i64 {raised}, {sizes[i]}")
+                digit = x.value(f"select i1 {over}, i64 0, i64 {raised}")
+                x(f"  store i64 {digit}, ptr {digits[i]}")
+                carry = x.value(f"zext i1 {over} to i64")
+            x(f"  store i64 {x.number('add', now[0], carry)}, ptr {digits[0]}")
+        x("  ret void")

@@ -131,14 +131,14 @@ class Text:
         )
 
     @contextmanager
-    def when(self, condition: str, unless: bool = False) -> Iterator[None]:
-        """What is done under a condition."""
+    def when(self, condition: str, unless: bool = False, returns: bool = False) -> Iterator[None]:
+        """What is done under a condition, and that the function then is over, if it `returns`."""
         self._count += 1
         n = self._count
         ways = f"label %end{n}, label %then{n}" if unless else f"label %then{n}, label %end{n}"
         self(f"  br i1 {condition}, {ways}\nthen{n}:")
         yield
-        self(f"  br label %end{n}\nend{n}:")
+        self(f"  ret void\nend{n}:" if returns else f"  br label %end{n}\nend{n}:")
 
 
 class Vectors(Text):
@@ -213,6 +213,10 @@ class Vectors(Text):
         """``a * b``."""
         return self.value(f"fmul {self.shape.vector} {a}, {b}")
 
+    def add(self, a: str, b: str) -> str:
+        """``a + b``."""
+        return self.value(f"fadd {self.shape.vector} {a}, {b}")
+
     def declare(self) -> None:
         """What is used from LLVM."""
         s = self.shape
@@ -228,36 +232,62 @@ class Vectors(Text):
 TILE = (
     "ptr %offsets, ptr %a, i64 %step, i64 %run, i64 %times, i64 %jump, ptr %b, i64 %line, ptr %sums"
 )
-"""The parameters of a tile.
+"""What tiles add up.
 
 Elements of A are at ``a + offsets[row] + t * jump + k * step`` for t in ``times`` and k in ``run``;
-for each there is a row of B, ``line`` elements apart.  The products are left in ``sums``.
+for each there is a row of B, ``line`` elements apart.
+"""
+
+LEAVE = "ptr %c, i64 %ldc, i64 %c_column, {element} %alpha, {element} %beta, i64 %last"
+"""What becomes of sums: C becomes alpha times them plus beta times itself.
+
+It is not read where beta is 0.  ``ldc`` and ``c_column`` are elements from one row and one column
+to the next; the last vector of a row has ``last`` columns.
 """
 
 
 def tile(x: Vectors, rows: int, width: int) -> None:
-    """The function of tiles of `rows` rows and `width` vectors, ``@tile_ROWS_WIDTH``."""
-    v = x.shape.vector
-    with x.function(f"internal void @tile_{rows}_{width}({TILE}) noinline"):
-        offsets = []
-        for i in range(rows):
-            where = x.value(f"getelementptr i64, ptr %offsets, i64 {i}")
-            offsets.append(x.value(f"load i64, ptr {where}"))
+    """The function ``@tile_ROWS_WIDTH``: tiles of `rows` rows and `width` vectors, `stop` rows."""
+    s = x.shape
+    v = s.vector
+    parameters = f"{TILE}, {LEAVE.format(element=s.element)}"
+    with x.function(f"internal void @tile_{rows}_{width}({parameters}, i64 %stop) noinline"):
         sums = [[x.value(f"alloca {v}") for _ in range(width)] for _ in range(rows)]
-        for slot in (slot for row in sums for slot in row):
-            x(f"  store {v} zeroinitializer, ptr {slot}")
+        slots = [slot for row in sums for slot in row]
         place = x.value("alloca ptr")
-        x(f"  store ptr %b, ptr {place}")
+        fresh = x.value(f"fcmp oeq {s.element} %beta, 0.0")
+        plain = x.value(f"and i1 {fresh}, {x.value('icmp eq i64 %c_column, 1')}")
+        alpha, mask = x.spread("%alpha"), x.first("%last")
         unrolled = 2 if rows * width <= 12 else 1
         whole = x.number("and", "%run", -unrolled)
         spans = [("0", whole, unrolled), (whole, "%run", 1)] if unrolled > 1 else [("0", "%run", 1)]
-        with x.loop(0, "%times") as t:
-            here = x.times("%a", t, "%jump")
-            for span in spans:
-                _steps(x, span, here, offsets, place, sums)
-        for number, slot in enumerate(slot for row in sums for slot in row):
-            value = x.value(f"load {v}, ptr {slot}")
-            x.store(value, x.at("%sums", number * x.shape.lanes))
+        with x.loop(0, "%stop", rows) as row:
+            offsets = []
+            for i in range(rows):
+                where = x.value(f"getelementptr i64, ptr %offsets, i64 {x.number('add', row, i)}")
+                offsets.append(x.value(f"load i64, ptr {where}"))
+            for slot in slots:
+                x(f"  store {v} zeroinitializer, ptr {slot}")
+            x(f"  store ptr %b, ptr {place}")
+            with x.loop(0, "%times") as t:
+                here = x.times("%a", t, "%jump")
+                for span in spans:
+                    _steps(x, span, here, offsets, place, sums)
+            c = x.times("%c", row, "%ldc")
+            with x.when(plain):
+                for i, line in enumerate(sums):
+                    to = x.times(c, i, "%ldc")
+                    for j, slot in enumerate(line):
+                        value = x.multiply(x.value(f"load {v}, ptr {slot}"), alpha)
+                        if j == width - 1:
+                            x.store_some(value, x.at(to, j * s.lanes), mask)
+                        else:
+                            x.store(value, x.at(to, j * s.lanes))
+            with x.when(plain, unless=True):
+                for number, slot in enumerate(slots):
+                    x.store(x.value(f"load {v}, ptr {slot}"), x.at("%sums", number * s.lanes))
+                x(f"  call void @leave_{width}(ptr {c}, i64 %ldc, i64 %c_column, {s.element} "
+                  f"%alpha, {s.element} %beta, i64 %last, ptr %sums, i64 {rows})")  # fmt: skip
         x("  ret void")
 
 
@@ -284,32 +314,49 @@ def _steps(
                 x(f"  store {s.vector} {value}, ptr {slot}")
 
 
-LEAVE = "ptr %c, i64 %ldc, {element} %alpha, {element} %beta, i64 %last"
-
-
 def leave(x: Vectors, width: int) -> None:
-    """The function ``@leave_WIDTH``: C becomes alpha times a tile's sums plus beta times itself.
-
-    It is not read where beta is 0.  The last vector of a row has ``last`` columns.
-    """
+    """The function ``@leave_WIDTH``, for the sums of a tile that are not simply stored."""
     s = x.shape
     parameters = LEAVE.format(element=s.element)
     with x.function(f"internal void @leave_{width}({parameters}, ptr %sums, i64 %rows) noinline"):
+        with x.when(x.value("icmp ne i64 %c_column, 1"), returns=True):
+            count = x.number("add", "%last", (width - 1) * s.lanes)
+            x(f"  call void @leave_turned(ptr %c, i64 %ldc, i64 %c_column, {s.element} %alpha, "
+              f"{s.element} %beta, i64 {count}, i64 {width * s.lanes}, ptr %sums, "
+              f"i64 %rows)")  # fmt: skip
         alpha, beta, mask = x.spread("%alpha"), x.spread("%beta"), x.first("%last")
+        with x.loop(0, "%rows") as i:
+            line, sums = x.times("%c", i, "%ldc"), x.times("%sums", i, width * s.lanes)
+            for j in range(width):
+                to, edge = x.at(line, j * s.lanes), j == width - 1
+                old = x.multiply(x.load_some(to, mask) if edge else x.load(to), beta)
+                value = x.multiply_add(x.load(x.at(sums, j * s.lanes)), alpha, old)
+                if edge:
+                    x.store_some(value, to, mask)
+                else:
+                    x.store(value, to)
+        x("  ret void")
+
+
+def leave_turned(x: Vectors) -> None:
+    """The same of a C that is stored by columns, for tiles of any width: element by element."""
+    s = x.shape
+    parameters = LEAVE.format(element=s.element).replace("%last", "%columns")
+    with x.function(
+        f"internal void @leave_turned({parameters}, i64 %line, ptr %sums, i64 %rows) noinline"
+    ):
         fresh = x.value(f"fcmp oeq {s.element} %beta, 0.0")
-        for adds in (False, True):
-            with x.when(fresh, unless=adds), x.loop(0, "%rows") as i:
-                line, sums = x.times("%c", i, "%ldc"), x.times("%sums", i, width * s.lanes)
-                for j in range(width):
-                    to, edge = x.at(line, j * s.lanes), j == width - 1
-                    value = x.load(x.at(sums, j * s.lanes))
-                    if adds:
-                        old = x.load_some(to, mask) if edge else x.load(to)
-                        value = x.multiply_add(value, alpha, x.multiply(old, beta))
-                    else:
-                        value = x.multiply(value, alpha)
-                    if edge:
-                        x.store_some(value, to, mask)
-                    else:
-                        x.store(value, to)
+        with x.loop(0, "%columns") as j:
+            column, source = x.times("%c", j, "%c_column"), x.at("%sums", j)
+            with x.loop(0, "%rows") as i:
+                value = x.value(f"load {s.element}, ptr {x.times(source, i, '%line')}")
+                value = x.value(f"fmul {s.element} {value}, %alpha")
+                to = x.times(column, i, "%ldc")
+                with x.when(fresh):
+                    x(f"  store {s.element} {value}, ptr {to}")
+                with x.when(fresh, unless=True):
+                    old = x.value(f"load {s.element}, ptr {to}")
+                    old = x.value(f"fmul {s.element} {old}, %beta")
+                    total = x.value(f"fadd {s.element} {value}, {old}")
+                    x(f"  store {s.element} {total}, ptr {to}")
         x("  ret void")

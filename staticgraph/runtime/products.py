@@ -9,9 +9,8 @@ from __future__ import annotations
 import math
 import struct
 from collections.abc import Sequence
-from dataclasses import replace
 
-from staticgraph.codegen.product_source import DEPTH, MOST_ROWS, WORDS, product_address
+from staticgraph.codegen.product_source import DEPTH, MOST_ROWS, WAYS, WORDS, product_address
 from staticgraph.codegen.tile_source import Kind, shape
 from staticgraph.ir import dtypes
 from staticgraph.ir.dtypes import DType
@@ -23,6 +22,13 @@ from staticgraph.runtime.threads import UNIT_FLOPS, UNITS, bytes_like_flops
 Axes = Sequence[tuple[int, int]]  # sizes and strides, in elements; the last runs fastest
 PACKED_ROWS = 36  # of a unit, at least: to lay out a row of B costs as much as two rows take
 FEW_ROWS = 24  # for which B is not laid out
+DOTS = 8  # columns that are made as dot products, at most,
+DOTS_FROM = 16  # of sums that are at least so many times the columns long
+TURN_FROM = 16  # rows for which columns are laid out one behind the other
+CHAINS_ROWS = 3  # that are done one by one where there are few columns, too
+TURNED = 4  # columns of which rows are made instead, at most, where A is stored by columns
+LINE_BYTES = 2048, 8192  # of a line of sums: its rows lie apart, and it stays in the first cache
+LINE_UNITS = 4  # that a line is divided into, if each is then of some size
 
 
 def kind_of(dtype: DType) -> Kind:
@@ -50,6 +56,7 @@ class Product:
       b: strides of B's rows and columns, one of which is 1.
       batch, strides: how many there are, and elements from each A, B and C to the next.
       swapped: the operands are given as B and A.
+      turned: C is stored by columns, `rows` elements apart.
     """
 
     dtype: DType
@@ -62,6 +69,7 @@ class Product:
     batch: int = 1
     strides: tuple[int, int, int] = (0, 0, 0)
     swapped: bool = False
+    turned: bool = False
 
     @property
     def sizes(self) -> tuple[int, int, int]:
@@ -77,16 +85,19 @@ class Product:
         """The row of a plan's table, of step number `step`; the operands are A, B and C."""
         a, b, c = operands = self._ordered(operands)
         m, n, k = self.sizes
-        unit, down, across = self._units()
+        way = self._way()
+        unit, span = self._unit(way)
+        down, across = -(-m // unit), -(-n // span)
         times, run = _at_once(self.depth)
         rows, depth = _four(self.rows), _four(self.depth)
         words = {
             "a": a.address, "b": b.address, "c": c.address, "m": m, "n": n,
             "batch_a": self.strides[0], "batch_b": self.strides[1], "batch_c": self.strides[2],
-            "times": times, "run": run, "b_row": self.b[0], "b_column": self.b[1], "ldc": n,
+            "times": times, "run": run, "b_row": self.b[0], "b_column": self.b[1],
+            "ldc": 1 if self.turned else n, "c_column": m if self.turned else 1,
             "alpha": _bits(self.alpha), "beta": _bits(self.beta),
-            "unit": unit, "down": down, "across": across, "direct": self._direct(),
-            "dots": self._dots,
+            "unit": unit, "down": down, "span": span, "across": across,
+            "direct": self._direct(), "way": WAYS.index(way),
         }  # fmt: skip
         for i in range(4):
             words |= {f"rows_{i}": rows[i][0], f"row_{i}": rows[i][1]}
@@ -107,12 +118,23 @@ class Product:
         a, b, c = operands
         return (b, a, c) if self.swapped else operands
 
-    @property
-    def _dots(self) -> bool:
-        """True where B is one column and A's rows are contiguous: vectors then run along these."""
-        (*outer, _), (*more, (_, step)) = _four(self.rows), _four(self.depth)
-        simple = all(n == 1 for n, _ in (*outer, *more))
-        return self.columns == 1 and simple and step <= 1 and self.b[0] == 1
+    def _way(self) -> str:
+        """How it is done: one of `WAYS`, by its sizes."""
+        (*outer, _), (*more, (k, step)) = _four(self.rows), _four(self.depth)
+        m, n, _ = self.sizes
+        tiles = shape(kind_of(self.dtype))
+        if any(size != 1 for size, _ in (*outer, *more)):
+            return "tiles"
+        if step <= 1 and (n == 1 or (n <= DOTS and k >= DOTS_FROM * n)):
+            if n == 1 and k < tiles.lanes:
+                return "short"
+            if self.b[0] == 1 or (m >= TURN_FROM and n * k <= DEPTH * tiles.columns):
+                return "dots"
+        if self.turned or self.b[1] != 1:
+            return "tiles"
+        if m <= CHAINS_ROWS and n <= (4 if m == 1 else 1) * tiles.lanes:
+            return "chains"
+        return "line" if m == 1 else "tiles"
 
     def _direct(self) -> bool:
         """True where B is read where it is: few rows, or it lies as it would be laid out."""
@@ -120,20 +142,22 @@ class Product:
         whole = self.columns <= tiles.columns and self.columns % tiles.lanes == 0
         return self.b[1] == 1 and (few or (whole and self.b[0] == self.columns))
 
-    def _units(self) -> tuple[int, int, int]:
-        """Rows of a unit, and how many units there are down and across."""
+    def _unit(self, way: str) -> tuple[int, int]:
+        """Rows and columns of a unit."""
         m, n, k = self.sizes
         tiles = shape(kind_of(self.dtype))
-        wide, tall = tiles.columns, tiles.rows(n)
+        if way == "line":
+            least, most = (size // self.dtype.size for size in LINE_BYTES)
+            return 1, min(most, max(least, -(-n // (LINE_UNITS * tiles.lanes)) * tiles.lanes))
+        wide, tall = (tiles.columns, tiles.rows(n)) if way == "tiles" else (max(n, 1), 4)
         across = -(-n // wide)
         wanted = -(-m * max(1, self.batch * across) // UNITS)
-        worth = -(-UNIT_FLOPS // max(1, 2 * k * min(n, wide)))
-        least = 1 if self._direct() or self._dots else PACKED_ROWS
-        most = max(m, 1) if self._dots else min(MOST_ROWS, max(m, 1))
+        worth = -(-UNIT_FLOPS // max(1, 2 * max(k, 64) * min(n, wide)))
+        least = PACKED_ROWS if way == "tiles" and not self._direct() else 1
+        most = min(MOST_ROWS, max(m, 1)) if way == "tiles" else max(m, 1)
         unit = min(max(wanted, worth, least), most)
         even = -(-m // max(1, -(-m // unit)))  # units alike, of whole tiles
-        unit = max(1, -(-even // tall)) * tall
-        return unit, -(-m // unit), across
+        return max(1, -(-even // tall)) * tall, wide
 
 
 def matrix_product(
@@ -146,15 +170,31 @@ def matrix_product(
       sizes: rows and columns of the result, and how many products are added up.
     """
     m, n, k = sizes
-    if (m == 1) != (n == 1) and (transposed[1] if m == 1 else transposed[0]):
-        # one row, by the columns of B: the transpose of a matrix times a vector; and the reverse
+    if _better_swapped(sizes, transposed):
+        # the transpose of the product of the transposes
         (sa, sb, sc), (ta, tb) = strides, transposed
-        other = matrix_product(dtype, (n, m, k), (not tb, not ta), alpha, beta, batch, (sb, sa, sc))
-        return replace(other, swapped=True)
+        by_row, by_column = (1, n) if not tb else (k, 1)
+        b = (1, k) if not ta else (m, 1)
+        return Product(
+            dtype, [(n, by_row)], [(k, by_column)], m, b, alpha, beta, batch, (sb, sa, sc),
+            swapped=True, turned=m > 1 and n > 1,
+        )  # fmt: skip
     by_row, by_column = (1, m) if transposed[0] else (k, 1)
     b = (1, k) if transposed[1] else (n, 1)
     rows, depth = [(m, by_row)], [(k, by_column)]
     return Product(dtype, rows, depth, n, b, alpha, beta, batch, strides)
+
+
+def _better_swapped(sizes: tuple[int, int, int], transposed: tuple[bool, bool]) -> bool:
+    """True where the small operand is best taken as the other one."""
+    (m, n, k), (ta, tb) = sizes, transposed
+    if m == 1 or n == 1:  # to the vector's right side
+        return m != n and (tb if m == 1 else ta)
+    if n <= DOTS and not ta and k >= DOTS_FROM * n:
+        return False
+    return (m <= DOTS and tb and k >= DOTS_FROM * m) or (
+        ta and n <= TURNED and k >= 3 * n and m > CHAINS_ROWS
+    )
 
 
 def _count(axes: Axes) -> int:

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import staticgraph as tf
-from staticgraph.codegen.product_source import product_address
+from staticgraph.codegen.product_source import WAYS, WORDS, product_address
 from staticgraph.ir import dtypes
 from staticgraph.ir.program import Buffer
 from staticgraph.runtime import products
@@ -20,11 +20,13 @@ from staticgraph.runtime.products import Operand, Product, matrix_product
 from staticgraph.runtime.threads import chunk
 from tests.codegen.kernels import arguments, call, finish, python
 
+NOWHERE = Operand(Buffer(0, dtypes.float32, (), "temporary", "b"), 0)
 KINDS = {dtypes.float32: 1e-5, dtypes.float64: 1e-13}
 SIZES = [
     (1, 1, 1), (3, 4, 5), (1, 7, 2), (5, 1, 3), (17, 33, 65), (64, 2, 1), (1, 130, 40), (24, 64, 9),
     (25, 64, 300), (70, 100, 257), (523, 3, 70),
-    (301, 1, 70), (1, 301, 75), (1, 1, 100),
+    (301, 1, 70), (1, 301, 75), (1, 1, 100), (37, 1, 3), (1, 37, 3), (1, 1500, 21), (3, 2, 43),
+    (50, 2, 71), (2, 50, 71), (9, 7, 150), (7, 9, 150), (50, 3, 17), (3, 50, 300),
 ]  # fmt: skip
 PAIRS = list(itertools.product([False, True], repeat=2))
 
@@ -62,6 +64,8 @@ def test_sizes_and_transposes(
             monkeypatch.setattr(products, "UNITS", units)
             monkeypatch.setattr(products, "PACKED_ROWS", packed)
             monkeypatch.setattr(products, "UNIT_FLOPS", 1)
+            monkeypatch.setattr(products, "LINE_UNITS", units)
+            monkeypatch.setattr(products, "LINE_BYTES", (64 * packed, 8192))
             c = np.full(exact.shape, np.nan, dtype.np)
             multiply(matrix_product(dtype, sizes, turned), a, b, c, pieces)
             found.append(c)
@@ -70,13 +74,39 @@ def test_sizes_and_transposes(
         assert len({c.tobytes() for c in found}) == 1
 
 
+WAY_OF = {
+    (False, False): {
+        (40, 70, 9): "tiles", (40, 2, 90): "dots", (40, 1, 90): "dots", (40, 1, 3): "short",
+        (1, 5, 90): "chains", (3, 2, 90): "chains", (1, 500, 90): "line", (2, 500, 90): "tiles",
+    },
+    (True, True): {(1, 5, 90): "dots", (3, 70, 90): "dots", (13, 1, 90): "chains"},
+}  # fmt: skip
+
+
+def test_every_way_is_taken() -> None:
+    found = set()
+    for turned, expected in WAY_OF.items():
+        for sizes, way in expected.items():
+            row = matrix_product(dtypes.float32, sizes, turned).row([NOWHERE] * 3, 0)
+            assert WAYS[row.words[WORDS.index("way")]] == way, sizes
+            found.add(way)
+    assert found == set(WAYS)
+
+
 @pytest.mark.parametrize("dtype", KINDS)
-def test_alpha_and_beta(dtype: Any) -> None:
-    for sizes in ((40, 70, 600), (1, 5, 3)):  # the sum over 600 is made in three parts
-        a, b, exact = operands(dtype, sizes, (True, False))
+@pytest.mark.parametrize(
+    "sizes",
+    [
+        (40, 70, 600),  # the sum is made in three parts
+        (1, 5, 3), (40, 2, 90), (40, 1, 3), (3, 2, 90), (1, 500, 90), (2, 3, 90),
+    ],
+)  # fmt: skip
+def test_alpha_and_beta(dtype: Any, sizes: tuple[int, int, int]) -> None:
+    for turned in PAIRS:
+        a, b, exact = operands(dtype, sizes, turned)
         c = np.linspace(-1, 1, exact.size).reshape(exact.shape).astype(dtype.np)
         want = 0.5 * c.astype("f8") - 0.01 * exact
-        multiply(matrix_product(dtype, sizes, (True, False), alpha=-0.01, beta=0.5), a, b, c)
+        multiply(matrix_product(dtype, sizes, turned, alpha=-0.01, beta=0.5), a, b, c)
         np.testing.assert_allclose(c, want, rtol=KINDS[dtype] * 10, atol=KINDS[dtype] * 10)
 
 
@@ -103,11 +133,12 @@ def test_an_empty_sum_is_zero(dtype: Any) -> None:
     assert c.tobytes() == np.zeros((3, 2), dtype.np).tobytes()
 
 
-@pytest.mark.parametrize("sizes", [(0, 3, 2), (3, 0, 2), (0, 0, 0), (0, 3, 0), (3, 0, 0)])
+@pytest.mark.parametrize(
+    "sizes", [(0, 3, 2), (3, 0, 2), (0, 0, 0), (0, 3, 0), (3, 0, 0), (0, 1, 9), (1, 0, 9)]
+)
 def test_an_empty_result_takes_nothing(sizes: tuple[int, int, int]) -> None:
-    buffer = Buffer(0, dtypes.float32, (), "temporary", "b")
     product = matrix_product(dtypes.float32, sizes, (False, True))
-    assert product.row([Operand(buffer, 0)] * 3, 0).extent == 0
+    assert product.row([NOWHERE] * 3, 0).extent == 0
 
 
 @pytest.mark.parametrize("n", [2, 16, 64])
