@@ -25,7 +25,8 @@ def kernel_source(kernel: Kernel) -> str:
     lines.append("def kernel(args, lo, hi):")
     for i, p in enumerate(kernel.params):
         if isinstance(p, Pointer):
-            lines.append(f"{pad}a{i} = ptr_{_storage(p.dtype.short)}(args[{i}])")
+            note = "  # streamed" if p.streamed else ""
+            lines.append(f"{pad}a{i} = ptr_{_storage(p.dtype.short)}(args[{i}]){note}")
         else:
             lines.append(f"{pad}s{i} = args[{i}]")
     checked = kernel.checks() > 0

@@ -14,7 +14,7 @@ then needs no checks at run time.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from llvmlite import ir  # type: ignore[import-untyped]  # llvmlite ships no stubs
@@ -26,8 +26,12 @@ from staticgraph.codegen.llvm_expressions import (
     I64,
     Expressions,
     literal,
+    storage_type,
     value_type,
 )
+from staticgraph.codegen.llvm_stream import LINE, fence, flush_function, pieces, streamed, streams
+from staticgraph.codegen.vector_math_lanes import call_intrinsic
+from staticgraph.ir.dtypes import int64
 from staticgraph.ir.kernel import (
     Accumulate,
     AccumulateArg,
@@ -39,6 +43,7 @@ from staticgraph.ir.kernel import (
     Set,
     Statement,
     Store,
+    Temp,
     Var,
     expressions,
     neutral,
@@ -64,6 +69,8 @@ class _Emitter:
         self.x = Expressions(self.b)
         self.site = 0
         self.bad: tuple[Any, Any, Any] | None = None
+        self.streamed = streamed(kernel)
+        self.blocks: dict[tuple[int, int], Any] = {}
 
     def text(self) -> str:
         """Emit everything."""
@@ -77,7 +84,10 @@ class _Emitter:
                 self._variable(I64, zero),
             )
         body = self.kernel.body
-        self._loop("p", self.lo, self.hi, lambda: self._body(body), _interleaved(body))
+        self.x.names.update(lo=self.lo, hi=self.hi)
+        self._range(Loop("p", Temp("lo", int64), Temp("hi", int64), body))
+        if self.blocks:
+            fence(self.module, self.b)
         self._finish()
         return str(self.module)
 
@@ -115,6 +125,55 @@ class _Emitter:
         return slot
 
     # ---- statements
+    def _range(self, loop: Loop) -> None:
+        """A loop, in pieces where it streams what it writes."""
+        b, x = self.b, self.x
+        start, stop = x.emit(loop.start), x.emit(loop.stop)
+        found = streams(loop.var, loop.body, self.streamed)
+        sizes = [x.pointers[k][1].size for k in found]
+        count = pieces(loop, max(sizes)) if found else None
+        if count is None:
+            self._run(loop, start, stop)
+            return
+        step = ir.Constant(I64, count)
+        rounded = b.add(b.sub(stop, start), ir.Constant(I64, count - 1))
+        firsts = {k: self.x.emit(first) for k, first in found.items()}
+
+        def piece() -> None:
+            lo = b.add(start, b.mul(x.names[f"{loop.var}.piece"], step))
+            hi = call_intrinsic(b, "llvm.smin", [b.add(lo, step), stop])
+            self._piece(loop, lo, hi, firsts, count)
+
+        self._loop(f"{loop.var}.piece", ir.Constant(I64, 0), b.sdiv(rounded, step), piece, 1)
+
+    def _run(self, loop: Loop, start: Any, stop: Any) -> None:
+        self._loop(loop.var, start, stop, lambda: self._body(loop.body), _interleaved(loop.body))
+
+    def _piece(self, loop: Loop, lo: Any, hi: Any, firsts: Mapping[int, Any], count: int) -> None:
+        """Some iterations, which write into blocks, and the blocks' way to where they belong."""
+        b, x = self.b, self.x
+        x.staged = {k: (self._block(k, count), loop.var, lo) for k in firsts}
+        self._run(loop, lo, hi)
+        x.staged = {}
+        done = b.sub(hi, lo)
+        for k, first in firsts.items():
+            address, dtype, _ = x.pointers[k]
+            ty = storage_type(dtype)
+            to = b.gep(address, [b.add(first, lo)], inbounds=True, source_etype=ty)
+            bytes_ = b.mul(done, ir.Constant(I64, dtype.size))
+            b.call(flush_function(self.module), [to, self._block(k, count), bytes_])
+
+    def _block(self, param: int, count: int) -> Any:
+        """Room on the stack for so many elements of an array."""
+        known = self.blocks.get((param, count))
+        if known is None:
+            kind = storage_type(self.x.pointers[param][1])
+            with self.b.goto_entry_block():
+                known = self.b.alloca(kind, count)
+            known.align = LINE
+            self.blocks[param, count] = known
+        return known
+
     def _loop(
         self, var: str, start: Any, stop: Any, body: Callable[[], None], interleaved: int
     ) -> None:
@@ -147,9 +206,8 @@ class _Emitter:
                 self.x.names[name] = self._check(i, bound)
             case Let(name, value):
                 self.x.names[name] = self.x.emit(value)
-            case Loop(var, start, stop, inner):
-                bounds = self.x.emit(start), self.x.emit(stop)
-                self._loop(var, *bounds, lambda: self._body(inner), _interleaved(inner))
+            case Loop():
+                self._range(s)
             case Var(name, value):
                 start = self.x.emit(value)
                 self.x.names[name] = self._variable(start.type, start)

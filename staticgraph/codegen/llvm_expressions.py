@@ -72,6 +72,7 @@ class Expressions:
         self.b = builder
         self.names: dict[str, Any] = {}
         self.pointers: dict[int, tuple[Any, DType, Any]] = {}
+        self.staged: dict[int, tuple[Any, str, Any]] = {}  # block, loop variable, its first value
 
     def emit(self, e: Expr) -> Any:
         """The LLVM value of an expression."""
@@ -114,9 +115,19 @@ class Expressions:
             return self.b.icmp_unsigned("!=", x, ir.Constant(x.type, 0))
         return x
 
+    def _place(self, param: int, index: Expr) -> tuple[Any, DType, Any]:
+        """The address to store an element to."""
+        if param not in self.staged:
+            return self._address(param, index)
+        _, dtype, _ = self.pointers[param]
+        block, var, first = self.staged[param]
+        at = self.b.sub(self.names[var], first)
+        where = self.b.gep(block, [at], inbounds=True, source_etype=storage_type(dtype))
+        return where, dtype, lambda instruction: None
+
     def store(self, param: int, index: Expr, value: Any) -> None:
         """Write an element."""
-        where, dtype, scopes = self._address(param, index)
+        where, dtype, scopes = self._place(param, index)
         if dtype is dtypes.float16:
             value = self.b.fptrunc(value, ir.HalfType())
         elif dtype is dtypes.bfloat16:

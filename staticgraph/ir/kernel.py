@@ -4,7 +4,8 @@ Grammar (scalar expressions are those of `ir.scalar`, with `Temp` for local name
 of a pointer parameter at one flat index):
 
     Kernel    = params, body; `body` runs for each p in [lo, hi), the parallel axis
-    Param     = Pointer(dtype, written) | SizeParam; the size that is parameter k is `Temp("s<k>")`
+    Param     = Pointer(dtype, written, streamed)
+              | SizeParam                           the size of parameter k is `Temp("s<k>")`
     Statement = Let(name, expr)                     a local value, assigned once
               | Loop(var, start, stop, body)        serial, in increasing order
               | Init(name, kind, dtype)             an accumulator at the neutral element
@@ -48,10 +49,15 @@ class Temp(Expr):
 
 @record(frozen=True, slots=True)
 class Pointer:
-    """A parameter that is the address of an array's first element."""
+    """A parameter that is the address of an array's first element.
+
+    `streamed` says of a written array that it is too large to be found in a cache by whoever reads
+    it, so that writing past the caches is no loss.  What is written does not depend on it.
+    """
 
     dtype: DType
     written: bool
+    streamed: bool = False
 
 
 @record(frozen=True, slots=True)
@@ -234,11 +240,14 @@ def distinct(e: Expr) -> list[Expr]:
     return out
 
 
+_MODES = {(False, False): "", (True, False): "mut ", (True, True): "stream mut "}
+
+
 def print_kernel(k: Kernel) -> str:
     """The text form: deterministic, and equal for equal kernels."""
     lines = []
     shown = ", ".join(
-        f"a{i}: {'mut ' if p.written else ''}{p.dtype.short}*"
+        f"a{i}: {_MODES[p.written, p.streamed]}{p.dtype.short}*"
         if isinstance(p, Pointer)
         else f"s{i}: size {p.number}"
         for i, p in enumerate(k.params)

@@ -94,10 +94,13 @@ class KernelReader(ValueReader):
             return
         self.expect(f"a{place}")
         self.expect(":")
+        streamed = self.accept("stream")
         written = self.accept("mut")
+        if streamed and not written:
+            self.expect("mut")
         dtype = self.dtype()
         self.expect("*")
-        self.params.append(Pointer(dtype, written))
+        self.params.append(Pointer(dtype, written, streamed))
 
     # ---- statements
     def _body(self) -> tuple[Statement, ...]:

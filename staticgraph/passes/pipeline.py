@@ -29,6 +29,7 @@ from staticgraph.passes.loop_trim import Trim
 from staticgraph.passes.loop_turn import Turn
 from staticgraph.passes.lower import lower
 from staticgraph.passes.simplify import Simplify
+from staticgraph.passes.stream import stream
 from staticgraph.passes.unify import Unify
 from staticgraph.passes.update import FoldUpdates
 
@@ -131,6 +132,8 @@ def run_pipeline(
         return out
     start = time.perf_counter()
     out.program = lower(out.function, out.fused, optimize)
+    if optimize:
+        out.program = stream(out.program)
     done("lower", out.program, start)
     return out
 

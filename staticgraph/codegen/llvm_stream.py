@@ -1,0 +1,189 @@
+"""Stores that go past the caches: how a kernel writes an array that is `Pointer.streamed`.
+
+A processor that writes a line of memory first fetches it, unless the whole line is written at once
+by stores that say they are not temporal.  Such stores need a line's boundary, and LLVM vectorises
+none whose place it does not know.  A loop therefore writes some kilobytes into a block on
+the stack, which stays in the first-level cache, and `flush` moves the block on, line by line; what
+is left before the first boundary and behind the last one is stored as usual.
+
+Which loops do: those with nothing but straight code in them, for stores at one element after the
+other.  Everywhere else a store is a store.  No value depends on it.
+"""
+
+from __future__ import annotations
+
+import platform
+from typing import Any
+
+from llvmlite import ir  # type: ignore[import-untyped]  # llvmlite ships no stubs
+
+from staticgraph.codegen.llvm_expressions import I64
+from staticgraph.ir.kernel import (
+    Accumulate,
+    AccumulateArg,
+    Init,
+    Kernel,
+    Let,
+    Loop,
+    Pointer,
+    Set,
+    Statement,
+    Store,
+    Temp,
+    Var,
+    expressions,
+    subexpressions,
+)
+from staticgraph.ir.scalar import Expr, Lit, Load, Prim
+
+PIECE = 256  # bytes of an array for which a long loop runs at a time: longer ones stop its reading
+SHORT = 512  # bytes of a loop for which it is not worth the trouble
+WHOLE = 16384  # bytes of a loop that is not divided
+LINE = 64  # bytes that are moved at a time: a line of the caches
+_X86 = frozenset({"x86_64", "amd64", "i386", "i686"})
+
+
+def streamed(kernel: Kernel) -> frozenset[int]:
+    """The parameters that are marked, and that nothing in the kernel reads."""
+    marked = {
+        i
+        for i, p in enumerate(kernel.params)
+        if isinstance(p, Pointer) and p.written and p.streamed
+    }
+    if not marked:
+        return frozenset()
+    stack, read = list(kernel.body), set[int]()
+    while stack:
+        s = stack.pop()
+        if isinstance(s, Loop):
+            stack += s.body
+        read |= {
+            x.operand for e in expressions(s) for x in subexpressions(e) if isinstance(x, Load)
+        }
+    return frozenset(marked - read)
+
+
+def streams(var: str, body: tuple[Statement, ...], params: frozenset[int]) -> dict[int, Expr]:
+    """The parameters that a loop's body stores to once, at one element after the other.
+
+    Returns:
+      For each the index less the loop's variable, which nothing inside the loop changes.
+    """
+    if not params or any(isinstance(s, Loop) for s in body):
+        return {}
+    named = (Let, Init, Var, Set, Accumulate, AccumulateArg)
+    changing = {var} | {s.name for s in body if isinstance(s, named)}
+    found: dict[int, Expr] = {}
+    seen: set[int] = set()
+    for s in body:
+        if not isinstance(s, Store) or s.param not in params:
+            continue
+        first = _less(s.index, var)
+        if s.param in seen or first is None or _changes(first, changing):
+            found.pop(s.param, None)
+        else:
+            found[s.param] = first
+        seen.add(s.param)
+    return found
+
+
+def pieces(loop: Loop, size: int) -> int | None:
+    """How many iterations of a loop to do at a time, or None where it has to be left as it is.
+
+    A sum is not divided: its last bit would tell.
+
+    Args:
+      size: bytes of the widest element that is streamed.
+    """
+    if isinstance(loop.start, Lit) and isinstance(loop.stop, Lit):
+        length = int(loop.stop.value - loop.start.value)
+        if length <= WHOLE // size:
+            return length if length >= SHORT // size else None
+    if any(isinstance(s, Init | Var | Set | Accumulate | AccumulateArg) for s in loop.body):
+        return None
+    return PIECE // size
+
+
+def _less(index: Expr, var: str) -> Expr | None:
+    """An index less the variable, where that is a summand of it."""
+    if isinstance(index, Temp):
+        return Lit(0, index.dtype) if index.name == var else None
+    if isinstance(index, Prim) and index.name == "add":
+        x, y = index.args
+        for one, other in ((x, y), (y, x)):
+            rest = _less(one, var)
+            if rest is not None:
+                plain = isinstance(rest, Lit) and rest.value == 0
+                return other if plain else Prim("add", (rest, other), index.dtype)
+    return None
+
+
+def _changes(e: Expr, names: set[str]) -> bool:
+    return any(
+        isinstance(x, Load) or (isinstance(x, Temp) and x.name in names) for x in subexpressions(e)
+    )
+
+
+def flush_function(module: Any) -> Any:
+    """The function ``flush(to, from, bytes)``, which is made when first asked for."""
+    known = module.globals.get("flush")
+    if known is not None:
+        return known
+    pointer, lines = ir.PointerType(), ir.VectorType(ir.IntType(32), LINE // 4)
+    function = ir.Function(module, ir.FunctionType(ir.VoidType(), [pointer, pointer, I64]), "flush")
+    to, source, size = function.args
+    b = ir.IRBuilder(function.append_basic_block("entry"))
+    byte = ir.IntType(8)
+    mark = module.add_metadata([ir.Constant(ir.IntType(32), 1)])
+
+    def const(n: int) -> Any:
+        return ir.Constant(I64, n)
+
+    def moved(offset: Any, count: Any) -> None:
+        with b.if_then(b.icmp_signed(">", count, const(0)), likely=False):
+            places = (b.gep(p, [offset], source_etype=byte) for p in (to, source))
+            b.call(_memcpy(module), [*places, count, ir.Constant(ir.IntType(1), 0)])
+
+    before = b.and_(b.sub(const(0), b.ptrtoint(to, I64)), const(LINE - 1))
+    before = b.select(b.icmp_unsigned("<", before, size), before, size)
+    whole = b.and_(b.sub(size, before), const(-LINE))
+    last = b.add(before, whole)
+    moved(const(0), before)
+    entry = b.block
+    inside, after = function.append_basic_block("line"), function.append_basic_block("rest")
+    b.cbranch(b.icmp_unsigned("<", before, last), inside, after)
+    b.position_at_end(inside)
+    at = b.phi(I64)
+    at.add_incoming(before, entry)
+    line = b.load(b.gep(source, [at], source_etype=byte), typ=lines, align=1)
+    b.store(line, b.gep(to, [at], source_etype=byte), align=LINE).set_metadata("nontemporal", mark)
+    following = b.add(at, const(LINE))
+    at.add_incoming(following, inside)
+    b.cbranch(b.icmp_unsigned("<", following, last), inside, after)
+    b.position_at_end(after)
+    moved(last, b.sub(size, last))
+    b.ret_void()
+    return function
+
+
+def _memcpy(module: Any) -> Any:
+    name = "llvm.memcpy.p0.p0.i64"
+    known = module.globals.get(name)
+    if known is not None:
+        return known
+    pointer = ir.PointerType()
+    kind = ir.FunctionType(ir.VoidType(), [pointer, pointer, I64, ir.IntType(1)])
+    return ir.Function(module, kind, name)
+
+
+def fence(module: Any, b: Any) -> None:
+    """Put what was streamed before all that follows: on x86 such stores keep no order."""
+    if platform.machine().lower() not in _X86:
+        b.fence("release")
+        return
+    name = "llvm.x86.sse.sfence"
+    known = module.globals.get(name)
+    b.call(known or ir.Function(module, ir.FunctionType(ir.VoidType(), []), name), [])
+
+
+__all__ = ["fence", "flush_function", "pieces", "streamed", "streams"]

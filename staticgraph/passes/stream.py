@@ -1,0 +1,93 @@
+"""Streaming: which arrays a launch writes past the caches.
+
+A store to memory fetches the line first that it changes, and puts out of the cache what somebody
+may want.  Where a launch touches more than the caches hold, neither is of use: what it writes is
+gone from them before it is read again.  The kernel is marked (`ir.kernel.Pointer.streamed`), and
+`codegen.llvm_stream` does the rest.
+
+Open sizes are taken for small: a kernel has one text for all of them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from staticgraph.ir import dims as D
+from staticgraph.ir.kernel import Loop, Pointer, expressions, subexpressions, walk
+from staticgraph.ir.program import Buffer, Launch, Program, Step
+from staticgraph.ir.scalar import Load
+from staticgraph.passes.memory import donations
+
+CACHE = 1 << 25  # bytes that a launch must touch: more than a last-level cache of most machines
+ARRAY = 1 << 20  # bytes of an array for which it is worth the trouble
+LIGHT = (
+    16  # additions an element up to which memory, not arithmetic, is what a flat launch waits for
+)
+
+
+def stream(p: Program) -> Program:
+    """Mark what is written past the caches.
+
+    Not what is read again while it may still be there, in the kernel or by a later step, and not
+    what a variable's old value is read from, which the plan puts in the same place.
+    """
+    last_read = {b: i for i, s in enumerate(p.steps) for b in s.reads if b not in s.writes}
+    steps: list[Step] = []
+    for i, s in enumerate(p.steps):
+        marked = set[int]()
+        if isinstance(s, Launch) and _touched(s) > CACHE:
+            for k, b in _written(s):
+                size = _bytes(b)
+                later = last_read.get(b, -1) > i and size <= CACHE
+                if size >= ARRAY and not later and b not in donations(p) and _waits(s, b):
+                    marked.add(k)
+        steps.append(_marked(s, marked) if isinstance(s, Launch) and marked else s)
+    return replace(p, steps=tuple(steps)) if steps != list(p.steps) else p
+
+
+def _bytes(b: Buffer) -> int:
+    """The size of an array, 0 where it is open."""
+    n = D.product(b.dims) if b.dims is not None else 0
+    return n * b.dtype.size if isinstance(n, int) else 0
+
+
+def _touched(s: Launch) -> int:
+    return sum(map(_bytes, dict.fromkeys(s.reads)))
+
+
+def _written(s: Launch) -> list[tuple[int, Buffer]]:
+    """The arrays that are written and not read, each with the number of its parameter."""
+    read = {
+        x.operand
+        for statement in walk(s.kernel.body)
+        for e in expressions(statement)
+        for x in subexpressions(e)
+        if isinstance(x, Load)
+    }
+    return [
+        (k, b)
+        for k, (q, b) in enumerate(zip(s.kernel.params, s.args, strict=True))
+        if isinstance(q, Pointer) and q.written and k not in read and isinstance(b, Buffer)
+        and sum(a is b for a in s.args) == 1
+    ]  # fmt: skip
+
+
+def _waits(s: Launch, b: Buffer) -> bool:
+    """True where a launch waits for memory: flat with little arithmetic, or rows."""
+    if any(isinstance(x, Loop) for x in s.kernel.body):
+        return True  # a pass after another over a row: memory waits while they compute
+    return isinstance(s.cost, int) and s.cost <= LIGHT * D.product(b.dims or ())  # type: ignore[operator]
+
+
+def _marked(s: Launch, params: set[int]) -> Launch:
+    kernel = replace(
+        s.kernel,
+        params=tuple(
+            replace(q, streamed=True) if k in params and isinstance(q, Pointer) else q
+            for k, q in enumerate(s.kernel.params)
+        ),
+    )
+    return replace(s, kernel=kernel)
+
+
+__all__ = ["stream"]

@@ -1,0 +1,147 @@
+"""Arrays that are written past the caches hold what they would hold otherwise."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from staticgraph.codegen import native
+from staticgraph.codegen.cpu import kernel_source
+from staticgraph.codegen.llvm import kernel_ir
+from staticgraph.ir.kernel import Kernel
+from staticgraph.ir.parse_kernel import parse_kernel
+from tests.codegen.kernels import arguments, call
+
+FLAT = """\
+kernel flat(a0: {mode}mut {t}*, a1: {t}*) parallel p {{
+  x: {t} = a1[p]
+  a0[p] = add(mul(x, x), x)
+}}"""
+ROW = """\
+kernel row(a0: {mode}mut f32*, a1: f32*, a2: {mode}mut f32*) parallel p {{
+  var s: f32 = sum()
+  for r in 0:i64 .. {n}:i64 {{
+    x: f32 = a1[add(mul(p, {n}:i64), r)]
+    a0[add(mul(p, {n}:i64), r)] = mul(x, x)
+    s sum= x
+  }}
+  for r in 0:i64 .. {n}:i64 {{
+    a2[add(mul(p, {n}:i64), r)] = sub(a1[add(mul(p, {n}:i64), r)], s)
+  }}
+}}"""
+OPEN = """\
+kernel row(a0: {mode}mut f32*, a1: f32*, s2: size 0) parallel p {{
+  for r in 1:i64 .. s2 {{
+    a0[add(mul(p, s2), r)] = neg(a1[add(mul(p, s2), r)])
+  }}
+}}"""
+GUARD = 7.0
+_serial = iter(range(1000))
+
+
+def kernel(text: str, mode: str, **names: object) -> Kernel:
+    return parse_kernel(text.format(mode=mode, **names))
+
+
+def address(k: Kernel) -> int:
+    symbol = f"stream_test_{next(_serial)}"
+    return native.load_object(native.compile_ir(kernel_ir(k), symbol), symbol)
+
+
+def room(n: int, dtype: str, shift: int) -> tuple[np.ndarray, np.ndarray]:
+    """An array that begins `shift` elements behind the boundary of a line, and what it lies in."""
+    whole = np.full(n + 256, GUARD, dtype)
+    first = (-whole.ctypes.data % 64) // whole.itemsize + 32 + shift
+    return whole[first : first + n], whole
+
+
+def is_streamed(k: Kernel) -> bool:
+    return "nontemporal" in kernel_ir(k)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64", "int8", "int32", "int64"])
+@pytest.mark.parametrize("shift", [0, 1, 7])
+def test_every_element_is_written_once_and_no_other(dtype: str, shift: int) -> None:
+    short = {"float32": "f32", "float64": "f64", "int8": "i8", "int32": "i32", "int64": "i64"}
+    k = kernel(FLAT, "stream ", t=short[dtype])
+    assert is_streamed(k) and not is_streamed(kernel(FLAT, "", t=short[dtype]))
+    function = address(k)
+    rng = np.random.default_rng(shift)
+    for lo, hi in ((0, 1), (0, 15), (3, 64), (1, 1000), (64, 1024), (5, 5), (9, 2)):
+        x = rng.integers(-9, 9, 1024).astype(dtype)
+        y, whole = room(1024, dtype, shift)
+        want = y.copy()
+        want[lo:hi] = (x * x + x)[lo:hi]
+        assert call(function, arguments(y, x), lo, hi) == 0
+        np.testing.assert_array_equal(y, want)
+        assert np.count_nonzero(whole != GUARD) <= max(0, hi - lo)
+
+
+@pytest.mark.parametrize("n", [128, 200, 333, 1000, 4096])
+@pytest.mark.parametrize("shift", [0, 3])
+def test_rows_that_end_within_a_line(n: int, shift: int) -> None:
+    rows = 5
+    x = np.random.default_rng(n).normal(size=(rows, n)).astype("f4")
+    results = []
+    for mode in ("", "stream "):
+        k = kernel(ROW, mode, n=n)
+        assert is_streamed(k) == (mode != "")
+        y, around = room(rows * n, "f4", shift)
+        z, beside = room(rows * n, "f4", shift)
+        assert call(address(k), arguments(y, x, z), 1, rows) == 0
+        assert np.all(y[:n] == GUARD) and np.all(z[:n] == GUARD)
+        results.append((around, beside))
+    (y1, z1), (y2, z2) = results
+    assert np.sort(y1).tobytes() == np.sort(y2).tobytes()  # the same values, and the same guards
+    assert np.sort(z1).tobytes() == np.sort(z2).tobytes()
+    y, _ = room(rows * n, "f4", shift)
+    z, _ = room(rows * n, "f4", shift)
+    call(address(kernel(ROW, "stream ", n=n)), arguments(y, x, z), 0, rows)
+    np.testing.assert_array_equal(y.reshape(rows, n), x * x)
+    total = x.astype("f8").sum(1, keepdims=True)
+    np.testing.assert_allclose(z.reshape(rows, n), x - total, rtol=1e-4, atol=1e-3)
+
+
+def test_loops_without_a_known_end_are_done_in_pieces() -> None:
+    k = kernel(OPEN, "stream ")
+    assert is_streamed(k)
+    for n in (0, 1, 2, 65, 1000):
+        x = np.arange(3.0 * max(n, 1), dtype="f4")
+        y, _ = room(3 * max(n, 1), "f4", 1)
+        assert call(address(k), arguments(y, x, n), 0, 3) == 0
+        want = -x.reshape(3, -1)
+        want[:, 0] = GUARD
+        if n:
+            np.testing.assert_array_equal(y.reshape(3, -1), want)
+        else:
+            assert np.all(y == GUARD)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "a0[p] = add(a0[p], a1[p])",  # it reads what it writes
+        "a0[mul(p, 2:i64)] = a1[p]",  # not one after the other
+        "a0[p] = a1[p]\na0[add(p, 1:i64)] = a1[p]",  # twice
+        "i: i64 = cast.i64(a1[p])\na0[add(i, p)] = a1[p]",  # where the data say
+    ],
+)
+def test_other_stores_are_left_as_they_are(body: str) -> None:
+    text = f"kernel flat(a0: stream mut f32*, a1: f32*) parallel p {{\n{body}\n}}"
+    assert not is_streamed(parse_kernel(text))
+
+
+def test_a_long_sum_is_not_divided_for_it() -> None:
+    flushed = 'call void @"flush"'
+    assert kernel_ir(kernel(ROW, "stream ", n=4096)).count(flushed) == 2
+    assert kernel_ir(kernel(ROW, "stream ", n=5000)).count(flushed) == 1
+
+
+def test_short_rows_are_not_worth_it() -> None:
+    assert not is_streamed(kernel(ROW, "stream ", n=16))
+
+
+def test_the_mark_is_a_part_of_the_text_and_of_the_key() -> None:
+    k = kernel(FLAT, "stream ", t="f32")
+    assert parse_kernel(str(k)) == k and "a0: stream mut f32*" in str(k)
+    assert kernel_source(k) != kernel_source(kernel(FLAT, "", t="f32"))
