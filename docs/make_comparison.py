@@ -17,7 +17,7 @@ from typing import Any
 
 from staticgraph.compare import plots, report
 from staticgraph.compare.result import Comparison, FormResult
-from staticgraph.compare.table import COLUMNS, count, row, seconds, size, step_number
+from staticgraph.compare.table import COLUMNS, count, row, seconds, size, step_number, summary
 
 FOLDER = Path(__file__).parent
 PAGE, RESULTS, CLAIMS = (
@@ -43,7 +43,8 @@ own, with its places.
 
 The documents: *Learning PyTorch with Examples* (the tutorial), its earlier form
 *pytorch-examples*, a notebook that tells the same at greater length, a page of PyTorch's
-documentation with its cheat sheet, and a Chinese translation of the section on control flow.
+documentation with its cheat sheet (and, below it, the tutorial once more), and a Chinese
+translation of the section on control flow.
 """
 
 NOT_SAID = """\
@@ -60,6 +61,11 @@ NOT_SAID = """\
 - **What a tape cannot know.** It has to keep whatever a gradient might need, and to allocate what
   it computes. Both are gone in a graph, which knows the end before it begins.
 """
+
+# At the end of which section a picture stands; that of the times stands before all of them.
+PICTURES = {
+    "Derivatives": "memory", "Optimising the graph": "dispatches", "Control flow": "loops",
+}  # fmt: skip
 
 
 class Numbers:
@@ -195,14 +201,15 @@ def page(comparison: Comparison) -> str:
     """The page's text."""
     numbers = Numbers(comparison)
     out = [INTRODUCTION, "## In short\n"]
-    out += [f"- {sentence}" for sentence in report.summary(comparison)]
+    out += [f"- {sentence}" for sentence in summary(comparison)]
     out += ["", filled(f"Measured on: {report.where(comparison)}") + "\n"]
     out.append(f"![{plots.CAPTIONS['times']}](images/compare_times.svg)\n")
     for title, group in groupby(claims(), lambda claim: claim["section"]):
         out.append(f"## {title}\n")
         out += [told(claim, numbers) for claim in group]
-        if title == "Optimising the graph":
-            out.append(f"![{plots.CAPTIONS['dispatches']}](images/compare_dispatches.svg)\n")
+        if title in PICTURES:
+            name = PICTURES[title]
+            out.append(f"![{plots.CAPTIONS[name]}](images/compare_{name}.svg)\n")
     out += [NOT_SAID, "## All numbers\n", overview(comparison), ""]
     out += [f"- *{c.title}*: {c.meaning}" for c in COLUMNS[1:]]
     return "\n".join(out) + "\n"

@@ -261,9 +261,11 @@ def machine(torch: Any = None) -> dict[str, str]:
         "processor": _processor(), "cores": str(cores), "system": platform.system(),
         "python": platform.python_version(), "numpy": np.__version__,
     }  # fmt: skip
+    if hasattr(os, "getloadavg"):
+        found["load"] = f"{os.getloadavg()[0]:.1f}"
     found |= {name: os.environ[name] for name in _THREADS if name in os.environ}
     if torch is not None:
-        found["torch"] = str(torch.__version__)
+        found["torch"] = f"{torch.__version__} on {torch.get_num_threads()} threads"
     return found
 
 
@@ -280,21 +282,30 @@ def measure(
     pairs: Sequence[Pair], settings: Settings, tell: Callable[[int, str], None] = lambda *_: None,
     quick: bool = False,
 ) -> Comparison:  # fmt: skip
-    """Run pairs.
+    """Run pairs; an interrupt ends that, and the result tells what is left out.
 
     Args:
       tell: called with the number of pairs that are done and what is done now.
+
+    Raises:
+      KeyboardInterrupt: it came before the first pair was done.
     """
     torch = installed_torch() if settings.torch else None
-    found = []
-    for number, pair in enumerate(pairs):
+    where, found, import_s = machine(torch), list[PairResult](), 0.0
+    try:
+        for number, pair in enumerate(pairs):
 
-        def told(what: str, number: int = number, pair: Pair = pair) -> None:
-            tell(number, f"{pair.name}: {what}")
+            def told(what: str, number: int = number, pair: Pair = pair) -> None:
+                tell(number, f"{pair.name}: {what}")
 
-        found.append(measure_pair(pair, settings, torch, told))
-    tell(len(pairs), "importing in a fresh process")
-    return Comparison(tuple(found), machine(torch), import_seconds(), quick)
+            found.append(measure_pair(pair, settings, torch, told))
+        tell(len(pairs), "importing in a fresh process")
+        import_s = import_seconds()
+    except KeyboardInterrupt:
+        if not found:
+            raise
+    left_out = tuple(p.name for p in pairs[len(found) :])
+    return Comparison(tuple(found), where, import_s, quick, left_out)
 
 
 __all__ = ["QUICK", "Settings", "forms_of", "installed_torch", "losses_of", "measure",

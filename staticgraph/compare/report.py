@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from staticgraph.compare import plots
 from staticgraph.compare.pairs import GROUPS
 from staticgraph.compare.result import Comparison, PairResult
-from staticgraph.compare.table import COLUMNS, loops, row, seconds, step_number, verdict
+from staticgraph.compare.table import COLUMNS, loops, row, seconds, summary
 
 TITLE = "Static and dynamic graphs"
 
 _CSS = """
-body{font:16px/1.5 system-ui,sans-serif;max-width:70rem;margin:2rem auto;padding:0 1rem;color:#222}
+:root{color-scheme:light}
+body{font:16px/1.5 system-ui,sans-serif;max-width:75rem;margin:2rem auto;padding:0 1rem;color:#222;
+background:#fff}
 h1,h2{line-height:1.2}table{border-collapse:collapse;margin:.5rem 0 1.5rem;font-size:.9rem}
 th,td{padding:.2rem .6rem;text-align:right;border-bottom:1px solid #ddd;white-space:nowrap}
 th:first-child,td:first-child{text-align:left}tr.static td{background:#e8f4f6}
@@ -23,52 +25,15 @@ figcaption{color:#666}p.key{color:#444;font-size:.9rem}
 """
 
 
-def summary(comparison: Comparison) -> list[str]:
-    """The findings, a sentence each."""
-    out = [verdict(comparison)[0].upper() + verdict(comparison)[1:] + "."]
-    pairs = comparison.pairs
-    faster = [p.of("dynamic").step_s / p.of("static").step_s for p in pairs]
-    ahead = sum(f > 1 for f in faster)
-    out.append(
-        f"The static form has the shorter step in {ahead} of {len(pairs)} programs: "
-        f"{_times(min(faster))} to {_times(max(faster))}, in the middle {_times(_middle(faster))} "
-        "as fast as define-by-run."
-    )
-    even = [p.break_even() for p in pairs]
-    paid = sorted(e for e in even if e is not None)
-    if paid:
-        out.append(
-            f"With nothing cached, compiling pays from step {step_number(paid[0])} in the best "
-            f"case, from {step_number(paid[len(paid) // 2])} in the middle, from "
-            f"{step_number(paid[-1])} in the worst"
-            + (f"; in {len(even) - len(paid)} it never does." if len(paid) < len(even) else ".")
-        )
-    if comparison.has_torch:
-        with_torch = [p for p in pairs if p.form("torch")]
-        won = sum(p.of("torch").step_s > p.of("static").step_s for p in with_torch)
-        out.append(
-            f"PyTorch's step is longer than the static one in {won} of {len(with_torch)} programs."
-        )
-    return out
-
-
-def _times(factor: float) -> str:
-    return f"{factor:.1f} times" if factor < 10 else f"{factor:.0f} times"
-
-
-def _middle(values: Iterable[float]) -> float:
-    ordered = sorted(values)
-    return ordered[len(ordered) // 2]
-
-
 def where(comparison: Comparison) -> str:
     """The machine in a line."""
     parts = [f"{k} {v}" for k, v in comparison.machine.items()]
     hurry = "; measured in a hurry, so the times are rough" if comparison.quick else ""
-    return (
-        f"{', '.join(parts)}; importing the package takes {seconds(comparison.import_s)} once a "
-        f"process, and is in no other number{hurry}."
+    importing = (
+        f"; importing the package takes {seconds(comparison.import_s)} once a process, and is in "
+        "no other number"
     )
+    return f"{', '.join(parts)}{importing if comparison.import_s else ''}{hurry}."
 
 
 def _grouped(comparison: Comparison) -> list[tuple[str, list[PairResult]]]:
@@ -90,8 +55,8 @@ def markdown_table(rows: Sequence[Sequence[str]], titles: Sequence[str]) -> str:
 def markdown(comparison: Comparison, pictures: bool = True) -> str:
     """The report as Markdown, with links to the plots beside it."""
     out = [f"# {TITLE}\n", *(f"- {s}" for s in summary(comparison)), ""]
-    if pictures:
-        out += [f"![{plots.CAPTIONS[n]}]({n}.svg)\n\n{plots.CAPTIONS[n]}\n" for n in plots.PICTURES]
+    for n in plots.pictures_of(comparison) if pictures else ():
+        out.append(f"![{plots.CAPTIONS[n]}]({n}.svg)\n\n{plots.CAPTIONS[n]}\n")
     titles = [c.title for c in COLUMNS]
     for group, pairs in _grouped(comparison):
         out.append(f"## {group.capitalize()}\n")
@@ -120,6 +85,7 @@ def page(comparison: Comparison, drawn: dict[str, str]) -> str:
     for name, svg in drawn.items():
         inline = svg[svg.index("<svg") :]
         caption = esc(plots.CAPTIONS[name])
+        inline = inline.replace("<svg", f'<svg role="img" aria-label="{caption}"', 1)
         body.append(f"<figure>{inline}<figcaption>{caption}</figcaption></figure>")
     head = "".join(f'<th title="{esc(c.meaning)}">{esc(c.title)}</th>' for c in COLUMNS)
     for group, pairs in _grouped(comparison):
@@ -152,15 +118,15 @@ def write(comparison: Comparison, folder: Path) -> list[Path]:
     """
     plots.pyplot()
     folder.mkdir(parents=True, exist_ok=True)
+    written = [folder / n for n in ("results.json", "report.md", "report.html")]
+    written[0].write_text(comparison.to_json(), encoding="utf-8")  # they took long: first of all
     paths = plots.draw(comparison, folder)
     drawn = {name: kinds["svg"].read_text(encoding="utf-8") for name, kinds in paths.items()}
-    files = {
-        "report.md": markdown(comparison), "report.html": page(comparison, drawn),
-        "results.json": comparison.to_json(),
-    }  # fmt: skip
-    for name, content in files.items():
-        (folder / name).write_text(content, encoding="utf-8")
-    return [folder / n for n in files] + [p for kinds in paths.values() for p in kinds.values()]
+    for path, content in zip(
+        written[1:], (markdown(comparison), page(comparison, drawn)), strict=True
+    ):
+        path.write_text(content, encoding="utf-8")
+    return written + [p for kinds in paths.values() for p in kinds.values()]
 
 
-__all__ = ["markdown", "markdown_table", "page", "summary", "where", "write"]
+__all__ = ["markdown", "markdown_table", "page", "where", "write"]

@@ -142,12 +142,14 @@ class Comparison:
       machine: what was found out about the machine and the versions, as text.
       import_s: seconds that importing the package takes in a fresh process.
       quick: measured in a hurry.
+      left_out: programs that an interrupt left no time for.
     """
 
     pairs: tuple[PairResult, ...]
     machine: Mapping[str, str] = field(default_factory=dict)
     import_s: float = 0.0
     quick: bool = False
+    left_out: tuple[str, ...] = ()
 
     @property
     def agrees(self) -> bool:
@@ -158,6 +160,12 @@ class Comparison:
     def has_torch(self) -> bool:
         """PyTorch took part."""
         return any(p.form("torch") for p in self.pairs)
+
+    @property
+    def busy(self) -> bool:
+        """The machine had other work when it began, so that times are rough."""
+        load, cores = float(self.machine.get("load", 0)), float(self.machine.get("cores", 1))
+        return load > 0.5 * cores
 
     def pair(self, name: str) -> PairResult:
         """The pair of a name.
@@ -188,6 +196,7 @@ class Comparison:
             PairResult(**{**p, "forms": tuple(FormResult(**f) for f in p["forms"])})
             for p in data.pop("pairs")
         )
+        data["left_out"] = tuple(data.get("left_out", ()))
         return Comparison(pairs, **data)
 
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import math
+import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from staticgraph.compare.pairs import GROUPS
 from staticgraph.compare.result import Comparison, FormResult, PairResult
 
-NONE = "-"
+NONE, INDENT = "-", "  "
+FIRST_TO_GO = ("calls", "cached", "working", "loss diff", "compile", "allocated")
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +25,9 @@ class Column:
 
 COLUMNS = (
     Column("form", "how the program is written", left=True),
-    Column("loss", "largest difference of a loss from the define-by-run form's, relative to it"),
+    Column(
+        "loss diff", "largest difference of a loss from the define-by-run form's, relative to it"
+    ),
     Column("ops", "operations dispatched a step; of a graph, those that it was built of"),
     Column("kernels", "kernels and library calls of machine code a step, those in loops included"),
     Column("calls", "calls from Python into machine code a step"),
@@ -127,24 +132,42 @@ def aligned(rows: Sequence[Sequence[str]], columns: Sequence[Column]) -> list[st
     return lines
 
 
-def text(comparison: Comparison) -> str:
-    """All of it, for a terminal."""
-    every = [row(p, f) for p in comparison.pairs for f in p.forms]
-    lines = aligned(every, COLUMNS)
+def narrowed(rows: Sequence[Sequence[str]], width: int | None) -> tuple[list[str], list[Column]]:
+    """Aligned rows, without the columns that they have to do without to fit into a width."""
+    kept, gone = list(range(len(COLUMNS))), list(FIRST_TO_GO)
+    while True:
+        lines = aligned([[r[i] for i in kept] for r in rows], [COLUMNS[i] for i in kept])
+        if width is None or not gone or max(map(len, lines)) + len(INDENT) <= width:
+            return lines, [COLUMNS[i] for i in kept]
+        kept = [i for i in kept if COLUMNS[i].title != gone[0]]
+        del gone[0]
+
+
+def text(comparison: Comparison, width: int | None = None) -> str:
+    """All of it, for a terminal.
+
+    Args:
+      width: of the terminal; some columns are left out where it is narrow.
+    """
+    lines, columns = narrowed([row(p, f) for p in comparison.pairs for f in p.forms], width)
     heading, body = lines[0], iter(lines[1:])
     out = []
     for group in GROUPS:
         pairs = [p for p in comparison.pairs if p.group == group]
         if not pairs:
             continue
-        out += [group.upper(), "  " + heading]
+        out += [group.upper(), INDENT + heading]
         for p in pairs:
             out.append(f"{p.name}: {p.title}")
-            out += ["  " + next(body) for _ in p.forms]
-            out += [f"  {form}: {what}" for form, what in loops(p)]
+            out += [INDENT + next(body) for _ in p.forms]
+            out += [f"{INDENT}{form}: {what}" for form, what in loops(p)]
         out.append("")
-    out += [f"{c.title}: {c.meaning}" for c in COLUMNS[1:]]
-    return "\n".join([*out, "", verdict(comparison)])
+    below = [f"{c.title}: {c.meaning}" for c in columns[1:]]
+    missing = [c.title for c in COLUMNS if c not in columns]
+    if missing:
+        below.append(f"left out, as the terminal is narrow: {', '.join(missing)}")
+    below += ["", *summary(comparison)]
+    return "\n".join([*out, *(textwrap.fill(line, width or 10_000) for line in below)])
 
 
 def verdict(comparison: Comparison) -> str:
@@ -162,7 +185,48 @@ def verdict(comparison: Comparison) -> str:
     return f"all losses agree, over {many} steps of {_plural(len(comparison.pairs), 'program')}"
 
 
+def summary(comparison: Comparison) -> list[str]:
+    """The findings, a sentence each."""
+    out = [verdict(comparison)[0].upper() + verdict(comparison)[1:] + "."]
+    pairs = comparison.pairs
+    faster = sorted(p.of("dynamic").step_s / p.of("static").step_s for p in pairs)
+    ahead = sum(f > 1 for f in faster)
+    out.append(
+        f"The static form has the shorter step in {ahead} of {_plural(len(pairs), 'program')}: "
+        f"{_spread([_factor(f) for f in faster])} times as fast as define-by-run."
+    )
+    even = sorted(p.break_even() or math.inf for p in pairs)
+    paid = [step_number(None if e == math.inf else int(e)) for e in even]
+    out.append(f"Step from which compiling has paid, with nothing cached: {_spread(paid)}.")
+    if comparison.has_torch:
+        with_torch = [p for p in pairs if p.form("torch")]
+        won = sum(p.of("torch").step_s > p.of("static").step_s for p in with_torch)
+        out.append(
+            f"PyTorch's step is longer than the static one in {won} of {len(with_torch)} programs."
+        )
+    if comparison.left_out:
+        out.append(f"Interrupted: {_plural(len(comparison.left_out), 'program')} left out.")
+    if comparison.busy:
+        m = comparison.machine
+        out.append(
+            f"The machine had other work to do (load {m['load']} on {m['cores']} cores): the times "
+            "are rough."
+        )
+    return out
+
+
+def _factor(factor: float) -> str:
+    return f"{factor:.1f}" if factor < 9.95 else f"{factor:,.0f}"
+
+
+def _spread(ordered: Sequence[str]) -> str:
+    """The first, the middle and the last of what is in order."""
+    if len(ordered) == 1:
+        return ordered[0]
+    return f"{ordered[0]} to {ordered[-1]} (median: {ordered[len(ordered) // 2]})"
+
+
 __all__ = [
     "COLUMNS", "Column", "aligned", "count", "loops", "row", "seconds", "size", "step_number",
-    "text", "verdict",
+    "summary", "text", "verdict",
 ]  # fmt: skip
