@@ -52,36 +52,42 @@ def _add_up(x: Vectors, slots: list[str]) -> str:
 
 
 # ---------------------------------------------------------------- dots
+ROWS = 4  # that go together
+
+
 def dots(x: Vectors) -> None:
     """The function ``@dots``: `m` rows times `n` columns, each of `k` contiguous elements.
 
     ``line`` and ``step`` are elements from one row and one column to the next.
     """
-    for rows in (4, 1):
-        for columns in (2, 1):
-            _block(x, rows, columns)
+    for columns in (2, 1):
+        _block(x, columns)
     ends = f"i64 %k, i64 %line, i64 %step, i64 %ldc, i64 %c_column, {_factors(x)}"
     with x.function(
         f"internal void @dots(ptr %a, ptr %b, ptr %c, i64 %m, i64 %n, {ends}) noinline"
     ):
-        four, two = x.number("and", "%m", -4), x.number("and", "%n", -2)
-        for i_range, rows in ((("0", four), 4), ((four, "%m"), 1)):
-            with x.loop(*i_range, rows) as i:
-                a, c = x.times("%a", i, "%line"), x.times("%c", i, "%ldc")
-                for j_range, columns in ((("0", two), 2), ((two, "%n"), 1)):
-                    with x.loop(*j_range, columns) as j:
-                        b, to = x.times("%b", j, "%step"), x.times(c, j, "%c_column")
-                        x(f"  call void @dots_{rows}_{columns}(ptr {a}, ptr {b}, ptr {to}, {ends})")
+        two = x.number("and", "%n", -2)
+        with x.loop(0, "%m", ROWS) as i:
+            a, c = x.times("%a", i, "%line"), x.times("%c", i, "%ldc")
+            rows = x.least(x.number("sub", "%m", i), ROWS)
+            for start, stop, columns in (("0", two, 2), (two, "%n", 1)):
+                with x.loop(start, stop, columns) as j:
+                    b, to = x.times("%b", j, "%step"), x.times(c, j, "%c_column")
+                    x(f"  call void @dots_{columns}(ptr {a}, ptr {b}, ptr {to}, "
+                      f"i64 {rows}, {ends})")  # fmt: skip
         x("  ret void")
 
 
-def _block(x: Vectors, rows: int, columns: int) -> None:
+def _block(x: Vectors, columns: int) -> None:
     s = x.shape
     ends = f"i64 %k, i64 %line, i64 %step, i64 %ldc, i64 %c_column, {_factors(x)}"
     with x.function(
-        f"internal void @dots_{rows}_{columns}(ptr %a, ptr %b, ptr %c, {ends}) noinline"
+        f"internal void @dots_{columns}(ptr %a, ptr %b, ptr %c, i64 %rows, {ends}) noinline"
     ):
-        lines = [x.times("%a", i, "%line") for i in range(rows)]
+        # where the rows of A and C are, of which the last ones may be the same row again
+        numbers = [x.least(i, x.number("sub", "%rows", 1)) for i in range(ROWS)]
+        lines = [x.times("%a", i, "%line") for i in numbers]
+        targets = [x.times("%c", i, "%ldc") for i in numbers]
         stands = [x.times("%b", j, "%step") for j in range(columns)]
         slots = [[_slots(x, PAIR) for _ in stands] for _ in lines]
         for row in slots:
@@ -107,56 +113,52 @@ def _block(x: Vectors, rows: int, columns: int) -> None:
             add(k, 0)
         with x.when(x.value(f"icmp slt i64 {whole}, %k")):
             add(whole, 1, x.first(x.number("sub", "%k", whole)))
-        fresh = _fresh(x)
-        for i, row in enumerate(slots):
-            for j, pair in enumerate(row):
-                to = x.times(x.times("%c", i, "%ldc"), j, "%c_column")
-                _leave_sum(x, _add_up(x, pair), to, fresh)
+        add_up = f"call reassoc {s.element} @llvm.vector.reduce.fadd.{s.suffix}"
+        for j in range(columns):
+            lanes = [_add_up(x, row[j]) for row in slots]
+            sums = [x.value(f"{add_up}({s.element} -0.0, {s.vector} {v})") for v in lanes]
+            _leave_sums(x, sums, [x.times(to, j, "%c_column") for to in targets])
         x("  ret void")
 
 
-def _leave_sum(x: Vectors, lanes: str, to: str, fresh: str) -> None:
-    """Add up the lanes, and write or add the sum to an element of C."""
-    s = x.shape
-    add = f"call reassoc {s.element} @llvm.vector.reduce.fadd.{s.suffix}"
-    _leave_one(x, x.value(f"{add}({s.element} -0.0, {s.vector} {lanes})"), to, fresh)
-
-
-def _leave_one(x: Vectors, total: str, to: str, fresh: str) -> None:
-    s = x.shape
-    total = x.value(f"fmul {s.element} {total}, %alpha")
+def _leave_sums(x: Vectors, sums: list[str], targets: list[str]) -> None:
+    """Write sums to elements of C, or add them: all are read before any is written."""
+    s, fresh = x.shape, _fresh(x)
+    sums = [x.value(f"fmul {s.element} {v}, %alpha") for v in sums]
     with x.when(fresh):
-        x(f"  store {s.element} {total}, ptr {to}")
+        for v, to in zip(sums, targets, strict=True):
+            x(f"  store {s.element} {v}, ptr {to}")
     with x.when(fresh, unless=True):
-        old = x.value(f"load {s.element}, ptr {to}")
-        old = x.value(f"fmul {s.element} {old}, %beta")
-        x(f"  store {s.element} {x.value(f'fadd {s.element} {total}, {old}')}, ptr {to}")
+        olds = [x.value(f"load {s.element}, ptr {to}") for to in targets]
+        olds = [x.value(f"fmul {s.element} {old}, %beta") for old in olds]
+        sums = [x.value(f"fadd {s.element} {v}, {old}") for v, old in zip(sums, olds, strict=True)]
+        for v, to in zip(sums, targets, strict=True):
+            x(f"  store {s.element} {v}, ptr {to}")
 
 
 def short(x: Vectors) -> None:
     """The function ``@short``: dot products that no vector fits in, one element after the other."""
     s = x.shape
-    head = f"ptr %a, ptr %b, ptr %c, i64 %m, i64 %k, i64 %line, {_factors(x)}"
+    head = f"ptr %from, ptr %b, ptr %to, i64 %m, i64 %k, i64 %line, {_factors(x)}"
     with x.function(f"internal void @short({head}) noinline"):
-        fresh, four = _fresh(x), x.number("and", "%m", -4)
-        slots = [x.value(f"alloca {s.element}") for _ in range(4)]
-        for start, stop, rows in (("0", four, 4), (four, "%m", 1)):
+        slots = [x.value(f"alloca {s.element}") for _ in range(ROWS)]
+        whole = x.number("and", "%m", -ROWS)
+        for start, stop, rows in (("0", whole, ROWS), (whole, "%m", 1)):
             with x.loop(start, stop, rows) as i:
-                lines = [x.times("%a", x.number("add", i, r), "%line") for r in range(rows)]
+                numbers = [x.number("add", i, r) for r in range(rows)]
+                lines = [x.times("%from", r, "%line") for r in numbers]
                 for slot in slots[:rows]:
                     x(f"  store {s.element} 0.0, ptr {slot}")
                 with x.loop(0, "%k") as k:
                     b = x.value(f"load {s.element}, ptr {x.at('%b', k)}")
                     for line, slot in zip(lines, slots, strict=False):
                         a = x.value(f"load {s.element}, ptr {x.at(line, k)}")
+                        product = x.value(f"fmul {s.element} {a}, {b}")
                         old = x.value(f"load {s.element}, ptr {slot}")
-                        new = x.value(
-                            f"fadd {s.element} {old}, {x.value(f'fmul {s.element} {a}, {b}')}"
-                        )
-                        x(f"  store {s.element} {new}, ptr {slot}")
-                for r, slot in enumerate(slots[:rows]):
-                    total = x.value(f"load {s.element}, ptr {slot}")
-                    _leave_one(x, total, x.at("%c", x.number("add", i, r)), fresh)
+                        total = x.value(f"fadd {s.element} {old}, {product}")
+                        x(f"  store {s.element} {total}, ptr {slot}")
+                sums = [x.value(f"load {s.element}, ptr {slot}") for slot in slots[:rows]]
+                _leave_sums(x, sums, [x.at("%to", r) for r in numbers])
         x("  ret void")
 
 

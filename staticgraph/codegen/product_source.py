@@ -26,7 +26,6 @@ from staticgraph.codegen.tile_source import (
     Kind,
     Vectors,
     leave,
-    leave_turned,
     shape,
     tile,
 )
@@ -66,8 +65,6 @@ def product_source(kind: Kind) -> str:
     tiles = [(rows, width) for width, heights in x.shape.tiles for rows in heights]
     for rows, width in tiles:
         tile(x, rows, width)
-    for width, _ in x.shape.tiles:
-        leave(x, width)
     for name, values in (
         ("tiles", [f"ptr @tile_{rows}_{width}" for rows, width in tiles]),
         ("heights", [f"i64 {rows}" for rows, _ in tiles]),
@@ -78,7 +75,7 @@ def product_source(kind: Kind) -> str:
     _pack_turned(x)
     _rows(x)
     _panel(x)
-    for part in (leave_turned, _offsets, dots, short, turn, chains, line, _narrow):
+    for part in (leave, _offsets, dots, short, turn, chains, line, _narrow):
         part(x)
     _entry(x)
     return "\n".join(x.lines)
@@ -166,7 +163,9 @@ def _rows(x: Vectors) -> None:
                 for t, name in (("ptr", "tiles"), ("i64", "heights"))
             )
             left = x.number("sub", "%m", start)
-            whole = x.number("sub", left, x.number("urem", left, rows))
+            spare = x.number("urem", left, rows)
+            last = x.value(f"icmp ne i64 {x.number('and', slot, HEIGHTS - 1)}, 0")
+            whole = x.number("sub", left, x.value(f"select i1 {last}, i64 0, i64 {spare}"))
             with x.when(x.value(f"icmp sgt i64 {whole}, 0")):
                 offsets = x.value(f"getelementptr i64, ptr %offsets, i64 {start}")
                 operands = inside.format(offsets=offsets, c=x.times("%c", start, "%ldc"))
@@ -309,21 +308,16 @@ def _is(x: Vectors, way: str) -> str:
 def _panels(
     x: Vectors, head: str, tail: str, b: tuple[str, str], c: str, rows: str, columns: str
 ) -> None:
-    """Cut columns into panels, the widest first."""
+    """Cut columns into panels: wide ones, and one that has as many vectors as it takes."""
     s = x.shape
-    place, c_column = x.value("alloca i64"), _word(x, "c_column")
-    x(f"  store i64 0, ptr {place}")
-    vectors = x.number("udiv", x.number("add", columns, s.lanes - 1), s.lanes)
-    room = x.number("mul", vectors, s.lanes)
-    for number, (width, _) in enumerate(s.tiles):
-        wide = width * s.lanes
-        start = x.value(f"load i64, ptr {place}")
-        with x.loop(start, x.number("sub", room, wide - 1), wide) as j:
-            left = x.least(wide, x.number("sub", columns, j))
-            which, here = number * HEIGHTS, x.times(c, j, c_column)
-            x(f"  call void @panel({head}, ptr {x.times(b[0], j, b[1])}, ptr {here}, "
-              f"i64 {rows}, i64 {left}, i64 {width}, i64 {which}, {tail})")  # fmt: skip
-            x(f"  store i64 {x.number('add', j, wide)}, ptr {place}")
+    c_column, widest = _word(x, "c_column"), s.tiles[0][0]
+    with x.loop(0, columns, s.columns) as j:
+        left = x.least(s.columns, x.number("sub", columns, j))
+        width = x.number("udiv", x.number("add", left, s.lanes - 1), s.lanes)
+        which = x.number("mul", x.number("sub", widest, width), HEIGHTS)
+        x(f"  call void @panel({head}, ptr {x.times(b[0], j, b[1])}, "
+          f"ptr {x.times(c, j, c_column)}, i64 {rows}, i64 {left}, i64 {width}, i64 {which}, "
+          f"{tail})")  # fmt: skip
 
 
 def _scalar(x: Vectors, name: str) -> str:

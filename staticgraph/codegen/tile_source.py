@@ -21,13 +21,13 @@ from staticgraph.ir.record import record
 Kind = Literal["f32", "f64"]
 
 
-MANY = (4, (6, 2, 1)), (3, (8, 2, 1)), (2, (8, 2, 1)), (1, (8, 4, 1))
+MANY = (4, (6, 2)), (3, (8, 2)), (2, (8, 2)), (1, (8, 4))
 """Tiles for 32 registers: vectors, and rows that tiles of so many may have."""
 
-FEW = (2, (6, 2, 1)), (1, (8, 4, 1))
+FEW = (2, (6, 2)), (1, (8, 4))
 """Tiles for 16 registers."""
 
-HEIGHTS = 3  # that tiles of one width may have
+HEIGHTS = 2  # that tiles of one width may have
 HIGHEST = 8  # rows
 
 
@@ -258,25 +258,22 @@ def tile(x: Vectors, rows: int, width: int) -> None:
         fresh = x.value(f"fcmp oeq {s.element} %beta, 0.0")
         plain = x.value(f"and i1 {fresh}, {x.value('icmp eq i64 %c_column, 1')}")
         alpha, mask = x.spread("%alpha"), x.first("%last")
-        unrolled = 2 if rows * width <= 12 else 1
-        whole = x.number("and", "%run", -unrolled)
-        spans = [("0", whole, unrolled), (whole, "%run", 1)] if unrolled > 1 else [("0", "%run", 1)]
+        most = x.number("sub", "%stop", 1)
         with x.loop(0, "%stop", rows) as row:
+            # a tile may have rows too many, which then are the last one again
+            numbers = [row] + [x.least(x.number("add", row, i), most) for i in range(1, rows)]
             offsets = []
-            for i in range(rows):
-                where = x.value(f"getelementptr i64, ptr %offsets, i64 {x.number('add', row, i)}")
+            for i in numbers:
+                where = x.value(f"getelementptr i64, ptr %offsets, i64 {i}")
                 offsets.append(x.value(f"load i64, ptr {where}"))
             for slot in slots:
                 x(f"  store {v} zeroinitializer, ptr {slot}")
             x(f"  store ptr %b, ptr {place}")
             with x.loop(0, "%times") as t:
-                here = x.times("%a", t, "%jump")
-                for span in spans:
-                    _steps(x, span, here, offsets, place, sums)
-            c = x.times("%c", row, "%ldc")
+                _steps(x, x.times("%a", t, "%jump"), offsets, place, sums)
             with x.when(plain):
-                for i, line in enumerate(sums):
-                    to = x.times(c, i, "%ldc")
+                for i, line in zip(numbers, sums, strict=True):
+                    to = x.times("%c", i, "%ldc")
                     for j, slot in enumerate(line):
                         value = x.multiply(x.value(f"load {v}, ptr {slot}"), alpha)
                         if j == width - 1:
@@ -286,67 +283,42 @@ def tile(x: Vectors, rows: int, width: int) -> None:
             with x.when(plain, unless=True):
                 for number, slot in enumerate(slots):
                     x.store(x.value(f"load {v}, ptr {slot}"), x.at("%sums", number * s.lanes))
-                x(f"  call void @leave_{width}(ptr {c}, i64 %ldc, i64 %c_column, {s.element} "
-                  f"%alpha, {s.element} %beta, i64 %last, ptr %sums, i64 {rows})")  # fmt: skip
+                c, left = x.times("%c", row, "%ldc"), x.least(x.number("sub", "%stop", row), rows)
+                columns = x.number("add", "%last", (width - 1) * s.lanes)
+                x(f"  call void @leave(ptr {c}, i64 %ldc, i64 %c_column, {s.element} %alpha, "
+                  f"{s.element} %beta, i64 {columns}, i64 {width * s.lanes}, ptr %sums, "
+                  f"i64 {left})")  # fmt: skip
         x("  ret void")
 
 
-def _steps(
-    x: Vectors, span: tuple[str, str, int], here: str, offsets: list[str], place: str,
-    sums: list[list[str]],
-) -> None:  # fmt: skip
-    """A loop over k, some steps of it at a time."""
+def _steps(x: Vectors, here: str, offsets: list[str], place: str, sums: list[list[str]]) -> None:
+    """The loop over k.  Two steps of it at a time are no faster, and longer to compile."""
     s = x.shape
-    start, stop, steps = span
-    with x.loop(start, stop, steps) as k:
+    with x.loop(0, "%run") as k:
         a = x.times(here, k, "%step")
         b = x.value(f"load ptr, ptr {place}")
-        now = [[x.value(f"load {s.vector}, ptr {slot}") for slot in row] for row in sums]
-        for _ in range(steps):
-            line = [x.load(x.at(b, i * s.lanes)) for i in range(len(sums[0]))]
-            for i, offset in enumerate(offsets):
-                one = x.spread(x.value(f"load {s.element}, ptr {x.at(a, offset)}"))
-                now[i] = [x.multiply_add(one, q, c) for q, c in zip(line, now[i], strict=True)]
-            a, b = x.at(a, "%step"), x.at(b, "%line")
-        x(f"  store ptr {b}, ptr {place}")
-        for row, slots in zip(now, sums, strict=True):
-            for value, slot in zip(row, slots, strict=True):
-                x(f"  store {s.vector} {value}, ptr {slot}")
+        line = [x.load(x.at(b, i * s.lanes)) for i in range(len(sums[0]))]
+        for slots, offset in zip(sums, offsets, strict=True):
+            one = x.spread(x.value(f"load {s.element}, ptr {x.at(a, offset)}"))
+            for slot, q in zip(slots, line, strict=True):
+                old = x.value(f"load {s.vector}, ptr {slot}")
+                x(f"  store {s.vector} {x.multiply_add(one, q, old)}, ptr {slot}")
+        x(f"  store ptr {x.at(b, '%line')}, ptr {place}")
 
 
-def leave(x: Vectors, width: int) -> None:
-    """The function ``@leave_WIDTH``, for the sums of a tile that are not simply stored."""
-    s = x.shape
-    parameters = LEAVE.format(element=s.element)
-    with x.function(f"internal void @leave_{width}({parameters}, ptr %sums, i64 %rows) noinline"):
-        with x.when(x.value("icmp ne i64 %c_column, 1"), returns=True):
-            count = x.number("add", "%last", (width - 1) * s.lanes)
-            x(f"  call void @leave_turned(ptr %c, i64 %ldc, i64 %c_column, {s.element} %alpha, "
-              f"{s.element} %beta, i64 {count}, i64 {width * s.lanes}, ptr %sums, "
-              f"i64 %rows)")  # fmt: skip
-        alpha, beta, mask = x.spread("%alpha"), x.spread("%beta"), x.first("%last")
-        with x.loop(0, "%rows") as i:
-            line, sums = x.times("%c", i, "%ldc"), x.times("%sums", i, width * s.lanes)
-            for j in range(width):
-                to, edge = x.at(line, j * s.lanes), j == width - 1
-                old = x.multiply(x.load_some(to, mask) if edge else x.load(to), beta)
-                value = x.multiply_add(x.load(x.at(sums, j * s.lanes)), alpha, old)
-                if edge:
-                    x.store_some(value, to, mask)
-                else:
-                    x.store(value, to)
-        x("  ret void")
+def leave(x: Vectors) -> None:
+    """The function ``@leave``, for the sums of a tile that are not simply stored.
 
-
-def leave_turned(x: Vectors) -> None:
-    """The same of a C that is stored by columns, for tiles of any width: element by element."""
+    ``line`` is elements from one row of them to the next.
+    """
     s = x.shape
     parameters = LEAVE.format(element=s.element).replace("%last", "%columns")
     with x.function(
-        f"internal void @leave_turned({parameters}, i64 %line, ptr %sums, i64 %rows) noinline"
+        f"internal void @leave({parameters}, i64 %line, ptr %sums, i64 %rows) noinline"
     ):
         fresh = x.value(f"fcmp oeq {s.element} %beta, 0.0")
-        with x.loop(0, "%columns") as j:
+        turned = x.value("icmp ne i64 %c_column, 1")
+        with x.when(turned), x.loop(0, "%columns") as j:
             column, source = x.times("%c", j, "%c_column"), x.at("%sums", j)
             with x.loop(0, "%rows") as i:
                 value = x.value(f"load {s.element}, ptr {x.times(source, i, '%line')}")
@@ -359,4 +331,11 @@ def leave_turned(x: Vectors) -> None:
                     old = x.value(f"fmul {s.element} {old}, %beta")
                     total = x.value(f"fadd {s.element} {value}, {old}")
                     x(f"  store {s.element} {total}, ptr {to}")
+        with x.when(turned, unless=True):  # and not fresh
+            alpha, beta = x.spread("%alpha"), x.spread("%beta")
+            with x.loop(0, "%rows") as i, x.loop(0, "%columns", s.lanes) as j:
+                mask = x.first(x.number("sub", "%columns", j))
+                to, sums = x.at(x.times("%c", i, "%ldc"), j), x.at(x.times("%sums", i, "%line"), j)
+                old = x.multiply(x.load_some(to, mask), beta)
+                x.store_some(x.multiply_add(x.load(sums), alpha, old), to, mask)
         x("  ret void")
