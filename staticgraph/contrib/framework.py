@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from staticgraph import nest
 from staticgraph.api.collections import GraphKeys
 from staticgraph.api.state import global_variables, local_variables, model_variables
 from staticgraph.api.variable_scope import get_variable
@@ -45,5 +46,5 @@ get_local_variables = local_variables
 __all__ = [
     "assert_global_step", "create_global_step", "get_global_step", "get_local_variables",
     "get_model_variables", "get_or_create_global_step", "get_trainable_variables", "get_variables",
-    "global_variables", "model_variable", "variable",
+    "global_variables", "model_variable", "nest", "variable",
 ]  # fmt: skip

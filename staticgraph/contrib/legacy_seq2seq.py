@@ -1,4 +1,4 @@
-"""`tf.contrib.legacy_seq2seq`: decoders and losses over lists of steps."""
+"""`tf.contrib.legacy_seq2seq`: encoders, decoders and losses over lists of steps."""
 
 from __future__ import annotations
 
@@ -11,45 +11,22 @@ from staticgraph.api.losses import sparse_softmax_cross_entropy_with_logits
 from staticgraph.api.math import add_n
 from staticgraph.api.reduction import reduce_sum
 from staticgraph.api.shapes import shape as shape_of
-from staticgraph.api.variable_scope import variable_scope
-from staticgraph.errors import ShapeError
+from staticgraph.api.variable_scope import get_variable_scope, variable_scope
+from staticgraph.contrib.legacy_decoders import (
+    attention_decoder,
+    basic_rnn_seq2seq,
+    embedding_attention_decoder,
+    embedding_attention_seq2seq,
+    embedding_rnn_decoder,
+    embedding_rnn_seq2seq,
+    rnn_decoder,
+)
+from staticgraph.errors import GraphError, ShapeError
 from staticgraph.ir import loc
 from staticgraph.ir.build import convert
 from staticgraph.ir.tensor import Tensor
 
 _TINY = 1e-12  # keeps the mean of nothing finite
-
-
-def rnn_decoder(
-    decoder_inputs: Sequence[Any], initial_state: Any, cell: Any,
-    loop_function: Callable[[Any, int], Any] | None = None, scope: Any = None,
-) -> tuple[list[Any], Any]:  # fmt: skip
-    """Run a cell over a list of inputs, or over what becomes of its own outputs.
-
-    Args:
-      decoder_inputs: a list of tensors ``[batch, depth]``.
-      initial_state: the state before the first step.
-      loop_function: from the last output and the number of a step to its input; the first step
-        takes ``decoder_inputs[0]``.
-      scope: of the variables; "rnn_decoder" by default.
-
-    Returns:
-      The list of outputs, and the last state.
-    """
-    with variable_scope(scope or "rnn_decoder") as entered:
-        state, previous = initial_state, None
-        outputs: list[Any] = []
-        for i, x in enumerate(decoder_inputs):
-            if loop_function is not None and previous is not None:
-                with variable_scope("loop_function", reuse=True):
-                    x = loop_function(previous, i)
-            if i > 0:
-                entered.reuse_variables()
-            output, state = cell(x, state)
-            outputs.append(output)
-            if loop_function is not None:
-                previous = output
-    return outputs, state
 
 
 def sequence_loss_by_example(
@@ -105,4 +82,52 @@ def sequence_loss(
         return mean
 
 
-__all__ = ["rnn_decoder", "sequence_loss", "sequence_loss_by_example"]
+def model_with_buckets(
+    encoder_inputs: Sequence[Any], decoder_inputs: Sequence[Any], targets: Sequence[Any],
+    weights: Sequence[Any], buckets: Sequence[tuple[int, int]], seq2seq: Callable[..., Any],
+    softmax_loss_function: Callable[..., Any] | None = None, per_example_loss: bool = False,
+    name: str | None = None,
+) -> tuple[list[list[Any]], list[Any]]:  # fmt: skip
+    """One network for several lengths, all with the same variables.
+
+    Args:
+      encoder_inputs, decoder_inputs, targets, weights: lists of tensors, one for each step.
+      buckets: pairs of lengths, of the encoder and of the decoder.
+      seq2seq: from the encoder's and the decoder's inputs to outputs and a state.
+      softmax_loss_function, per_example_loss: the loss is `sequence_loss`, or with
+        `per_example_loss` that by example, with this function.
+
+    Returns:
+      For each bucket the list of outputs, and for each the loss.
+
+    Raises:
+      ValueError: a list is shorter than a bucket.
+    """
+    lists = (("encoder_inputs", encoder_inputs, 0), ("decoder_inputs", decoder_inputs, 1),
+             ("targets", targets, 1), ("weights", weights, 1))  # fmt: skip
+    for what, given, side in lists:
+        longest = max(b[side] for b in buckets)
+        if len(given) < longest:
+            raise GraphError(
+                f"model_with_buckets: there are {len(given)} {what}, a bucket has {longest}",
+                loc=loc.caller(),
+            )
+    loss: Callable[..., Any] = sequence_loss_by_example if per_example_loss else sequence_loss
+    outputs, losses = [], []
+    with name_scope(name, "model_with_buckets"):
+        for k, (long, short) in enumerate(buckets):
+            with variable_scope(get_variable_scope(), reuse=True if k > 0 else None):
+                found, _ = seq2seq(encoder_inputs[:long], decoder_inputs[:short])
+                outputs.append(found)
+                losses.append(loss(
+                    found, targets[:short], weights[:short],
+                    softmax_loss_function=softmax_loss_function,
+                ))  # fmt: skip
+    return outputs, losses
+
+
+__all__ = [
+    "attention_decoder", "basic_rnn_seq2seq", "embedding_attention_decoder",
+    "embedding_attention_seq2seq", "embedding_rnn_decoder", "embedding_rnn_seq2seq",
+    "model_with_buckets", "rnn_decoder", "sequence_loss", "sequence_loss_by_example",
+]  # fmt: skip

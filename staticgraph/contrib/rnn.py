@@ -29,7 +29,12 @@ from staticgraph.nn.cell_wrappers import (
 )
 from staticgraph.nn.cells import BasicLSTMCell, BasicRNNCell, GRUCell, LSTMCell, LSTMStateTuple
 from staticgraph.nn.recurrence import bidirectional_dynamic_rnn
-from staticgraph.nn.unrolled import static_bidirectional_rnn, static_rnn
+from staticgraph.nn.sequences import best_effort_input_batch_size, transpose_batch_time
+from staticgraph.nn.unrolled import (
+    static_bidirectional_rnn,
+    static_rnn,
+    static_state_saving_rnn,
+)
 
 
 def _checked(
@@ -119,6 +124,8 @@ __all__ = [
     "BasicLSTMCell", "BasicRNNCell", "DeviceWrapper", "DropoutWrapper", "EmbeddingWrapper",
     "GRUBlockCell", "GRUBlockCellV2", "GRUCell", "InputProjectionWrapper", "LSTMBlockCell",
     "LSTMCell", "LSTMStateTuple", "LayerNormBasicLSTMCell", "LayerRNNCell", "MultiRNNCell",
-    "NASCell", "OutputProjectionWrapper", "RNNCell", "ResidualWrapper", "stack_bidirectional_rnn",
+    "NASCell", "OutputProjectionWrapper", "RNNCell", "ResidualWrapper",
+    "best_effort_input_batch_size", "stack_bidirectional_rnn",
     "stack_bidirectional_dynamic_rnn", "static_bidirectional_rnn", "static_rnn",
+    "static_state_saving_rnn", "transpose_batch_time",
 ]  # fmt: skip

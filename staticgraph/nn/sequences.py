@@ -71,6 +71,29 @@ def starting_state(cell: Any, initial_state: Any, batch: Any, dtype: Any, functi
     return state
 
 
+def transpose_batch_time(x: Any) -> Tensor:
+    """`x` with its first two axes exchanged; one of another rank than 2 or more stays as it is."""
+    t = convert(x)
+    if t.shape.ndims is None or t.shape.ndims < 2:
+        return t
+    out: Tensor = lookup("Transpose")(t, [1, 0, *range(2, t.shape.ndims)])
+    return out
+
+
+def best_effort_input_batch_size(flat_input: Any) -> Any:
+    """The batch size of inputs ``[time, batch, ...]``: an int where one knows it, else a scalar."""
+    tensors = [convert(x) for x in flat_input]
+    for t in tensors:
+        if t.shape.ndims is not None and t.shape.ndims < 2:
+            raise ShapeError(
+                f"inputs have the axes time and batch, got shape {t.shape}", loc=loc.caller(),
+                operands=(f"{t.name}: {t.describe()}",),
+            )  # fmt: skip
+        if t.shape.ndims and (known := t.shape.as_list()[1]) is not None:
+            return known
+    return lookup("Shape")(tensors[0])[1]
+
+
 def stepped(cell: Any, x: Any, state: Any) -> tuple[Any, Any]:
     """The output and the next state of one step of a cell, which may be of the user's making.
 
@@ -116,4 +139,7 @@ def through(running: Any, new: Any, old: Any) -> Any:
     return nest.map_structure(one, new, old)
 
 
-__all__ = ["checked_lengths", "starting_state", "stepped", "through", "zero_output"]
+__all__ = [
+    "best_effort_input_batch_size", "checked_lengths", "starting_state", "stepped", "through",
+    "transpose_batch_time", "zero_output",
+]  # fmt: skip
