@@ -68,13 +68,10 @@ class Shape:
         return next((heights[0] for width, heights in self.tiles if width <= vectors), 1)
 
 
+@cache
 def shape(kind: Kind) -> Shape:
     """The tiles for the processor that code is made for."""
-    return _shape(kind, *vectors())
-
-
-@cache
-def _shape(kind: Kind, machine: str, has: frozenset[str]) -> Shape:
+    machine, has = vectors()
     bytes_ = 64 if "avx512f" in has else 32 if "avx" in has else 16
     many = "avx512f" in has or machine.startswith(("aarch64", "arm64"))
     size = 4 if kind == "f32" else 8

@@ -15,7 +15,6 @@ Text: ``n``, ``2*n + 1``, ``floordiv(n + 1, 2)``.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -327,11 +326,10 @@ def evaluate(d: Dim, env: Mapping[Symbol, int]) -> int:
         return d
     total = 0
     for m, c in d.terms:
-        factors = (
-            env[a]
-            if isinstance(a, Symbol)
-            else _FUNCTIONS[a.fn](evaluate(a.a, env), evaluate(a.b, env))
-            for a in m
-        )
-        total += c * math.prod(factors)
+        for a in m:
+            if isinstance(a, Symbol):
+                c *= env[a]
+            else:
+                c *= _FUNCTIONS[a.fn](evaluate(a.a, env), evaluate(a.b, env))
+        total += c
     return total

@@ -42,7 +42,14 @@ class Code:
             bad = {text for text in texts if not _compiles(text, direct)}
             raise self._naming(e, program, bad) from (e.__cause__ or e)
         self.addresses = dict(zip(texts, found, strict=True))
-        self.kernels = {k: self.addresses[s] for k, s in self.sources.items()}
+        kernels = {k: self.addresses[s] for k, s in self.sources.items()}
+        self._launches = [s for s in program.every_step() if isinstance(s, Launch)]
+        # by identity: to hash a kernel takes longer than all else that makes its row
+        self._functions = {id(s.kernel): kernels[s.kernel] for s in self._launches}
+
+    def function(self, step: Launch) -> int:
+        """The address of a launch's kernel."""
+        return self._functions[id(step.kernel)]
 
     def _naming(self, error: CompileError, program: Program, bad: set[str]) -> CompileError:
         """The error with the operations and lines of what cannot be compiled."""
@@ -108,5 +115,5 @@ def _launch(step: Launch, index: int, code: Code, env: Sizes, at: AddressOf) -> 
     words += [0] * SIGNATURE_WORDS
     extent = D.evaluate(step.extent, env)
     work += bytes_like(D.evaluate(step.cost, env))
-    function = code.kernels[step.kernel]
+    function = code.function(step)
     return Row(function, tuple(words), extent, index, tuple(pointers), work, splits=True)

@@ -137,7 +137,7 @@ def _matmul(step: Library, index: int, code: Addresses, env: Sizes, at: AddressO
     names = ("transpose_a", "transpose_b") if "transpose_a" in attrs else ("adj_x", "adj_y")
     ta, tb = (bool(attrs[n]) for n in names)
     sizes = (step.shape(len(step.inputs) - 2), step.shape(len(step.inputs) - 1), out.dims or ())
-    shapes = [[D.evaluate(d, env) for d in dims] for dims in sizes]
+    shapes = [[d if type(d) is int else D.evaluate(d, env) for d in dims] for dims in sizes]
     m, n = shapes[2][-2:]
     k = shapes[0][-2] if ta else shapes[0][-1]
     made: list[Row] = []

@@ -10,8 +10,8 @@ import math
 import struct
 from collections.abc import Sequence
 
-from staticgraph.codegen.product_source import DEPTH, MOST_ROWS, WAYS, WORDS, product_address
-from staticgraph.codegen.tile_source import Kind, shape
+from staticgraph.codegen.product_source import DEPTH, MOST_ROWS, WAYS, product_address
+from staticgraph.codegen.tile_source import Kind, Shape, shape
 from staticgraph.ir import dtypes
 from staticgraph.ir.dtypes import DType
 from staticgraph.ir.program import Buffer
@@ -27,6 +27,7 @@ DOTS_FROM = 16  # of sums that are at least so many times the columns long
 TURN_FROM = 16  # rows for which columns are laid out one behind the other
 CHAINS_ROWS = 3  # that are done one by one where there are few columns, too
 TURNED = 4  # columns of which rows are made instead, at most, where A is stored by columns
+LEAST_DEPTH = 64  # that a unit counts with: results have to be written, too
 LINE_BYTES = 2048, 8192  # of a line of sums: its rows lie apart, and it stays in the first cache
 LINE_UNITS = 4  # that a line is divided into, if each is then of some size
 
@@ -84,33 +85,32 @@ class Product:
     def row(self, operands: Sequence[Operand], step: int) -> Row:
         """The row of a plan's table, of step number `step`; the operands are A, B and C."""
         a, b, c = operands = self._ordered(operands)
+        kind, size = kind_of(self.dtype), self.dtype.size
+        rows, depth, tiles = _four(self.rows), _four(self.depth), shape(kind)
         m, n, k = self.sizes
-        way = self._way()
-        unit, span = self._unit(way)
+        way = self._way(rows, depth, tiles)
+        direct = way == "tiles" and self._direct(m, tiles)
+        unit, span = self._unit(way, direct, tiles)
         down, across = -(-m // unit), -(-n // span)
-        times, run = _at_once(self.depth)
-        rows, depth = _four(self.rows), _four(self.depth)
-        words = {
-            "a": a.address, "b": b.address, "c": c.address, "m": m, "n": n,
-            "batch_a": self.strides[0], "batch_b": self.strides[1], "batch_c": self.strides[2],
-            "times": times, "run": run, "b_row": self.b[0], "b_column": self.b[1],
-            "ldc": 1 if self.turned else n, "c_column": m if self.turned else 1,
-            "alpha": _bits(self.alpha), "beta": _bits(self.beta),
-            "unit": unit, "down": down, "span": span, "across": across,
-            "direct": self._direct(), "way": WAYS.index(way),
-        }  # fmt: skip
-        for i in range(4):
-            words |= {f"rows_{i}": rows[i][0], f"row_{i}": rows[i][1]}
-            words |= {f"depth_{i}": depth[i][0], f"step_{i}": depth[i][1]}
-        size = self.dtype.size
+        ldc, c_column = (1, m) if self.turned else (n, 1)
+        (_, row_0), (rows_1, row_1), (rows_2, row_2), (rows_3, row_3) = rows
+        (depth_0, step_0), (depth_1, step_1), (depth_2, step_2), (depth_3, step_3) = depth
+        times, run = _at_once(depth_2, depth_3)
+        words = (
+            a.address, b.address, c.address, m, n, *self.strides,
+            rows_1, rows_2, rows_3, row_0, row_1, row_2, row_3,
+            depth_0, depth_1, depth_2, depth_3, step_0, step_1, step_2, step_3,
+            times, run, *self.b, ldc, _bits(self.alpha), _bits(self.beta),
+            unit, down, span, across, int(direct), WAYS.index(way), c_column,
+        )  # fmt: skip
         moved = self.batch * (m * n + m * k + k * n) * size
         return Row(
-            product_address(kind_of(self.dtype)),
-            tuple(words[w] for w in WORDS),
+            product_address(kind),
+            words,
             self.batch * down * across if m and n else 0,
             step,
             tuple((i, o.buffer, o.offset) for i, o in enumerate(operands)),
-            moved + bytes_like_flops(self.flops, size),
+            moved + bytes_like_flops(2 * self.batch * m * n * k, size),
             splits=True,
         )
 
@@ -118,12 +118,10 @@ class Product:
         a, b, c = operands
         return (b, a, c) if self.swapped else operands
 
-    def _way(self) -> str:
+    def _way(self, rows: Axes, depth: Axes, tiles: Shape) -> str:
         """How it is done: one of `WAYS`, by its sizes."""
-        (*outer, _), (*more, (k, step)) = _four(self.rows), _four(self.depth)
-        m, n, _ = self.sizes
-        tiles = shape(kind_of(self.dtype))
-        if any(size != 1 for size, _ in (*outer, *more)):
+        (k, step), m, n = depth[3], rows[3][0], self.columns
+        if any(size != 1 for size, _ in (*rows[:3], *depth[:3])):
             return "tiles"
         if step <= 1 and (n == 1 or (n <= DOTS and k >= DOTS_FROM * n)):
             if n == 1 and k < tiles.lanes:
@@ -136,24 +134,23 @@ class Product:
             return "chains"
         return "line" if m == 1 else "tiles"
 
-    def _direct(self) -> bool:
+    def _direct(self, m: int, tiles: Shape) -> bool:
         """True where B is read where it is: few rows, or it lies as it would be laid out."""
-        few, tiles = self.sizes[0] <= FEW_ROWS, shape(kind_of(self.dtype))
-        whole = self.columns <= tiles.columns and self.columns % tiles.lanes == 0
-        return self.b[1] == 1 and (few or (whole and self.b[0] == self.columns))
+        few, n = m <= FEW_ROWS, self.columns
+        whole = n <= tiles.columns and n % tiles.lanes == 0
+        return self.b[1] == 1 and (few or (whole and self.b[0] == n))
 
-    def _unit(self, way: str) -> tuple[int, int]:
+    def _unit(self, way: str, direct: bool, tiles: Shape) -> tuple[int, int]:
         """Rows and columns of a unit."""
         m, n, k = self.sizes
-        tiles = shape(kind_of(self.dtype))
         if way == "line":
             least, most = (size // self.dtype.size for size in LINE_BYTES)
             return 1, min(most, max(least, -(-n // (LINE_UNITS * tiles.lanes)) * tiles.lanes))
         wide, tall = (tiles.columns, tiles.rows(n)) if way == "tiles" else (max(n, 1), 4)
         across = -(-n // wide)
         wanted = -(-m * max(1, self.batch * across) // UNITS)
-        worth = -(-UNIT_FLOPS // max(1, 2 * max(k, 64) * min(n, wide)))
-        least = PACKED_ROWS if way == "tiles" and not self._direct() else 1
+        worth = -(-UNIT_FLOPS // max(1, 2 * max(k, LEAST_DEPTH) * min(n, wide)))
+        least = PACKED_ROWS if way == "tiles" and not direct else 1
         most = min(MOST_ROWS, max(m, 1)) if way == "tiles" else max(m, 1)
         unit = min(max(wanted, worth, least), most)
         even = -(-m // max(1, -(-m // unit)))  # units alike, of whole tiles
@@ -198,7 +195,7 @@ def _better_swapped(sizes: tuple[int, int, int], transposed: tuple[bool, bool]) 
 
 
 def _count(axes: Axes) -> int:
-    return math.prod(n for n, _ in axes)
+    return math.prod([n for n, _ in axes])
 
 
 def _merged(axes: Axes) -> list[tuple[int, int]]:
@@ -222,9 +219,8 @@ def _four(axes: Axes) -> list[tuple[int, int]]:
     return [(1, 0)] * (4 - len(found)) + found
 
 
-def _at_once(depth: Axes) -> tuple[int, int]:
+def _at_once(outer: int, inner: int) -> tuple[int, int]:
     """How many of the last two axes of the depth are laid out at once: even shares."""
-    (_, (outer, _), (inner, _)) = _four(depth)[1:]
     if inner > DEPTH:
         return 1, -(-inner // -(-inner // DEPTH))
     fit = max(1, DEPTH // max(1, inner))

@@ -45,7 +45,7 @@ def whole(*places: tuple[int, Buffer]) -> tuple[tuple[int, Buffer, int], ...]:
 def count(dims: Sequence[Dim] | None, env: Sizes) -> int:
     """Number of elements."""
     assert dims is not None
-    return math.prod(D.evaluate(d, env) for d in dims)
+    return math.prod([d if type(d) is int else D.evaluate(d, env) for d in dims])
 
 
 def nbytes(b: Buffer, env: Sizes) -> int:
