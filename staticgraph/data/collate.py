@@ -131,6 +131,14 @@ def _numbers(items: Sequence[Any], path: str, indices: Sequence[int] | None) -> 
 
 def _stack(items: Sequence[Any], path: str, indices: Sequence[int] | None) -> np.ndarray:
     _same_kind(items, path, indices, _NUMBER | np.ndarray | SupportsArray)
+    for i, item in enumerate(items):
+        if isinstance(item, np.ma.MaskedArray):
+            raise BatchError(
+                f"default_collate: a masked array{_place(path)} would lose its mask, "
+                f"{_item(i, indices)}",
+                loc=caller(),
+                hint="fill it in the dataset, as by .filled(0), and let the mask be an array too",
+            )
     arrays = [np.asarray(x) for x in items]
     shape = arrays[0].shape
     for i, array in enumerate(arrays):

@@ -15,7 +15,7 @@ from typing import Any, Generic, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 
-from staticgraph.data.tensors import is_tensor, tensor_of
+from staticgraph.data.tensors import entropy, is_tensor, tensor_of
 from staticgraph.errors import BatchError, DataIndexError, UsageError
 from staticgraph.ir.loc import caller
 
@@ -223,7 +223,7 @@ def random_split(
     lengths: Sequence[int] | Sequence[float],
     *,
     seed: int | None = None,
-    generator: np.random.Generator | None = None,
+    generator: Any = None,
 ) -> list[Subset[T]]:
     """Split a dataset at random into parts that do not overlap.
 
@@ -270,18 +270,26 @@ def _counts(lengths: Sequence[int] | Sequence[float], total: int) -> list[int]:
     return counts
 
 
-def source(
-    seed: int | None, generator: np.random.Generator | None, name: str
-) -> np.random.Generator:
+def source(seed: int | None, generator: Any, name: str) -> np.random.Generator:
     """The generator that was given, or one that starts from the seed.
 
+    One of `staticgraph.dynamic` is drawn from once, and moves on by that.
+
     Raises:
-      UsageError: both were given, or something else than a generator of numpy.
+      UsageError: both were given, or a seed or a generator of another kind.
     """
     if generator is None:
-        return np.random.default_rng(seed)
+        try:
+            return np.random.default_rng(seed)
+        except (TypeError, ValueError):
+            raise UsageError(
+                f"{name}: seed must be an integer that is not negative, not {seed!r}", loc=caller()
+            ) from None
     if seed is not None:
         raise UsageError(f"{name}: takes a seed or a generator, not both", loc=caller())
+    drawn = entropy(generator)
+    if drawn is not None:
+        return np.random.default_rng(drawn)
     if not isinstance(generator, np.random.Generator):
         raise UsageError(
             f"{name}: generator must be a numpy.random.Generator, not {type(generator).__name__}",

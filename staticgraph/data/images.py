@@ -113,6 +113,10 @@ def read_image(
 ) -> np.ndarray:
     """Read an image file through Pillow.
 
+    It is read as it is stored: the first picture of an animation, not turned by what a camera
+    noted, and without its transparency unless the mode keeps that.  Where a mode has 8 bits,
+    images of 16 give their upper eight.
+
     Args:
       path: the file.
       mode: `"RGB"`, `"L"` (grey) or another mode of Pillow's.
@@ -120,7 +124,7 @@ def read_image(
       loc: the line that an error names; by default the caller's.
 
     Returns:
-      uint8[height, width, channels].
+      uint8[height, width, channels]; another dtype with the modes `"I"`, `"I;16"`, `"F"` and `"1"`.
 
     Raises:
       MissingExtraError: Pillow is not installed.
@@ -139,7 +143,7 @@ def read_image(
     pillow = _pillow()
     try:
         with pillow.open(path) as file:
-            image = file.convert(mode)
+            image = _eight_bits(pillow, file, mode).convert(mode)
             if size is not None and image.size != (size[1], size[0]):
                 image = image.resize((size[1], size[0]), pillow.Resampling.BILINEAR)
             pixels = np.array(image)
@@ -149,6 +153,23 @@ def read_image(
             f"{os.fspath(path)}: cannot be read as an image: {_reason(e)}", loc=loc or caller()
         ) from e
     return pixels if pixels.ndim == 3 else pixels[:, :, None]
+
+
+def _eight_bits(pillow: Any, image: Any, mode: str) -> Any:
+    """An image of 16 bits with the upper eight, where the mode has no more: Pillow would cut off.
+
+    Raises:
+      ValueError: it holds 32-bit numbers, of which nobody knows which range they fill.
+    """
+    wide = image.mode if image.mode[0] in "IF" else ""
+    if not wide or mode[0] in "IF":
+        return image
+    if wide.startswith("I;16") or (wide == "I" and image.format == "PNG"):  # as Pillow 10 has it
+        return pillow.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+    kind = "integers" if wide == "I" else "floats"
+    raise ValueError(
+        f"it holds 32-bit {kind}, which mode={mode!r} cuts off; mode={wide!r} does not"
+    )
 
 
 def _reason(error: BaseException) -> str:

@@ -46,13 +46,16 @@ class DataLoader:
       worker_init_fn: called in each worker with its number when it starts.
       prefetch_factor: batches that each worker reads ahead, 2 by default.
       persistent_workers: keep the workers, and their copies of the dataset, for the next epoch.
+      pin_memory: taken for the sake of programs that give it, and without an effect: batches are
+        computed with where they are.
       seed: makes the epochs the same in each run.
-      generator: a `numpy.random.Generator` that draws, instead of a seed.
+      generator: a `numpy.random.Generator` that draws, instead of a seed; or a `Generator` of
+        `staticgraph.dynamic`, which gives the seed.
       multiprocessing_context: `"forkserver"`, `"spawn"`, `"fork"`, or a context; the first of these
         that the platform has, but `"spawn"` on macOS.
 
     Raises:
-      UsageError: arguments that exclude each other.
+      UsageError: arguments that exclude each other or are of a wrong kind.
       WorkerError: in the loop, when a worker dies, with how it ended; an exception of the dataset
         is raised as it is, with the traceback of the worker as its cause.
       WorkerTimeoutError: in the loop, when a worker does not answer in time.
@@ -82,18 +85,20 @@ class DataLoader:
         batch_sampler: Iterable[Any] | None = None,
         num_workers: int = 0,
         collate_fn: Callable[..., Any] | None = None,
+        pin_memory: bool = False,
         drop_last: bool = False,
         timeout: float = 0,
         worker_init_fn: Callable[[int], object] | None = None,
         prefetch_factor: int | None = None,
         persistent_workers: bool = False,
         seed: int | None = None,
-        generator: np.random.Generator | None = None,
+        generator: Any = None,
         multiprocessing_context: Any = None,
     ) -> None:
         self.dataset = dataset
         self.batch_size = batch_size
         self.num_workers = num_workers
+        self.pin_memory = pin_memory
         self.drop_last = drop_last
         self.timeout = timeout
         self.worker_init_fn = worker_init_fn
@@ -101,6 +106,10 @@ class DataLoader:
         self.persistent_workers = persistent_workers
         self._check_workers(multiprocessing_context)
 
+        _callable(collate_fn, "collate_fn")
+        _callable(worker_init_fn, "worker_init_fn")
+        _iterable(sampler, "sampler")
+        _iterable(batch_sampler, "batch_sampler")
         rng = source(seed, generator, "DataLoader")
         self._base_seed = int(rng.integers(2**63))  # drawn with or without workers
         self.sampler: Iterable[Any] | None = None
@@ -120,9 +129,11 @@ class DataLoader:
 
     def _check_workers(self, context: Any) -> None:
         _natural(self.num_workers, "num_workers")
-        if not self.timeout >= 0:
+        if not isinstance(self.timeout, int | float) or not self.timeout >= 0:
             raise UsageError(
-                f"DataLoader: timeout must not be negative, not {self.timeout!r}", loc=caller()
+                f"DataLoader: timeout must be a number of seconds that is not negative, not "
+                f"{self.timeout!r}",
+                loc=caller(),
             )
         if self.prefetch_factor is not None:
             _natural(self.prefetch_factor, "prefetch_factor")
@@ -258,7 +269,7 @@ class _Epoch:
             for _ in range(pool.depth):
                 for worker in range(pool.size):
                     self._give(worker)
-        except BaseException:
+        except BaseException:  # an interrupt, too, leaves no processes behind
             pool.close()
             raise
 
@@ -303,6 +314,21 @@ def _natural(value: Any, name: str) -> None:
     if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 0:
         raise UsageError(
             f"DataLoader: {name} must be an integer that is not negative, not {value!r}",
+            loc=caller(),
+        )
+
+
+def _callable(value: Any, name: str) -> None:
+    if value is not None and not callable(value):
+        raise UsageError(
+            f"DataLoader: {name} must be a function, not {type(value).__name__}", loc=caller()
+        )
+
+
+def _iterable(value: Any, name: str) -> None:
+    if value is not None and not hasattr(value, "__iter__"):
+        raise UsageError(
+            f"DataLoader: {name} must be something to iterate over, not {type(value).__name__}",
             loc=caller(),
         )
 

@@ -82,7 +82,7 @@ class RandomSampler(Sampler):
         num_samples: int | None = None,
         *,
         seed: int | None = None,
-        generator: np.random.Generator | None = None,
+        generator: Any = None,
     ) -> None:
         if num_samples is not None:
             _positive(num_samples, "RandomSampler", "num_samples")
@@ -123,7 +123,7 @@ class SubsetRandomSampler(Sampler):
         indices: Sequence[int],
         *,
         seed: int | None = None,
-        generator: np.random.Generator | None = None,
+        generator: Any = None,
     ) -> None:
         self.indices = indices
         self._rng = source(seed, generator, "SubsetRandomSampler")
@@ -157,7 +157,7 @@ class WeightedRandomSampler(Sampler):
         replacement: bool = True,
         *,
         seed: int | None = None,
-        generator: np.random.Generator | None = None,
+        generator: Any = None,
     ) -> None:
         _positive(num_samples, "WeightedRandomSampler", "num_samples")
         self.weights = np.asarray(weights, np.float64)

@@ -18,6 +18,15 @@ def is_tensor(value: Any) -> bool:
     return dynamic is not None and isinstance(value, dynamic.Tensor)
 
 
+def entropy(generator: Any) -> list[int] | None:
+    """Numbers that a `Generator` of `staticgraph.dynamic` draws; None if it is something else."""
+    dynamic = sys.modules.get("staticgraph.dynamic")
+    if dynamic is None or not isinstance(generator, dynamic.Generator):
+        return None
+    drawn: list[int] = dynamic.randint(0, 2**31 - 1, (4,), generator=generator).tolist()
+    return drawn
+
+
 def tensor_of(array: np.ndarray) -> Any:
     """A tensor in the memory of an array."""
     from staticgraph.dynamic.creation import from_numpy

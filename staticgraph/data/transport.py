@@ -167,6 +167,6 @@ def _new_block(size: int) -> tuple[int, mmap.mmap]:
     try:
         os.posix_fallocate(descriptor, 0, size)  # now an error, later a signal
         return descriptor, mmap.mmap(descriptor, size)
-    except BaseException:
+    except BaseException:  # a signal, too, that ends the worker by an exception
         os.close(descriptor)
         raise

@@ -106,7 +106,7 @@ class Parcel:
         reading, init = self._content
         try:
             return bytes(reduction.ForkingPickler.dumps(self._content))
-        except Exception as e:
+        except Exception as e:  # pickling calls methods of the user's classes, which raise anything
             parts = {
                 "dataset": reading.dataset,
                 "collate_fn": reading.collate_fn,
@@ -146,7 +146,7 @@ class Parcel:
 def _pickles(value: Any) -> bool:
     try:
         reduction.ForkingPickler.dumps(value)
-    except Exception:
+    except Exception:  # whatever a method of the user's class raises
         return False
     return True
 
@@ -219,7 +219,7 @@ def _attempt(function: Callable[[], Any], loc: Loc) -> Any:
     """What a function returns, or its error in a form that can be sent."""
     try:
         return function()
-    except Exception as e:
+    except Exception as e:  # the dataset's own, of any kind; what is none ends the process
         return _failure(_located(e, loc), traceback.format_exc())
 
 

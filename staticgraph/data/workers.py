@@ -88,6 +88,7 @@ class Pool:
 
     Raises:
       UsageError: processes cannot be started here, or the dataset cannot be sent to them.
+      WorkerError: the system has no process or no open file left for a worker.
     """
 
     def __init__(
@@ -110,7 +111,15 @@ class Pool:
         try:
             for i, seed in enumerate(seeds):
                 self._start(Job(parcel, i, len(seeds), seed, depth, SHARED, loc), context)
-        except BaseException:
+        except OSError as e:
+            number = len(self._workers)
+            self.close()
+            raise WorkerError(
+                f"DataLoader: worker {number} cannot be started: {e.strerror or e}",
+                loc=loc,
+                hint="fewer workers take fewer processes and open files",
+            ) from e
+        except BaseException:  # an interrupt, too, leaves no processes behind
             self.close()
             raise
 
@@ -122,7 +131,7 @@ class Pool:
                 target=run, args=(job, there), name=f"DataLoader worker {job.id}", daemon=True
             )
             _launch(process, self._loc)
-        except BaseException:
+        except BaseException:  # an interrupt, too, leaves no descriptor behind
             here.close()
             raise
         finally:

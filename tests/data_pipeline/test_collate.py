@@ -77,6 +77,8 @@ def test_kinds_of_dicts() -> None:
         (["a", 1], "items of different kinds, str and int"),
         ([np.float32(1), "a"], "items of different kinds, float32 and str"),
         ([{"a": [1]}, {"a": 1}], r"items of different kinds at \['a'\], list and int"),
+        ([1, np.ma.masked_array([1], [True])], "items of diff"),
+        ([(np.ma.masked_array([1]),)], r"a masked array at \[0\] would lose its mask, item 0 of"),
         ([1, 2**63], "9223372036854775808 does not fit into int64, item 1 of the batch"),
     ],
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -119,6 +120,43 @@ def test_one_image(folder: Path) -> None:
     with pytest.raises(ImageError, match=r"cannot be read as an image: .*mode") as e:
         read_image(path, "no mode")
     assert 'read_image(path, "no mode")' in str(e.value)
+
+
+@pytest.mark.parametrize("kind", ["png", "tif"])
+def test_sixteen_bits_give_their_upper_eight(kind: str, tmp_path: Path) -> None:
+    wide = np.linspace(0, 65535, 12).reshape(3, 4).astype(np.uint16)
+    path = tmp_path / f"wide.{kind}"
+    Image.fromarray(wide).save(path)
+    np.testing.assert_array_equal(read_image(path, "L")[:, :, 0], wide >> 8)
+    np.testing.assert_array_equal(read_image(path), np.stack([wide >> 8] * 3, axis=2))
+    np.testing.assert_array_equal(read_image(path, "I")[:, :, 0], wide)
+    np.testing.assert_array_equal(read_image(path, "F")[:, :, 0], wide)
+
+
+@pytest.mark.parametrize(("dtype", "mode"), [(np.float32, "F"), (np.int32, "I")])
+def test_numbers_without_a_range_are_not_cut_off(dtype: Any, mode: str, tmp_path: Path) -> None:
+    numbers = (np.arange(12).reshape(3, 4) * 1000.5).astype(dtype)
+    path = tmp_path / "numbers.tif"
+    Image.fromarray(numbers).save(path)
+    with pytest.raises(ImageError, match=f"32-bit .*, which mode='RGB' cuts off; mode='{mode}' d"):
+        read_image(path)
+    np.testing.assert_array_equal(read_image(path, mode)[:, :, 0], numbers)
+
+
+def test_kinds_of_colours(tmp_path: Path) -> None:
+    colours = Image.fromarray(pixels(4, 6, 1))
+    want = pixels(4, 6, 1)
+    few = colours.quantize(256)
+    for name, image, options in [
+        ("palette.png", few, {}), ("clear.png", few, {"transparency": 0}),
+        ("alpha.png", colours.convert("RGBA"), {}),
+        ("film.webp", colours, {"save_all": True, "append_images": [few], "lossless": True}),
+        ("print.tif", colours.convert("CMYK"), {}),
+    ]:  # fmt: skip
+        image.save(tmp_path / name, **options)
+        have = read_image(tmp_path / name)
+        np.testing.assert_array_equal(have, want, err_msg=name)
+        assert have.flags.writeable and have.dtype == np.uint8
 
 
 def test_without_pillow(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from staticgraph.data import BatchSampler, DataLoader, DistributedSampler, RandomSampler, Subset
+from staticgraph import dynamic
+from staticgraph.data import (
+    BatchSampler,
+    DataLoader,
+    DistributedSampler,
+    RandomSampler,
+    Subset,
+    random_split,
+)
 from staticgraph.errors import BatchError, DataIndexError, UsageError
 from tests.data_pipeline.sources import Rows, Sized, Stream, Unfit, same
 
@@ -60,6 +69,23 @@ def test_the_order_depends_on_the_seed_alone(workers: int) -> None:
     reference = DataLoader(Rows(20), 3, shuffle=True, generator=np.random.default_rng(7))
     assert [labels(reference), labels(reference)] == [first, second]
     assert labels(DataLoader(Rows(20), 3, shuffle=True, seed=8)) != first
+
+
+def test_a_generator_of_tensors_gives_the_seed() -> None:
+    def drawn(seed: int) -> list[Any]:
+        generator = dynamic.Generator().manual_seed(seed)
+        parts = random_split(range(20), [15, 5], generator=generator)
+        one, other = (DataLoader(Rows(20), 3, True, generator=generator) for _ in range(2))
+        return [[p.indices.tolist() for p in parts], labels(one), labels(one), labels(other)]
+
+    assert drawn(3) == drawn(3) != drawn(4)
+    _, *epochs = drawn(3)
+    assert all(a != b for a, b in combinations(epochs, 2))
+
+
+def test_memory_is_pinned_by_nobody() -> None:
+    loader = DataLoader(Rows(5), 3, pin_memory=True)
+    assert loader.pin_memory and labels(loader) == [[0, 1, 2], [3, 4]]
 
 
 def test_an_epoch_that_is_left_does_not_change_the_next() -> None:
@@ -152,7 +178,15 @@ def test_an_index_error_of_the_dataset_itself() -> None:
         (Rows(3), {"persistent_workers": True}, "persistent_workers is for workers"),
         (Rows(3), {"prefetch_factor": 3}, "prefetch_factor is for workers"),
         (Rows(3), {"worker_init_fn": print}, "worker_init_fn is for workers"),
-        (Rows(3), {"num_workers": 1, "timeout": -1}, "timeout must not be negative, not -1"),
+        (Rows(3), {"num_workers": 1, "timeout": -1}, "timeout must be a number of .* not -1"),
+        (Rows(3), {"num_workers": 1, "timeout": "1"}, "timeout must be a number of .* not '1'"),
+        (Rows(3), {"collate_fn": 3}, "collate_fn must be a function, not int"),
+        (Rows(3), {"num_workers": 1, "worker_init_fn": "a"}, "worker_init_fn must be a function"),
+        (Rows(3), {"sampler": 3}, "sampler must be something to iterate over, not int"),
+        (Rows(3), {"batch_sampler": 3}, "batch_sampler must be something to iterate over"),
+        (Rows(3), {"seed": -1}, "seed must be an integer that is not negative, not -1"),
+        (Rows(3), {"seed": "a"}, "seed must be an integer that is not negative, not 'a'"),
+        (Rows(3), {"generator": 3}, "generator must be a numpy.random.Generator, not int"),
         (Rows(3), {"num_workers": 1, "prefetch_factor": 0}, "prefetch_factor must be in 1..64"),
         (Rows(3), {"multiprocessing_context": "thread"}, "multiprocessing_context must be one of"),
         (Rows(3), {"multiprocessing_context": 3}, "the name of a start method or a context, not 3"),

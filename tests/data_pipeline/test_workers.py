@@ -220,6 +220,23 @@ def test_a_worker_that_dies(what: str, ending: str, at: int) -> None:
     assert ("run out of memory" in lines[-1]) == (what == "kill")
 
 
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="nothing tells what is open")
+def test_more_workers_than_the_system_has_room_for() -> None:
+    resource = pytest.importorskip("resource")
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    used = set(map(int, os.listdir("/proc/self/fd")))
+    room = [number for number in range(1000) if number not in used][8]  # for two workers or three
+    resource.setrlimit(resource.RLIMIT_NOFILE, (room, limits[1]))
+    try:
+        with pytest.raises(WorkerError, match=r"worker \d cannot be started: Too many open") as e:
+            list(DataLoader(Rows(9), num_workers=9, multiprocessing_context="fork"))
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+    assert "list(DataLoader(Rows(9), num_workers=9" in str(e.value)
+    assert multiprocessing.active_children() == []
+
+
 def test_a_worker_that_is_killed_while_another_is_waited_for() -> None:
     batches = iter(DataLoader(Pids(50), num_workers=2, prefetch_factor=1, persistent_workers=True))
     first, second = int(next(batches)[0]), int(next(batches)[0])
