@@ -201,20 +201,27 @@ class CudaPrinter(LanePrinter):
             "    p = np.int64(cuda.blockIdx.x)",
             "    while p < extent:",
         ]
-        pad = "        "
+        self.row(body, "        ")
+        self.lines.append("        p += np.int64(cuda.gridDim.x)")
+        return CudaLaunch(self.threads)
+
+    def row(self, body: tuple[Statement, ...], pad: str) -> None:
+        """Print the passes over a row; in a chunk of rows, over one after the other."""
         for s in body:
             self.uniform = True
             if _loads(s) & self.written:
                 self.lines.append(f"{pad}cuda.syncthreads()")
                 self.written = set()
-            if isinstance(s, Loop):
+            if isinstance(s, Loop) and s.var == "row":
+                span = f"{self.expr(s.start)}, {self.expr(s.stop)}"
+                self.lines.append(f"{pad}for row in range({span}):")
+                self.row(s.body, pad + "    ")
+            elif isinstance(s, Loop):
                 self.distribute(s, pad)
                 self.combine(s, pad)
             else:
                 self.statement(s, pad)
             self.written |= _stores(s)
-        self.lines.append(f"{pad}p += np.int64(cuda.gridDim.x)")
-        return CudaLaunch(self.threads)
 
     def distribute(self, loop: Loop, pad: str) -> None:
         """Print a loop over the elements of a row, shared among the threads of the block."""

@@ -65,8 +65,10 @@ class _FusedText:
             first, rest = rest, first
         inside = f" of {_space(*rest)}" if r.form != "flat" else ""
         self.lines.append(f"  {r.form} {_space(*first)}{inside} {{")
-        reduced = ", ".join(rest[0])
-        self.lines += [f"    {self._member(m, reduced)}" for m in r.members]
+        rows, row = ", ".join(first[0]), ", ".join(rest[0])
+        self.lines += [
+            f"    {self._member(m, rows if m.scope == 'across' else row)}" for m in r.members
+        ]
         self.lines.append("  }")
 
     def _check(self, c: Check) -> str:

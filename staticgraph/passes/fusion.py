@@ -6,7 +6,8 @@ into `Region`s, each of which becomes one kernel:
 
     flat     maps over one space, one element per step of the parallel axis
     row      reductions over the trailing axes, maps over the whole space and over the rows; as
-             many passes over a row as reductions depend on each other (softmax: three)
+             many passes over a row as reductions depend on each other (softmax: three); and
+             reductions *across* many rows that read what the rows are made of
     column   reductions over the leading axes, in row-major order of memory, plus maps over the
              whole space and over what is kept
 
@@ -19,8 +20,7 @@ list, and a node joins a region only if all it reads from outside stands before 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import field
+from collections.abc import Iterator, Mapping
 from typing import Literal, cast
 
 import numpy as np
@@ -43,6 +43,15 @@ from staticgraph.ir.scalar import (
 from staticgraph.passes.checks import Apart, Check, has_checks, numbered
 from staticgraph.passes.indexing import clamps, rewrite, substitute, unsafe_when_empty
 from staticgraph.passes.measure import measure, memory_order, wide_loads
+from staticgraph.passes.regions import (
+    HALF,
+    Fused,
+    FusionLimits,
+    Member,
+    Region,
+    Scope,
+    variables,
+)
 from staticgraph.passes.views import read_inputs
 
 KERNEL_DTYPES = frozenset(
@@ -53,85 +62,6 @@ KERNEL_DTYPES = frozenset(
         dtypes.float32, dtypes.float64,
     )
 )  # fmt: skip
-
-
-@record(frozen=True, slots=True)
-class FusionLimits:
-    """The cost rule, in one place.  Costs are in additions; see `ir.scalar.PRIMITIVES`."""
-
-    inline_size: int = 48  # expressions larger than this are computed once
-    shared_cost: int = 4  # a value with several readers is recomputed up to this cost
-    expand_cost: int = 4  # ... and one read many times per element (broadcast) up to this
-    region_cost: int = 400  # a kernel does not grow past this
-    region_members: int = 48
-    region_pointers: int = 40
-    size_cost: int = 32  # a number made of sizes alone is recomputed up to this cost
-    unrelated_size: int = 1024  # larger values that have nothing in common stay apart
-
-
-@record(slots=True)
-class Member:
-    """One value of a region: `body` over the domain's variables d0, d1, ...
-
-    `scope` says what it is computed for: every element, or every row (column regions: every
-    kept element).  `axes` are the variables that index the value, axes of size 1 left out.
-    `level` is the pass it belongs to.
-    """
-
-    value: Value
-    node: Node
-    body: Expr
-    reduce: ReduceKind | None
-    scope: Literal["full", "outer"]
-    axes: tuple[Expr, ...]
-    level: int = 0
-
-
-@record(slots=True, eq=False)
-class Region:
-    """Values computed together; `dims[:split]` is the outer (row) space, the rest is inner.
-
-    In a column region it is the other way round: `dims[:split]` is reduced.
-    """
-
-    order: int
-    form: Literal["flat", "row", "column"]
-    dims: tuple[Dim, ...]
-    split: int
-    members: list[Member] = field(default_factory=list)
-    cost: int = 0
-    pointers: set[int] = field(default_factory=set)  # numbers of the values that members load
-
-    @property
-    def outer(self) -> tuple[Dim, ...]:
-        """The axes of values per row (per kept element in a column region)."""
-        return self.dims[self.split :] if self.form == "column" else self.dims[: self.split]
-
-    def outer_vars(self) -> tuple[Expr, ...]:
-        """The variables of `outer`."""
-        names = variables(self.dims)
-        return names[self.split :] if self.form == "column" else names[: self.split]
-
-
-def variables(dims: Sequence[Dim]) -> tuple[Expr, ...]:
-    """The loop variables of a domain."""
-    return tuple(Index(f"d{k}") for k in range(len(dims)))
-
-
-@record(frozen=True, slots=True)
-class Fused:
-    """What fusion gives: steps in order, and what a load's number stands for."""
-
-    items: tuple[Region | Node, ...]
-    values: tuple[Value, ...]
-    inlined: frozenset[Value]
-    checking: frozenset[Value] = frozenset()  # values whose own expression checks an index
-    checks: tuple[Check, ...] = ()  # of indices, apart from the regions that use them
-
-    def __str__(self) -> str:
-        from staticgraph.passes.fused_text import print_fused  # which imports this module
-
-        return print_fused(self)
 
 
 @record(slots=True)
@@ -202,6 +132,7 @@ class _Fusion:
                 inlined.add(node.output)
                 continue
             self._place(node, self._domain(node, raw))
+        self._adopt()
         return Fused(
             tuple(self.items), tuple(self.values), frozenset(inlined), frozenset(self.checking),
             self._checks() if self.checking else (),
@@ -348,8 +279,7 @@ class _Fusion:
                 return
         region = Region(len(self.items), low.form, low.dims, low.split)
         self.items.append(region)
-        scope: Literal["full", "outer"] = "full"
-        member = Member(value, node, low.body, low.reduce, scope, low.axes)
+        member = Member(value, node, low.body, low.reduce, "full", low.axes)
         self._join(region, member, low, cost, loads)
         self.by_dims[low.dims] = region
 
@@ -374,7 +304,7 @@ class _Fusion:
             self.home.get(n, -1) >= region.order and self.home.get(n) != region.order for n in loads
         ):
             return None
-        scope: Literal["full", "outer"]
+        scope: Scope
         body, form, split, axes = low.body, region.form, region.split, low.axes
         if low.dims == region.dims and (
             low.reduce is None
@@ -389,6 +319,8 @@ class _Fusion:
             shift = region.split if region.form == "column" else 0
             body = substitute(body, {f"d{k}": Index(f"d{k + shift}") for k in range(len(low.dims))})
             axes = region.outer_vars()
+        elif low.form == "column" and region.form == "row" and self._across(region, low, loads):
+            scope = "across"
         else:
             return None
         if len(region.pointers | loads) + len(region.members) > lim.region_pointers:
@@ -398,7 +330,67 @@ class _Fusion:
             return None
         return Member(node.output, node, body, low.reduce, scope, axes, level)
 
-    def _level(self, region: Region, body: Expr, scope: str, form: str, split: int) -> int | None:
+    def _adopt(self) -> None:
+        """Reduce columns across rows of which only later nodes read the same values."""
+        columns = [
+            r for r in self.items
+            if isinstance(r, Region) and r.form == "column" and self._tall(r)
+            and all(m.reduce is not None for m in r.members)
+        ]  # fmt: skip
+        if not columns or not self.enabled:
+            return
+        read = self._first_reads()
+        for c in columns:
+            mine = {self.id(m.value) for m in c.members}
+            until = min((read[n] for n in mine if n in read), default=len(self.items))
+            for rows in dict.fromkeys(r for n in c.pointers for r in self.readers.get(n, ())):
+                if rows.form == "row" and rows.order < until and self._move(c, rows):
+                    break
+        self.items = [r for r in self.items if not isinstance(r, Region) or r.members]
+
+    def _first_reads(self) -> dict[int, int]:
+        """The first item that reads a value."""
+        made, out = self.f.producers(), dict[int, int]()
+        for place, item in enumerate(self.items):
+            inputs = read_inputs(item, made) if isinstance(item, Node) else ()
+            numbers = item.pointers if isinstance(item, Region) else map(self.id, inputs)
+            for n in numbers:
+                out.setdefault(n, place)
+        return out
+
+    def _move(self, columns: Region, rows: Region) -> bool:
+        """Let a row region reduce the columns of another region, if it can."""
+        if rows.cost + columns.cost > self.limits.region_cost:
+            return False
+        found = []
+        for m in columns.members:
+            low = _Lowered(columns.dims, m.body, m.reduce, "column", columns.split, m.axes)
+            loads = {e.operand for e in distinct(m.body) if type(e) is Load}
+            found.append((self._fit(rows, m.node, low, loads, -1, 0), low, loads))
+        if any(member is None for member, _, _ in found):
+            return False
+        for member, low, loads in found:
+            assert member is not None
+            self._join(rows, member, low, measure(low.body)[1], loads)
+        columns.members.clear()
+        return True
+
+    def _tall(self, region: Region) -> bool:
+        """True of a region of columns with as many rows as is worth partial sums of them."""
+        rows = product(region.dims[: region.split])
+        return isinstance(rows, int) and rows >= self.limits.across_rows
+
+    def _across(self, region: Region, low: _Lowered, loads: set[int]) -> bool:
+        """True where columns are better reduced while the rows of a region are in the cache."""
+        lim, (width, *more) = self.limits, region.dims[region.split :]
+        if low.dims != region.dims or low.split != region.split or more:
+            return False
+        if not self._tall(region) or width not in lim.across_columns or low.body.dtype in HALF:
+            return False
+        here = region.pointers | {self.id(m.value) for m in region.members}
+        return any(product(self.values[n].dims) == product(region.dims) for n in loads & here)
+
+    def _level(self, region: Region, body: Expr, scope: Scope, form: str, split: int) -> int | None:
         """The pass in which a member can be computed, or None where it cannot be in this region."""
         level = 0
         for e in distinct(body):
@@ -407,6 +399,8 @@ class _Fusion:
             home, m = self.region_of.get(e.operand, (None, None))
             if home is not region or m is None:
                 continue
+            if m.scope == "across":
+                return None  # which is known behind the last row
             index = tuple(i for i, d in zip(e.index, m.value.dims, strict=True) if d != 1)
             per_row = m.scope == "outer" or m.reduce is not None
             if per_row:
@@ -416,8 +410,8 @@ class _Fusion:
                     return None
                 level = max(
                     level,
-                    m.level + (1 if scope == "full" and m.reduce is not None else 0),
-                    m.level + (1 if scope == "full" else 0),
+                    m.level + (1 if scope != "outer" and m.reduce is not None else 0),
+                    m.level + (1 if scope != "outer" else 0),
                 )
             else:
                 if scope == "outer" or index != m.axes:

@@ -219,7 +219,7 @@ def _cost(region: Region) -> Dim:
     full, outer = D.product(region.dims), D.product(region.outer)
     total: Dim = 0
     for m in region.members:
-        total = total + measure(m.body)[1] * (full if m.scope == "full" else outer)
+        total = total + measure(m.body)[1] * (outer if m.scope == "outer" else full)
     return total
 
 

@@ -26,23 +26,19 @@ from staticgraph.ir.kernel import (
     distinct,
     neutral,
 )
-from staticgraph.ir.scalar import Expr, Index, Lit, Load, cast, lift, prim
+from staticgraph.ir.scalar import Expr, Lit, Load, cast, lift, prim
 from staticgraph.ir.types import TensorType
 from staticgraph.passes.checks import Check
-from staticgraph.passes.fusion import Member, Region, variables
-from staticgraph.passes.indexing import (
-    I64,
-    add,
-    mul,
-    substitute,
-)
+from staticgraph.passes.indexing import I64, add, mul
 from staticgraph.passes.kernel_writer import KernelWriter, Scheduled
+from staticgraph.passes.regions import HALF, Member, Region, as_row, variables
 
 BLOCK = 4096  # terms of a float sum per partial result
 CHUNK = 8192  # elements per chunk of a reduction to a scalar
 CHUNKED = 1 << 17  # reductions to a scalar of at least this many elements are chunked
 COLUMNS = 512  # columns per step of the parallel axis in a column kernel
 ROWS = 128  # rows per partial result in a column kernel
+MANY = 32  # chunks of rows that threads can share; with fewer they are shorter
 TALL = 1024  # matrices of at least this many rows are reduced in chunks of whole rows ...
 TYPICAL = 16  # what an open size is taken to be, to tell whether there are many rows
 WIDE = 8192  # ... unless they have more columns than this: a chunk's partial result stays in cache
@@ -52,7 +48,6 @@ LIGHT = 32  # ... where that is most of the work: up to this cost per element
 _COMBINE = {
     "sum": "add", "prod": "mul", "max": "maximum", "min": "minimum", "all": "and", "any": "or",
 }  # fmt: skip
-_HALF = (dtypes.float16, dtypes.bfloat16)
 
 
 def schedule(
@@ -83,7 +78,7 @@ def _nest(region: Region, values: tuple[Value, ...], stored: frozenset[Value]) -
     writer = _Writer(region, values, stored)
     if region.form == "column":
         if writer.needs_nest(region.outer_vars(), region.outer) or _half_sums(region):
-            region = _as_row(region)
+            region = as_row(region)
             return _Writer(region, values, stored).row()
         return writer.column()
     if region.form == "flat":
@@ -109,38 +104,18 @@ def _needed(region: Region, values: tuple[Value, ...], stored: frozenset[Value])
     if region.form == "flat" or any(m.reduce is not None for m in kept):
         return region
     if any(m.scope == "outer" for m in kept):
-        return _as_row(region) if region.form == "column" else region
+        return as_row(region) if region.form == "column" else region
     return replace(region, form="flat", split=len(region.dims))
 
 
 def _half_sums(region: Region) -> bool:
-    return any(m.reduce is not None and m.body.dtype in _HALF for m in region.members)
-
-
-def _as_row(region: Region) -> Region:
-    """The same members with the kept axes first."""
-    n, k = len(region.dims), region.split
-    order = [*range(k, n), *range(k)]
-    env = {f"d{old}": Index(f"d{new}") for new, old in enumerate(order)}
-    members = [
-        Member(
-            m.value,
-            m.node,
-            substitute(m.body, env),
-            m.reduce,
-            m.scope,
-            tuple(substitute(x, env) for x in m.axes),
-            m.level,
-        )
-        for m in region.members
-    ]
-    return Region(
-        region.order, "row", tuple(region.dims[i] for i in order), n - k, members, region.cost
-    )
+    return any(m.reduce is not None and m.body.dtype in HALF for m in region.members)
 
 
 class _Writer(KernelWriter):
     """The loop nests of the forms."""
+
+    columns: dict[Value, int]  # where reductions across rows put their partial results
 
     def flat(self) -> list[Scheduled]:
         """One element per step of the parallel axis."""
@@ -171,20 +146,63 @@ class _Writer(KernelWriter):
             and not (isinstance(length, int) and length < CHUNKED)
         ):
             return self._chunked(length, reductions)
+        rows, across = product(self.region.outer), self._across()
+        if across:
+            assert isinstance(length, int)
+            return self._rows(rows, length, across)
+        self._passes(names, dims, length)
+        return [self.kernel("row", rows)]
+
+    def _across(self) -> list[Member]:
+        return [m for m in self.region.members if m.scope == "across"]
+
+    def _passes(self, names: list[str], dims: tuple[Dim, ...], length: Dim) -> None:
+        """The passes over one row."""
         for level in range(max(m.level for m in self.region.members) + 1):
             now = [m for m in self.region.members if m.level == level]
-            full = [m for m in now if m.scope == "full"]
+            full = [m for m in now if m.scope != "outer"]
             if full:
                 self._pass(full, names, dims, length)
             for m in now:
                 if m.scope == "outer":
                     self.put(m, self.emit(m.body), self.registers, self.outer_list)
-        return [self.kernel("row", product(self.region.dims[: self.region.split]))]
+
+    def _rows(self, n: Dim, width: int, across: list[Member]) -> list[Scheduled]:
+        """Chunks of whole rows, with partial results of columns; then these are combined."""
+        size = ROWS if evaluate(n, {}) >= MANY * ROWS else ROWS // 4
+        chunks = floordiv(n + (size - 1), size)
+        zero, end, j, p = Lit(0, I64), Lit(width, I64), Temp("j", I64), Temp("p", I64)
+        partials = _partials(across, chunks, width)
+        self.columns = {v: self.pointer(partial, True) for v, partial in partials.items()}
+        self.outer_flat = Temp("row", I64)
+        at = add(mul(p, end), j)
+        clear = [self._clear(self.columns[m.value], m, at) for m in across]
+        self._passes(*self.inner_axes, width)
+        start = mul(p, Lit(size, I64))
+        stop = prim("minimum", add(start, Lit(size, I64)), self.size(n))
+        self.outer_list = [
+            Loop("j", zero, end, tuple(clear)), Loop("row", start, stop, tuple(self.outer_list)),
+        ]  # fmt: skip
+        first = self.kernel("row", chunks)
+        region = replace(self.region, form="column", members=across)
+        second = _Writer(region, self.values, frozenset(self.stored))
+        second.outer_flat, second.inner_flat = Temp("r", I64), j
+        second.outer_axes, second.inner_axes = self.outer_axes, self.inner_axes
+        return [first, second.combine_columns(chunks, width, across, partials)]
+
+    def _add_across(self, m: Member) -> None:
+        """One step of a reduction across rows, into the partial result of the column."""
+        assert m.reduce is not None and self.inner_list is not None
+        param, width = self.columns[m.value], product(self.inner_axes[1])
+        at = add(mul(Temp("p", I64), self.size(width)), self.inner_flat)
+        value = cast(self.emit(m.body), m.value.dtype)
+        known = _at(param, at, m.value.dtype)
+        self.inner_list.append(Store(param, at, prim(_COMBINE[m.reduce], known, value)))
 
     def _pass(
         self, full: list[Member], names: list[str], dims: tuple[Dim, ...], length: Dim
     ) -> None:
-        reductions = [m for m in full if m.reduce is not None]
+        reductions = [m for m in full if m.reduce is not None and m.scope == "full"]
         accumulators = {m.value: self._accumulator(m) for m in reductions}
         sums = [m for m in reductions if m.reduce == "sum" and m.body.dtype.is_floating]
         blocked = (
@@ -197,7 +215,9 @@ class _Writer(KernelWriter):
         )
         self.open_inner([*names, "r"])
         for m in full:
-            if m.reduce is None:
+            if m.scope == "across":
+                self._add_across(m)
+            elif m.reduce is None:
                 assert self.inner_list is not None
                 self.put(m, self.emit(m.body), self.inner_registers, self.inner_list)
             else:
@@ -226,7 +246,7 @@ class _Writer(KernelWriter):
         assert m.reduce is not None
         arg = m.reduce in ("argmax", "argmin")
         dtype = dtypes.int64 if arg else m.body.dtype
-        dtype = dtypes.float32 if dtype in _HALF else dtype
+        dtype = dtypes.float32 if dtype in HALF else dtype
         temp = Temp(self.name("acc"), dtype)
         self.outer_list.append(Init(temp.name, m.reduce, m.body.dtype if arg else dtype))
         return temp
@@ -365,10 +385,7 @@ class _Writer(KernelWriter):
         chunks = floordiv(n + (ROWS - 1), ROWS)
         zero, end, p = Lit(0, I64), Lit(width, I64), Temp("p", I64)
         at = add(mul(p, end), j)
-        partials = {
-            m.value: Value(TensorType(m.value.dtype, (chunks, width)), f"{m.value.hint}/partial")
-            for m in reductions
-        }
+        partials = _partials(reductions, chunks, width)
         targets = {v: self.pointer(partial, True) for v, partial in partials.items()}
         together = 1 if mod(n, TOGETHER) != 0 or self.region.cost > LIGHT else TOGETHER
         rows = self._row_of_columns(self.region, targets, at, j, zero, end, together)
@@ -449,6 +466,14 @@ class _Writer(KernelWriter):
 def _typical(n: Dim) -> int:
     """A size, where open sizes are neither large nor small."""
     return evaluate(n, dict.fromkeys(symbols_of(n), TYPICAL))
+
+
+def _partials(reductions: list[Member], chunks: Dim, width: int) -> dict[Value, Value]:
+    """The arrays for the partial results of columns, a row of them for each chunk."""
+    return {
+        m.value: Value(TensorType(m.value.dtype, (chunks, width)), f"{m.value.hint}/partial")
+        for m in reductions
+    }
 
 
 def _in_pairs(combine: str, values: list[Expr]) -> Expr:
