@@ -13,7 +13,8 @@ def function(fn: Callable[..., Any] | None = None) -> Any:
     sizes are equal, and the values of what is no tensor.  Sizes are open; a function that looks at
     them is compiled for each.  Tensors that it uses without being given them (parameters) are
     read anew with every call, and those that it changes in place are changed.  Results take part in
-    gradients, which are compiled as well.
+    gradients, which are compiled as well.  `backward` and an optimizer's `step` may be inside: a
+    training step is then one program.
 
     Args:
       fn: a function, a method, or a module; without it, a decorator is returned.

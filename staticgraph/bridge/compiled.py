@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
 from staticgraph.bridge.gradient import gradient_of, kept_for, split
-from staticgraph.bridge.tracer import Region, Source
+from staticgraph.bridge.region import Region, Source
+from staticgraph.bridge.training import Effect, SpentNode
 from staticgraph.dynamic.apply import edge, wrap
 from staticgraph.dynamic.engine import sources_of
 from staticgraph.dynamic.modes import MODES
-from staticgraph.dynamic.tape import Node
-from staticgraph.dynamic.versions import FROZEN, bump
-from staticgraph.errors import RunError
+from staticgraph.dynamic.tape import Node, type_of
+from staticgraph.dynamic.versions import FROZEN
+from staticgraph.errors import RunError, UnimplementedError
 from staticgraph.ir import loc
 from staticgraph.ir.function import Function, Value
 from staticgraph.ir.op import lookup
@@ -51,18 +52,21 @@ class Compiled:
     """A function of tensors.
 
     Args:
-      function: parameters as `sources` says; results first, then `updates`, then `draws`.
-      updates: tensors whose memory takes a result.
-      draws: random streams whose position is a result.
+      function: parameters as `sources` says; results first, then a value for each of `effects`.
+      effects: what is done to the outside with the other values.
+      afterwards: what else is done to it.
+      trains: the function differentiates; results in `spent` can take no part in a gradient.
     """
 
     def __init__(
         self, function: Function, sources: Sequence[Source], regions: Sequence[Region],
-        updates: Sequence[Any] = (), draws: Sequence[Any] = (), name: str = "function",
+        effects: Sequence[Effect] = (), name: str = "function", trains: bool = False,
+        spent: Sequence[int] = (), afterwards: Sequence[Callable[[], None]] = (),
     ) -> None:  # fmt: skip
         self.function, self.sources, self.regions = function, tuple(sources), tuple(regions)
-        self.updates, self.draws, self.name = tuple(updates), tuple(draws), name
-        self.count = len(function.results) - len(self.updates) - len(self.draws)
+        self.effects, self.name = tuple(effects), name
+        self.trains, self.spent, self.afterwards = trains, tuple(spent), tuple(afterwards)
+        self.count = len(function.results) - len(self.effects)
         self.runner = Runner(function, "first call")
         self._gradients: dict[Any, Compiled] = {}
         self._splits: dict[Any, _Split] = {}
@@ -86,9 +90,11 @@ class Compiled:
 
     def _call(self, tensors: list[Any]) -> list[Any]:
         arrays = [
-            np.array(s.of.counter, np.int64) if t is None else t._array
+            _number(s) if t is None else t._array
             for s, t in zip(self.sources, tensors, strict=True)
         ]
+        if self.trains:
+            return self._trained(tensors, arrays)
         if MODES.grad:
             edges = [None if t is None else edge(t) for t in tensors]
             wanted = tuple(
@@ -114,18 +120,43 @@ class Compiled:
                 return cotangents[source.number]
             case "captured":
                 return source.of
+            case "gradient":
+                return source.of._grad
             case _:
                 return None
 
     def _effects(self, results: Sequence[np.ndarray]) -> None:
-        at = self.count
-        for t in self.updates:
-            np.copyto(t._array, results[at])
-            bump(t._version)
-            at += 1
-        for stream in self.draws:
-            stream.counter = int(results[at])
-            at += 1
+        if not self.effects and not self.afterwards:
+            return
+        given = {id(r) for r in results[: self.count]}
+        for effect, array in zip(self.effects, results[self.count :], strict=False):
+            effect(array.copy() if id(array) in given else array)
+            given.add(id(array))
+        for then in self.afterwards:
+            then()
+
+    def _trained(self, tensors: list[Any], arrays: list[np.ndarray]) -> list[Any]:
+        """A call of a function that has backward inside."""
+        for source, t in zip(self.sources, tensors, strict=True):
+            if source.kind == "argument" and edge(t) is not None:
+                raise UnimplementedError(
+                    f"argument tensor {source.number} of {self.name}, which has backward inside, "
+                    f"requires a gradient: it is a {type_of(t._array).public()}",
+                    loc=loc.caller(),
+                    hint="pass x.detach(), or let the function use the tensor without being "
+                    "given it",
+                )
+        results = self.runner(arrays)
+        self._effects(results)
+        made = [wrap(r) for r in results[: self.count]]
+        if self.spent:
+            node = SpentNode(
+                _IDENTITY, {}, (), (), tuple(m._array for m in made), (), (), ()
+            )  # fmt: skip
+            node.title = self.name
+            for i in self.spent:
+                made[i]._node, made[i]._slot, made[i]._requires = node, i, True
+        return made
 
     # ------------------------------------------------------------ gradients
     def gradient(self, wanted: tuple[int, ...], given: tuple[int, ...]) -> Compiled:
@@ -161,6 +192,13 @@ class Compiled:
         for i in given:
             made[i]._node, made[i]._slot, made[i]._requires = node, i, True
         return made
+
+
+def _number(source: Source) -> np.ndarray:
+    """A number of the outside that a call reads."""
+    if source.kind == "counter":
+        return np.array(source.of.counter, np.int64)
+    return np.array(float(source.of["lr"]), np.float64)
 
 
 class _Split:

@@ -8,10 +8,11 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from staticgraph.bridge.compiled import Compiled
+from staticgraph.bridge.region import Source
 from staticgraph.bridge.signature import LEVELS, Spec, flatten, pattern, rebuild
 from staticgraph.bridge.symbolic import SymbolicArray, TracedValueError
-from staticgraph.bridge.tracer import Source, Tracer
-from staticgraph.dynamic import generator
+from staticgraph.bridge.tracer import Tracer
+from staticgraph.bridge.training import Guard
 from staticgraph.dynamic.apply import Taped
 from staticgraph.dynamic.element_types import NUMPY, default_float
 from staticgraph.dynamic.modes import MODES
@@ -36,12 +37,13 @@ class Traced:
 
     def __init__(
         self, compiled: Compiled, spec: Spec, made_for: tuple[Any, ...], result: Spec,
-        others: Sequence[Any], level: int,
+        others: Sequence[Any], level: int, guards: Sequence[Guard] = (),
     ) -> None:  # fmt: skip
         self._compiled, self._spec, self._made_for = compiled, spec, made_for
         self._result, self._others = result, tuple(others)
         self.level = level
         self.open_sizes = LEVELS[level]
+        self._guards = tuple(guards)
 
     @property
     def function(self) -> Function:
@@ -78,7 +80,18 @@ class Traced:
                 loc=loc.caller(),
                 hint="trace it anew, or use @staticgraph.function, which does so by itself",
             )
+        if not self.holds():
+            raise UsageError(
+                "gradients, or an optimizer's options or state, are not as they were when the "
+                "function was traced",
+                loc=loc.caller(),
+                hint="trace it anew, or use @staticgraph.function, which does so by itself",
+            )
         return self.run(tensors)
+
+    def holds(self) -> bool:
+        """Whether gradients and optimizers are as they were when it was recorded."""
+        return all(guard() for guard in self._guards)
 
     def run(self, tensors: Sequence[Any]) -> Any:
         """The results on the tensors among the arguments."""
@@ -155,16 +168,17 @@ def _record(fn: Callable[..., Any], spec: Spec, tensors: Sequence[Any], level: i
             if i not in order:
                 order[i] = len(values) + len(others)
                 others.append(t)
-        updates = tracer.updates()
-    draws = list(tracer.draws.values())
-    function = builder.finish([*values, *[v for _, v in updates], *[v for _, v in draws]])
+        effects = tracer.effects()
+        training = tracer.training
+        spent = training.spent(values)
+    function = builder.finish([*values, *[v for v, _ in effects]])
     compiled = Compiled(
-        function, tracer.sources, tracer.regions, [t for t, _ in updates],
-        [s for s, _ in draws], name,
+        function, tracer.sources, tracer.regions, [e for _, e in effects], name, training.used,
+        spent, training.afterwards,
     )  # fmt: skip
     renumbered = _renumbered(result, order)
     padded = [None] * len(values) + others
-    return Traced(compiled, spec, key, renumbered, padded, level)
+    return Traced(compiled, spec, key, renumbered, padded, level, training.guards)
 
 
 def _renumbered(spec: Spec, order: dict[int, int]) -> Spec:
@@ -182,14 +196,14 @@ class Function_:  # noqa: N801 - `Function` is what it is compiled from
 
     def __init__(self, fn: Callable[..., Any]) -> None:
         self._fn = fn
-        self._known: dict[Any, Traced | None] = {}  # None where a level did not do
+        self._known: dict[Any, list[Traced]] = {}  # empty where a level did not do
         self._bound: weakref.WeakKeyDictionary[Any, Function_] = weakref.WeakKeyDictionary()
         functools.update_wrapper(self, fn, updated=())
 
     @property
     def traces(self) -> list[Traced]:
         """What it has been compiled for so far."""
-        return [t for t in self._known.values() if t is not None]
+        return [t for known in self._known.values() for t in known]
 
     def __get__(self, instance: Any, owner: Any = None) -> Any:
         if instance is None:
@@ -212,7 +226,7 @@ class Function_:  # noqa: N801 - `Function` is what it is compiled from
             return self._fn(*args, **kwargs)
         tensors: list[Any] = []
         spec = flatten((args, kwargs), tensors)
-        context = (MODES.grad, default_float(), generator.DEFAULT.pair)
+        context = (MODES.grad, default_float())
         state = flatten(getattr(self._fn, "__self__", self._fn), [])
         base = (spec, state, context)
         traced = self._find(base, tensors) or self._make(base, tensors, args, kwargs)
@@ -220,28 +234,29 @@ class Function_:  # noqa: N801 - `Function` is what it is compiled from
             try:
                 return traced.run(tensors)
             except BrokenGuardError:  # sizes that must be equal are not: fewer can be open
-                self._known[base, traced.level, pattern(tensors, traced.level)] = None
+                self._known[base, traced.level, pattern(tensors, traced.level)] = []
                 if traced.level == len(LEVELS) - 1:
                     raise
                 traced = self._make(base, tensors, args, kwargs)
 
     def _find(self, base: Any, tensors: list[Any]) -> Traced | None:
         for level in range(len(LEVELS)):
-            known = self._known.get((base, level, pattern(tensors, level)))
-            if known is not None:
-                return known
+            for traced in self._known.get((base, level, pattern(tensors, level)), ()):
+                if traced.holds():
+                    return traced
         return None
 
     def _make(
         self, base: Any, tensors: list[Any], args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> Traced:
         def skip(level: int) -> bool:
-            return (base, level, pattern(tensors, level)) in self._known
+            return self._known.get((base, level, pattern(tensors, level))) == []
 
         made = record(self._fn, args, kwargs, skip)
         for level in range(made.level):
-            self._known.setdefault((base, level, pattern(tensors, level)), None)
-        self._known[base, made.level, pattern(tensors, made.level)] = made
+            self._known.setdefault((base, level, pattern(tensors, level)), [])
+        key = (base, made.level, pattern(tensors, made.level))
+        self._known.setdefault(key, []).append(made)
         return made
 
 

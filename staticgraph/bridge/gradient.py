@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from staticgraph.bridge.tracer import Region, Source, Tracer
+from staticgraph.bridge.region import Region, Source
 from staticgraph.ir.function import Builder, Function, Node, Param, Value
 from staticgraph.ir.op import lookup
 from staticgraph.passes.autodiff import Application, backward
 
 
-def _applications(nodes: Sequence[Node], regions: Sequence[Region]) -> Iterator[Application]:
+def applications(nodes: Sequence[Node], regions: Sequence[Region]) -> Iterator[Application]:
     """Nodes from last to first; a region with a gradient of its own is one application."""
     ends = {r.last: r for r in regions}
     inside: set[int] = set()
@@ -40,6 +40,8 @@ def gradient_of(
     Returns:
       the function, and where its parameters come from.
     """
+    from staticgraph.bridge.tracer import Tracer
+
     builder = Builder(like=function)
     builder.nodes = list(function.nodes)
     tracer = Tracer(builder, grad=True)
@@ -56,7 +58,7 @@ def gradient_of(
             y = function.results[i]
             g = tracer.parameter(f"g{i}", y.type, Source("cotangent", i))
             cotangents[y] = cotangents[y] + g if y in cotangents else g
-        backward(_applications(function.nodes, regions), cotangents, lambda v: v in reached)
+        backward(applications(function.nodes, regions), cotangents, lambda v: v in reached)
         zeros = lookup("ZerosLike")
         results = [cotangents[v] if v in cotangents else zeros(v) for v in wrt]
     return builder.finish(results), tracer.sources

@@ -5,11 +5,14 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, Literal
+from functools import partial
+from typing import Any
 
 import numpy as np
 
+from staticgraph.bridge.region import Region, Source
 from staticgraph.bridge.symbolic import SizeNeededError, SymbolicArray, known_size, valueless
+from staticgraph.bridge.training import Effect, Training, overwrite
 from staticgraph.dynamic.apply import VIEWS, Taped, described, wrap
 from staticgraph.dynamic.element_types import DIFFERENTIABLE, NUMPY
 from staticgraph.dynamic.elementwise import cast
@@ -17,38 +20,13 @@ from staticgraph.dynamic.function import Context, gradients_of_call
 from staticgraph.dynamic.indexing import scattered
 from staticgraph.dynamic.inplace import check_fits
 from staticgraph.dynamic.modes import MODES
-from staticgraph.errors import UnimplementedError
+from staticgraph.errors import UnimplementedError, UsageError
 from staticgraph.ir import loc
 from staticgraph.ir.dims import Poly
 from staticgraph.ir.function import Builder, Value
 from staticgraph.ir.op import Op, RuleError, lookup
-from staticgraph.ir.record import record
 from staticgraph.ir.types import TensorType
 from staticgraph.ops.index import index
-
-
-@record(frozen=True, slots=True)
-class Source:
-    """Where the array of a parameter comes from with every call.
-
-    An argument or a cotangent by its number; a tensor that the function uses without being given
-    it; the position of a random stream.
-    """
-
-    kind: Literal["argument", "captured", "counter", "cotangent", "kept"]
-    number: int = 0
-    of: Any = None
-
-
-@record(frozen=True, slots=True)
-class Region:
-    """The nodes that a `Function` with a gradient of its own has written, and that gradient."""
-
-    nodes: frozenset[int]  # ids
-    last: int
-    inputs: tuple[Value, ...]
-    outputs: tuple[Value, ...]
-    rule: Callable[..., Any]
 
 
 class Tracer:
@@ -57,8 +35,8 @@ class Tracer:
     Attributes:
       sources: where each of the builder's parameters comes from.
       regions: what functions with gradients of their own have written.
-      updates: tensors of the outside that the function changes, with their new value.
       draws: random streams that the function draws from, with their position after it.
+      training: gradients and optimizers that the function uses.
     """
 
     def __init__(self, builder: Builder, grad: bool) -> None:
@@ -67,6 +45,7 @@ class Tracer:
         self.sources: list[Source] = []
         self.regions: list[Region] = []
         self.draws: dict[int, tuple[Any, Value]] = {}
+        self.training = Training(self)
         self._captured: dict[int, Value] = {}
         self._changed: dict[int, tuple[Any, np.ndarray]] = {}
 
@@ -79,18 +58,23 @@ class Tracer:
         try:
             with self.builder:
                 yield
+        except BaseException:
+            self.training.undo()
+            raise
         finally:
             MODES.tracer, MODES.grad = before
             for t, array in self._changed.values():
                 t._array = array
 
-    def updates(self) -> list[tuple[Any, Value]]:
-        """Tensors of the outside that have other values after the function."""
-        return [
-            (t, t._array.value)
+    def effects(self) -> list[tuple[Value, Effect]]:
+        """What the function does to the outside: a value each, and where it goes."""
+        changed = [
+            (t._array.value, partial(overwrite, t))
             for t, _ in self._changed.values()
             if not self.is_fresh(t) and isinstance(t._array, SymbolicArray)
         ]
+        drawn = [(v, partial(_moved_on, stream)) for stream, v in self.draws.values()]
+        return [*changed, *self.training.finish(), *drawn]
 
     # ------------------------------------------------------------ tensors and values
     def know(self, sources: Sequence[Source], values: Sequence[Value]) -> None:
@@ -127,20 +111,62 @@ class Tracer:
             )  # fmt: skip
         a = t._array
         if isinstance(a, SymbolicArray):
+            if not self.is_fresh(t) and id(t) not in self._changed and not self._knows(a.value):
+                raise UsageError(
+                    "a tensor is used that was made while another function was recorded, or this "
+                    "one for other arguments",
+                    loc=loc.caller(),
+                    hint="give it back as a result; a tensor that is kept from call to call is "
+                    "changed in place, as in state.copy_(value)",
+                )
             return a.value
         if self.is_fresh(t):
             return self.builder.constant(a, NUMPY[a.dtype])
+        return self.captured(t)
+
+    def _knows(self, value: Value) -> bool:
+        return any(value is p.value for p in self.builder.params) or any(
+            value is v for n in self.builder.nodes for v in n.outputs
+        )
+
+    def captured(self, t: Any) -> Value:
+        """The parameter that stands for what a tensor of the outside holds at the start."""
         known = self._captured.get(id(t))
         if known is None:
+            a = self.array_of(t)
             type_ = TensorType(NUMPY[a.dtype], a.shape)
-            source = Source("captured", of=t)
-            known = self.parameter(f"captured{len(self._captured)}", type_, source)
+            known = self.outside(f"captured{len(self._captured)}", type_, "captured", t)
             self._captured[id(t)] = known
         return known
+
+    def outside(self, name: str, type_: TensorType, kind: Any, of: Any) -> Value:
+        """A parameter for something that the function uses without being given it."""
+        return self.parameter(name, type_, Source(kind, of=of))
+
+    def array_of(self, t: Any) -> np.ndarray:
+        """What a tensor of the outside holds at the start."""
+        known = self._changed.get(id(t))
+        return t._array if known is None else known[1]
 
     def tensor(self, value: Value) -> Any:
         """A tensor that stands for a value."""
         return wrap(SymbolicArray(value))  # type: ignore[arg-type]
+
+    def requires(self, t: Any) -> bool:
+        """Whether a tensor of the trace depends on one that wants a gradient."""
+        a = t._array
+        return isinstance(a, SymbolicArray) and a.value in self.training.reached()
+
+    def asks(self, t: Any, wanted: bool) -> None:
+        """``t.requires_grad_(wanted)``."""
+        if self.is_fresh(t):
+            if wanted:
+                self.training.asked(t)
+        elif t._requires != wanted:
+            raise UnimplementedError(
+                "requires_grad of a tensor of the outside is changed inside a traced function",
+                loc=loc.caller(), hint="change it before the call",
+            )  # fmt: skip
 
     # ------------------------------------------------------------ operations
     def apply(
@@ -176,6 +202,8 @@ class Tracer:
 
     def changed(self, x: Any, function: Callable[[Any], Any]) -> Any:
         """Give `x` the values of ``function(x)``: it stands for another value from now on."""
+        if not self.is_fresh(x):
+            self.training.changing(x)
         part = x.__dict__.get("_part")
         if x._base is not None and part is None:
             raise UnimplementedError(
@@ -277,7 +305,8 @@ class Tracer:
         start = len(self.builder.nodes)
         out = cls._forward(ctx, args, kwargs)
         results = out if isinstance(out, tuple) else (out,)
-        same = lookup("Identity")
+        recorded = MODES.grad or not self.grad
+        same = lookup("Identity" if recorded else "StopGradient")
         made = [
             self.tensor(self.builder.emit(same, (self.value_of(r),), {}).output)
             if isinstance(r, Taped) else r
@@ -298,7 +327,10 @@ class Tracer:
             )  # fmt: skip
             return [None if d is None else tracer.value_of(d) for d in found]
 
-        self.regions.append(Region(frozenset(map(id, nodes)), id(nodes[-1]), inputs, outs, rule))
+        if recorded and nodes:
+            self.regions.append(
+                Region(frozenset(map(id, nodes)), id(nodes[-1]), inputs, outs, rule)
+            )
         return tuple(made) if isinstance(out, tuple) else made[0]
 
     def draw(
@@ -317,8 +349,15 @@ class Tracer:
         inputs = (counter, *[b.constant(a, NUMPY[a.dtype]) for a in arrays])
         attrs = {**pure.attrs, **attrs, "seed": stream.pair[0], "seed2": stream.pair[1]}
         out, after = b.emit(pure, inputs, attrs, where=loc.caller()).outputs
+        if known is None:
+            pair = stream.pair
+            self.training.guards.append(lambda: stream.pair == pair)
         self.draws[id(stream)] = (stream, after)
         return self.tensor(out)
+
+
+def _moved_on(stream: Any, position: np.ndarray) -> None:
+    stream.counter = int(position)
 
 
 def _is_array(k: Any) -> bool:

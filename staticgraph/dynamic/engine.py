@@ -217,15 +217,6 @@ def replay(plan: Plan, gs: list[Any], values: list[Any]) -> list[Any]:
 
 
 # ---------------------------------------------------------------- entries
-def _not_traced(what: str) -> None:
-    if MODES.tracer is not None:
-        raise UsageError(
-            f"{what} inside a function that is traced",
-            loc=loc.caller(),
-            hint="differentiate the function's results: its gradient is compiled as well",
-        )
-
-
 def _roots(tensors: Sequence[Any], gradients: Sequence[Any], what: str) -> list[tuple[Any, Any]]:
     out = []
     for t, g in zip(tensors, gradients, strict=True):
@@ -258,7 +249,9 @@ def backward(
     inputs: Sequence[Any] | None = None,
 ) -> None:  # fmt: skip
     """Add the gradients of `tensors` to the `.grad` of the leaves (or of `inputs`)."""
-    _not_traced("backward")
+    if MODES.tracer is not None:
+        MODES.tracer.training.backward(tensors, gradients, create_graph, inputs)
+        return
     roots = _roots(tensors, gradients, "backward")
     run = _traverse(roots, retain_graph, create_graph, inputs)
     commits = []
@@ -292,7 +285,10 @@ def gradients_of(
     retain_graph: bool, create_graph: bool, allow_unused: bool, materialize: bool,
 ) -> tuple[Any, ...]:  # fmt: skip
     """The gradients of the sum of `outputs` for each input."""
-    _not_traced("grad")
+    if MODES.tracer is not None:
+        return MODES.tracer.training.grad(  # type: ignore[no-any-return]
+            outputs, inputs, grad_outputs, create_graph, allow_unused, materialize
+        )
     roots = _roots(outputs, grad_outputs, "grad")
     for x in inputs:
         if not isinstance(x, Taped) or edge(x) is None:

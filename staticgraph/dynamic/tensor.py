@@ -182,7 +182,10 @@ class Tensor(Conversions):
     @property
     def requires_grad(self) -> bool:
         """Whether a gradient is wanted of it, or of something that it was made from."""
-        return edge(self) is not None
+        if edge(self) is not None:
+            return True
+        tracer = MODES.tracer
+        return tracer is not None and tracer.requires(self)
 
     @requires_grad.setter
     def requires_grad(self, value: bool) -> None:
@@ -201,7 +204,10 @@ class Tensor(Conversions):
                 hint="use x.detach()",
             )  # fmt: skip
         if self._node is None:
-            self._requires = bool(requires_grad)
+            if MODES.tracer is not None:
+                MODES.tracer.asks(self, bool(requires_grad))
+            else:
+                self._requires = bool(requires_grad)
         return self
 
     @property
@@ -225,17 +231,22 @@ class Tensor(Conversions):
     @property
     def grad(self) -> Tensor | None:
         """The gradient that `backward` has added up here, or None."""
+        if MODES.tracer is not None:
+            return MODES.tracer.training.gradient(self)  # type: ignore[no-any-return]
         return self._grad
 
     @grad.setter
     def grad(self, value: Tensor | None) -> None:
         if value is not None:
             engine.check_gradient(value, self._array, "the value given to .grad")
-        self._grad = value
+        if MODES.tracer is not None:
+            MODES.tracer.training.set_gradient(self, value)
+        else:
+            self._grad = value
 
     @grad.deleter
     def grad(self) -> None:
-        self._grad = None
+        self.grad = None
 
     def _accumulate(self, g: Any) -> None:
         have = self._grad

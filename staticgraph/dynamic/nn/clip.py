@@ -9,7 +9,10 @@ from types import SimpleNamespace
 import numpy as np
 
 from staticgraph.dynamic.creation import from_numpy
-from staticgraph.dynamic.shapes import cat
+from staticgraph.dynamic.elementwise import isfinite
+from staticgraph.dynamic.modes import MODES, no_grad
+from staticgraph.dynamic.reductions import norm
+from staticgraph.dynamic.shapes import cat, stack
 from staticgraph.dynamic.tensor import Tensor
 from staticgraph.dynamic.versions import bump
 from staticgraph.errors import RunError, ShapeError
@@ -41,6 +44,8 @@ def clip_grad_norm_(
     tensors = _gradients(parameters)
     if not tensors:
         return from_numpy(np.array(0.0, np.float32))
+    if MODES.tracer is not None:
+        return _clipped(tensors, float(max_norm), float(norm_type), error_if_nonfinite)
     grads = [g._array for g in tensors]
     order = float(norm_type)
     norms = np.array([_norm(g, order) for g in grads], grads[0].dtype)
@@ -59,6 +64,18 @@ def clip_grad_norm_(
     return from_numpy(total)
 
 
+def _clipped(tensors: list[Tensor], most: float, order: float, check: bool) -> Tensor:
+    """The same by operations, for a function that is compiled."""
+    with no_grad():
+        total: Tensor = norm(stack([norm(g.reshape(-1), order) for g in tensors]), order)
+        if check and not bool(isfinite(total)):  # the tracer says what is wrong with that
+            raise RunError("clip_grad_norm_: the norm is not finite", loc=caller())
+        factor: Tensor = (most / (total + 1e-6)).clamp(max=1.0)
+        for g in tensors:
+            g.mul_(factor)
+    return total
+
+
 def _norm(array: np.ndarray, order: float) -> float:
     flat = np.abs(array.reshape(-1))
     if not flat.size:
@@ -75,6 +92,10 @@ def clip_grad_value_(
 ) -> None:
     """Bring every element of the gradients into ``[-clip_value, clip_value]``."""
     for grad in _gradients(parameters):
+        if MODES.tracer is not None:
+            with no_grad():
+                grad.clamp_(-float(clip_value), float(clip_value))
+            continue
         np.clip(grad._array, -float(clip_value), float(clip_value), out=grad._array)
         bump(grad._version)
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import chain
 from typing import Any, Self
 
+from staticgraph.dynamic.modes import MODES
 from staticgraph.dynamic.nn.hooks import Hook, HookHandle, Hooks, with_gradients
 from staticgraph.dynamic.nn.parameter import Parameter
 from staticgraph.dynamic.nn.state import IncompatibleKeys, load_state
@@ -72,6 +73,8 @@ class Module:
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         own = self.__dict__
+        if MODES.tracer is not None:
+            MODES.tracer.training.called(self)
         if not own["_pre_hooks"] and not own["_hooks"] and not own["_gradient_hooks"]:
             return self.forward(*args, **kwargs)
         for hook in own["_pre_hooks"].all():
@@ -109,6 +112,15 @@ class Module:
         """
         return self._gradient_hooks.add(Hook(hook, False), prepend)
 
+    def _terms(self) -> tuple[Any, ...]:
+        """What a call goes by besides the values of tensors; equal as long as it is the same."""
+        own = self.__dict__
+        return (
+            own["training"],
+            *[h for hooks in ("_pre_hooks", "_hooks", "_gradient_hooks") for h in own[hooks].all()],
+            *[id(t) for table in _TABLES for t in own[table].values()],
+        )
+
     # ---------------------------------------------------------------- attributes
     def __getattr__(self, name: str) -> Any:
         for table in _TABLES:
@@ -142,11 +154,16 @@ class Module:
                 raise self._refused(value, f"module {name!r}", "a Module or None")
             own["_modules"][name] = None
         elif name in own.get("_buffers", ()):
-            if value is not None and not isinstance(value, Tensor):
-                raise self._refused(value, f"buffer {name!r}", "a Tensor or None")
+            self._check_buffer(name, value)
             own["_buffers"][name] = value
         else:
             object.__setattr__(self, name, value)
+
+    def _check_buffer(self, name: str, value: Any) -> None:
+        if value is not None and not isinstance(value, Tensor):
+            raise self._refused(value, f"buffer {name!r}", "a Tensor or None")
+        if MODES.tracer is not None:
+            MODES.tracer.training.replaced(f"buffer {name!r} of {self._get_name()}")
 
     def __delattr__(self, name: str) -> None:
         for table in _TABLES:
@@ -444,11 +461,9 @@ class Module:
 def clear_gradients(params: Iterable[Tensor], set_to_none: bool) -> None:
     """Set the gradients to None, or fill those that are there with zeros."""
     for param in params:
-        if param.grad is None:
-            continue
         if set_to_none:
             param.grad = None
-        else:
+        elif param.grad is not None:
             if not param.grad.is_leaf:
                 param.grad = param.grad.detach()
             param.grad.requires_grad_(False)

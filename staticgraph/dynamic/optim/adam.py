@@ -19,7 +19,10 @@ from staticgraph.dynamic.optim.optimizer import (
     check_betas,
     counter,
     decayed,
+    keep_greatest,
     mix_square,
+    rate,
+    sqrt,
     zeros_like,
 )
 
@@ -42,7 +45,7 @@ class _Adaptive(Optimizer):
     def _decay(self, param: np.ndarray, grad: np.ndarray, group: Group) -> np.ndarray:
         """Weight decay: on the parameter itself, or as a part of the gradient."""
         if group["weight_decay"] and group["decoupled_weight_decay"]:
-            param *= 1 - float(group["lr"]) * group["weight_decay"]
+            param *= 1 - rate(group) * group["weight_decay"]
             return grad
         return decayed(param, grad, group)
 
@@ -67,6 +70,8 @@ class Adam(_Adaptive):
     tensor([0.9000, 1.9000])
     """
 
+    traceable = True
+
     def __init__(
         self, params: Iterable[Any], lr: float = 1e-3, betas: Betas = (0.9, 0.999),
         eps: float = 1e-8, weight_decay: float = 0, amsgrad: bool = False, *,
@@ -88,15 +93,15 @@ class Adam(_Adaptive):
         return state
 
     def update(self, param: np.ndarray, grad: np.ndarray, state: State, group: Group) -> None:
-        step, lr = advance(state), float(group["lr"])
+        step, lr = advance(state), rate(group)
         grad = self._decay(param, grad, group)
         mean, square = self._means(grad, state, group)
         beta1, beta2 = (float(b) for b in group["betas"])
         if group["amsgrad"]:
             greatest = state["max_exp_avg_sq"]._array
-            np.maximum(greatest, square, out=greatest)
+            keep_greatest(greatest, square)
             square = greatest
-        root = np.sqrt(square) / math.sqrt(1 - beta2**step) + group["eps"]
+        root = sqrt(square) / sqrt(1 - beta2**step) + group["eps"]
         param -= (lr / (1 - beta1**step)) * (mean / root)
 
 
@@ -192,6 +197,8 @@ class RAdam(_Adaptive):
 class Adamax(Optimizer):
     """Adam with the greatest gradient in the place of the mean square."""
 
+    traceable = True
+
     def __init__(
         self, params: Iterable[Any], lr: float = 2e-3, betas: Betas = (0.9, 0.999),
         eps: float = 1e-8, weight_decay: float = 0, foreach: bool | None = None, *,
@@ -214,10 +221,11 @@ class Adamax(Optimizer):
         }  # fmt: skip
 
     def update(self, param: np.ndarray, grad: np.ndarray, state: State, group: Group) -> None:
-        step, lr = advance(state), float(group["lr"])
+        step, lr = advance(state), rate(group)
         grad = decayed(param, grad, group)
         beta1, beta2 = (float(b) for b in group["betas"])
         mean, greatest = state["exp_avg"]._array, state["exp_inf"]._array
         average(mean, grad, 1 - beta1)
-        np.maximum(greatest * beta2, np.abs(grad) + group["eps"], out=greatest)
+        greatest *= beta2
+        keep_greatest(greatest, abs(grad) + group["eps"])
         param -= (lr / (1 - beta1**step)) * mean / greatest

@@ -19,6 +19,8 @@ from staticgraph.dynamic.optim.optimizer import (
     counter,
     decayed,
     mix_square,
+    rate,
+    sqrt,
     zeros_like,
 )
 from staticgraph.dynamic.refusals import bad_value
@@ -35,6 +37,8 @@ class RMSprop(Optimizer):
     >>> p.detach()
     tensor([0.9000, 1.9000])
     """
+
+    traceable = True
 
     def __init__(
         self, params: Iterable[Any], lr: float = 1e-2, alpha: float = 0.99, eps: float = 1e-8,
@@ -64,7 +68,7 @@ class RMSprop(Optimizer):
 
     def update(self, param: np.ndarray, grad: np.ndarray, state: State, group: Group) -> None:
         advance(state)
-        lr, alpha = float(group["lr"]), group["alpha"]
+        lr, alpha = rate(group), group["alpha"]
         grad = decayed(param, grad, group)
         square = state["square_avg"]._array
         mix_square(square, grad, alpha)
@@ -72,7 +76,7 @@ class RMSprop(Optimizer):
             mean = state["grad_avg"]._array
             average(mean, grad, 1 - alpha)
             square = square - mean * mean
-        root = np.sqrt(square) + group["eps"]
+        root = sqrt(square) + group["eps"]
         if group["momentum"] > 0:
             buffer = state["momentum_buffer"]._array
             buffer *= group["momentum"]
@@ -84,6 +88,8 @@ class RMSprop(Optimizer):
 
 class Adagrad(Optimizer):
     """Steps divided by the root of the sum of all squared gradients."""
+
+    traceable = True
 
     def __init__(
         self, params: Iterable[Any], lr: float = 1e-2, lr_decay: float = 0,
@@ -113,14 +119,16 @@ class Adagrad(Optimizer):
     def update(self, param: np.ndarray, grad: np.ndarray, state: State, group: Group) -> None:
         step = advance(state)
         grad = decayed(param, grad, group)
-        rate = float(group["lr"]) / (1 + (step - 1) * group["lr_decay"])
+        scale = rate(group) / (1 + (step - 1) * group["lr_decay"])
         total = state["sum"]._array
         total += grad * grad
-        param -= rate * (grad / (np.sqrt(total) + group["eps"]))
+        param -= scale * (grad / (sqrt(total) + group["eps"]))
 
 
 class Adadelta(Optimizer):
     """Steps as large as the root mean square of past steps over that of past gradients."""
+
+    traceable = True
 
     def __init__(
         self, params: Iterable[Any], lr: float = 1.0, rho: float = 0.9, eps: float = 1e-6,
@@ -149,9 +157,9 @@ class Adadelta(Optimizer):
         rho, eps = group["rho"], group["eps"]
         square, past = state["square_avg"]._array, state["acc_delta"]._array
         mix_square(square, grad, rho)
-        delta = np.sqrt(past + eps) / np.sqrt(square + eps) * grad
+        delta = sqrt(past + eps) / sqrt(square + eps) * grad
         mix_square(past, delta, rho)
-        param -= float(group["lr"]) * delta
+        param -= rate(group) * delta
 
 
 class Rprop(Optimizer):

@@ -14,7 +14,7 @@ from typing import Any
 from staticgraph.dynamic.optim.one_cycle import OneCycleLR
 from staticgraph.dynamic.optim.optimizer import Optimizer
 from staticgraph.dynamic.optim.plateau import ReduceLROnPlateau
-from staticgraph.dynamic.optim.schedule import LRScheduler, per_group
+from staticgraph.dynamic.optim.schedule import LRScheduler, check_outside, per_group
 from staticgraph.dynamic.refusals import bad_value
 
 
@@ -282,6 +282,7 @@ class SequentialLR(LRScheduler):
 
     def step(self, epoch: int | None = None) -> None:
         """Go to the next epoch."""
+        check_outside(self)
         if epoch is not None:
             raise bad_value("a sequence of schedulers goes on by one epoch at a time")
         self.last_epoch += 1

@@ -6,9 +6,11 @@ Updates are computed on the parameters' own memory, without recording.
 from __future__ import annotations
 
 import copy
+import math
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -38,6 +40,9 @@ class Optimizer:
         options of their own.
       defaults: the options that hold where a group says nothing.
     """
+
+    traceable: ClassVar[bool] = False
+    """Whether `update` takes tensors for arrays: it decides nothing by their values."""
 
     def __init__(self, params: Iterable[Any], defaults: dict[str, Any]) -> None:
         self.defaults = defaults
@@ -108,6 +113,8 @@ class Optimizer:
         Returns:
           what `closure` gave.
         """
+        if MODES.tracer is not None:
+            return MODES.tracer.training.step(self, closure)
         loss = None
         if closure is not None:
             with enable_grad():
@@ -258,10 +265,41 @@ def zeros_like(param: np.ndarray) -> Tensor:
     return from_numpy(np.zeros_like(param))
 
 
-def advance(state: State) -> float:
+# The formulas below, and those of traceable optimizers, take tensors in place of arrays as well:
+# in a function that is compiled there are no arrays.
+def advance(state: State) -> Any:
     """Count a step and return its number."""
-    state["step"]._array[...] += 1
-    return float(state["step"]._array)
+    count = state["step"]._array
+    count += 1
+    return count.double() if isinstance(count, Tensor) else float(count)
+
+
+def rate(group: Group) -> Any:
+    """The learning rate."""
+    lr = group["lr"]
+    return lr.double() if isinstance(lr, Tensor) and MODES.tracer is not None else float(lr)
+
+
+def sqrt(x: Any) -> Any:
+    """The square root of an array, a number, or a tensor."""
+    if isinstance(x, Tensor):
+        return x.sqrt()
+    return math.sqrt(x) if isinstance(x, float) else np.sqrt(x)
+
+
+def keep_greatest(kept: Any, value: Any) -> None:
+    """``kept = maximum(kept, value)``."""
+    if isinstance(kept, Tensor):
+        kept.copy_(kept.maximum(value))
+    else:
+        np.maximum(kept, value, out=kept)
+
+
+def like(value: Any) -> Any:
+    """A tensor of the state with a copy of `value`."""
+    if not isinstance(value, Tensor):
+        return from_numpy(np.array(value))
+    return SimpleNamespace(_array=value.clone())
 
 
 def decayed(param: np.ndarray, grad: np.ndarray, group: Group) -> np.ndarray:

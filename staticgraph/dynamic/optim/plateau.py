@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from staticgraph.dynamic.optim.optimizer import Optimizer
-from staticgraph.dynamic.optim.schedule import per_group
+from staticgraph.dynamic.optim.schedule import check_outside, per_group
 from staticgraph.dynamic.refusals import bad_value
 from staticgraph.errors import UsageError
 from staticgraph.ir.loc import caller
@@ -57,6 +57,7 @@ class ReduceLROnPlateau:
 
     def step(self, metrics: Any, epoch: int | None = None) -> None:
         """Note the measure of an epoch."""
+        check_outside(self)
         current = float(metrics)
         self.last_epoch = self.last_epoch + 1 if epoch is None else epoch
         if self.is_better(current, self.best):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from staticgraph.dynamic.modes import MODES
 from staticgraph.dynamic.optim.optimizer import Optimizer
 from staticgraph.dynamic.refusals import bad_value, warn
 from staticgraph.errors import UsageError
@@ -72,6 +73,7 @@ class LRScheduler:
 
     def step(self, epoch: int | None = None) -> None:
         """Go to the next epoch, or to the one that is given."""
+        check_outside(self)
         if self._step_count == 1 and self.optimizer.steps_taken == self._first_steps:
             warn(
                 "lr_scheduler.step() was called before optimizer.step(): the first learning rate "
@@ -92,6 +94,16 @@ class LRScheduler:
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Take over what `state_dict` gave."""
         self.__dict__.update(state_dict)
+
+
+def check_outside(scheduler: Any) -> None:
+    """UsageError inside a compiled function, which would take the step once and not again."""
+    if MODES.tracer is not None:
+        raise UsageError(
+            f"{type(scheduler).__name__}.step inside a compiled function, which would run it only "
+            "while it is recorded",
+            loc=caller(), hint="call it after the compiled function: learning rates are read anew",
+        )  # fmt: skip
 
 
 def per_group(optimizer: Optimizer, value: Any, what: str) -> list[Any]:

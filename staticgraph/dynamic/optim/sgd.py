@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 
-from staticgraph.dynamic.creation import from_numpy
 from staticgraph.dynamic.optim.optimizer import (
     WAYS,
     Group,
@@ -17,6 +16,8 @@ from staticgraph.dynamic.optim.optimizer import (
     at_least_nought,
     counter,
     decayed,
+    like,
+    rate,
     zeros_like,
 )
 from staticgraph.dynamic.refusals import bad_value
@@ -35,6 +36,8 @@ class SGD(Optimizer):
     >>> p.detach()
     tensor([0.8000, 1.6000])
     """
+
+    traceable = True
 
     def __init__(
         self, params: Iterable[Any], lr: float = 1e-3, momentum: float = 0,
@@ -66,13 +69,13 @@ class SGD(Optimizer):
         if momentum:
             buffer = state.get("momentum_buffer")
             if buffer is None:
-                state["momentum_buffer"] = buffer = from_numpy(np.array(grad))
+                state["momentum_buffer"] = buffer = like(grad)
             else:
                 kept = buffer._array
                 kept *= momentum
                 kept += (1 - group["dampening"]) * grad
             grad = grad + momentum * buffer._array if group["nesterov"] else buffer._array
-        param -= float(group["lr"]) * grad
+        param -= rate(group) * grad
 
 
 class ASGD(Optimizer):
