@@ -273,22 +273,23 @@ def _counts(lengths: Sequence[int] | Sequence[float], total: int) -> list[int]:
 def source(seed: int | None, generator: Any, name: str) -> np.random.Generator:
     """The generator that was given, or one that starts from the seed.
 
-    One of `staticgraph.dynamic` is drawn from once, and moves on by that.
+    One of `staticgraph.dynamic` is drawn from once, and moves on by that; so is the one that its
+    `manual_seed` starts, where that package is in use and neither is given.
 
     Raises:
       UsageError: both were given, or a seed or a generator of another kind.
     """
-    if generator is None:
+    if seed is not None:
+        if generator is not None:
+            raise UsageError(f"{name}: takes a seed or a generator, not both", loc=caller())
         try:
             return np.random.default_rng(seed)
         except (TypeError, ValueError):
             raise UsageError(
                 f"{name}: seed must be an integer that is not negative, not {seed!r}", loc=caller()
             ) from None
-    if seed is not None:
-        raise UsageError(f"{name}: takes a seed or a generator, not both", loc=caller())
     drawn = entropy(generator)
-    if drawn is not None:
+    if drawn is not None or generator is None:
         return np.random.default_rng(drawn)
     if not isinstance(generator, np.random.Generator):
         raise UsageError(

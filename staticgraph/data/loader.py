@@ -48,7 +48,8 @@ class DataLoader:
       persistent_workers: keep the workers, and their copies of the dataset, for the next epoch.
       pin_memory: taken for the sake of programs that give it, and without an effect: batches are
         computed with where they are.
-      seed: makes the epochs the same in each run.
+      seed: makes the epochs the same in each run; without it, `manual_seed` of
+        `staticgraph.dynamic` does, where that package is in use.
       generator: a `numpy.random.Generator` that draws, instead of a seed; or a `Generator` of
         `staticgraph.dynamic`, which gives the seed.
       multiprocessing_context: `"forkserver"`, `"spawn"`, `"fork"`, or a context; the first of these

@@ -19,9 +19,10 @@ def is_tensor(value: Any) -> bool:
 
 
 def entropy(generator: Any) -> list[int] | None:
-    """Numbers that a `Generator` of `staticgraph.dynamic` draws; None if it is something else."""
+    """Numbers that a `Generator` of `staticgraph.dynamic` draws, or for None the one that
+    `manual_seed` starts; None where there is no such thing."""
     dynamic = sys.modules.get("staticgraph.dynamic")
-    if dynamic is None or not isinstance(generator, dynamic.Generator):
+    if dynamic is None or not isinstance(generator, dynamic.Generator | None):
         return None
     drawn: list[int] = dynamic.randint(0, 2**31 - 1, (4,), generator=generator).tolist()
     return drawn

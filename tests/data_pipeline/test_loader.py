@@ -83,6 +83,24 @@ def test_a_generator_of_tensors_gives_the_seed() -> None:
     assert all(a != b for a, b in combinations(epochs, 2))
 
 
+def test_without_a_seed_that_of_the_tensors_decides() -> None:
+    def drawn(seed: int) -> list[Any]:
+        dynamic.manual_seed(seed)
+        return [labels(DataLoader(Rows(20), 3, True)), list(RandomSampler(range(20)))]
+
+    before = dynamic.generator.DEFAULT.get_state()
+    try:
+        assert drawn(3) == drawn(3) != drawn(4)
+        dynamic.manual_seed(3)
+        one, other = (DataLoader(Rows(20), 3, True) for _ in range(2))
+        assert labels(one) != labels(other)
+        state = dynamic.generator.DEFAULT.get_state()
+        DataLoader(Rows(20), 3, True, seed=1)
+        assert dynamic.generator.DEFAULT.get_state() == state  # who gives a seed draws nothing
+    finally:
+        dynamic.generator.DEFAULT.set_state(before)
+
+
 def test_memory_is_pinned_by_nobody() -> None:
     loader = DataLoader(Rows(5), 3, pin_memory=True)
     assert loader.pin_memory and labels(loader) == [[0, 1, 2], [3, 4]]
