@@ -88,6 +88,7 @@ def while_loop(
             scope, [first, *start], [], step, conditional=True, length=maximum_iterations,
             types=[bool_, *types],
             names=["the predicate", *(f"loop variable {k}" for k in places)], more=arrays.finish,
+            hint="say with shape_invariants which sizes may change",
         )  # fmt: skip
         n = len(start) + 1
         finals, late, outputs = looped.finals[1:n], looped.finals[n:], looped.outputs
@@ -115,6 +116,11 @@ def _like(given: Any, loop_vars: Any) -> list[Any]:
     if single and not (isinstance(given, (list, tuple)) and len(given) == 1):
         given = [given]
     flat = nest.flatten(given)
+    if any(v is None for v in flat):
+        raise UsageError(
+            f"while_loop: the body gives {given!r} for the loop variables", loc=loc.caller(),
+            hint="does it return what it computes?",
+        )  # fmt: skip
     if len(flat) != count:
         raise ShapeError(
             f"while_loop: the body gives {len(flat)} values for {count} loop variables",

@@ -7,7 +7,9 @@ from typing import Any
 
 from staticgraph.api import nest
 from staticgraph.api.framework import name_scope
+from staticgraph.api.loop_arrays import LoopArrays
 from staticgraph.api.loop_body import Looped, build_loop, convert_like, leading
+from staticgraph.api.tensor_array import TensorArray
 from staticgraph.errors import ShapeError, UsageError
 from staticgraph.ir import dtypes, loc
 from staticgraph.ir.build import convert
@@ -51,8 +53,7 @@ def scan(
     _callable("scan", fn)
     flat = _elements("scan", elems)
     with name_scope(name, "scan", flat) as scope:
-        xs = [convert(x, None, "elems") for x in flat]
-        _same_length("scan", xs)
+        xs = _sequences("scan", flat)
         first: list[Tensor] | None = None
         if initializer is None:
             structure, at = elems, -1 if reverse else 0
@@ -61,6 +62,7 @@ def scan(
             start = first
         else:
             structure = initializer
+            _no_arrays("scan", "the accumulator", nest.flatten(initializer))
             start = [convert(v, None, "initializer") for v in nest.flatten(initializer)]
 
         def apply(acc: Sequence[Tensor], slices: Sequence[Tensor]) -> list[Tensor]:
@@ -68,7 +70,9 @@ def scan(
                 nest.pack_sequence_as(structure, list(acc)),
                 nest.pack_sequence_as(elems, list(slices)),
             )
-            return _matching("scan", given, structure, acc)
+            new = _matching("scan", given, structure)
+            _no_arrays("scan", "what fn gives", new)
+            return _like(new, acc)
 
         if until is not None:
             if reverse or checkpoint is not None:
@@ -103,14 +107,16 @@ def _until(
         return [lookup("LogicalNot")(stop), *new], new
 
     looped = build_loop(
-        scope, [convert(True), *start], xs, step, conditional=True, length=leading(xs[0])
-    )
+        scope, [convert(True), *start], xs, step, conditional=True, length=leading(xs[0]),
+        names=["the predicate", *accumulators(len(start))],
+    )  # fmt: skip
     return Looped(looped.finals[1:], looped.outputs, looped.trips)
 
 
 def in_segments(
     scope: str, start: Sequence[Tensor], xs: Sequence[Tensor], step: Callable[..., Any],
     reverse: bool = False, checkpoint: int | str | None = None, length: Any = None,
+    names: Sequence[str] | None = None,
 ) -> Looped:  # fmt: skip
     """A loop over slices; with `checkpoint` a loop over segments of so many steps.
 
@@ -118,8 +124,9 @@ def in_segments(
     time those between steps: with segments of about the root of the number of steps, so many of
     each.  What does not fill a segment is a loop of its own at the end.
     """
+    names = names or accumulators(len(start))
     if checkpoint is None:
-        return build_loop(scope, start, xs, step, reverse=reverse, length=length)
+        return build_loop(scope, start, xs, step, reverse=reverse, length=length, names=names)
     steps = leading(xs[0]) if xs else length
     size = _segment(checkpoint, steps)
     count = steps // size if isinstance(steps, int) and isinstance(size, int) else (
@@ -136,13 +143,15 @@ def in_segments(
 
     def segment(carries: list[Tensor], slices: list[Tensor]) -> tuple[Any, Any]:
         with name_scope(None, "segment") as inner:
-            done = build_loop(inner, carries, slices, step, reverse=reverse, length=size)
+            done = build_loop(
+                inner, carries, slices, step, reverse=reverse, length=size, names=names
+            )
         return done.finals, done.outputs
 
-    outer = build_loop(scope, start, grouped, segment, reverse=reverse, length=count)
+    outer = build_loop(scope, start, grouped, segment, reverse=reverse, length=count, names=names)
     with name_scope(None, "rest") as tail:
         last = build_loop(
-            tail, outer.finals, tails, step, reverse=reverse, length=steps - whole
+            tail, outer.finals, tails, step, reverse=reverse, length=steps - whole, names=names
         )  # fmt: skip
     outputs = []
     for a, b in zip(outer.outputs, last.outputs, strict=True):
@@ -207,13 +216,18 @@ def map_fn(
     _callable("map_fn", fn)
     flat = _elements("map_fn", elems)
     with name_scope(name, "map", flat) as scope:
-        xs = [convert(x, None, "elems") for x in flat]
-        _same_length("map_fn", xs)
+        xs = _sequences("map_fn", flat)
         structures: list[Any] = []
 
         def step(_: list[Tensor], slices: list[Tensor]) -> tuple[Any, Any]:
             given = fn(nest.pack_sequence_as(elems, list(slices)))
             structures.append(given)
+            if any(t is None for t in nest.flatten(given)):
+                raise UsageError(
+                    f"map_fn: fn gives {given!r} for a slice", loc=loc.caller(),
+                    hint="does it return what it computes?",
+                )  # fmt: skip
+            _no_arrays("map_fn", "what fn gives", nest.flatten(given))
             outs = [convert(t) for t in nest.flatten(given)]
             if dtype is not None:
                 _check_dtypes(outs, dtype)
@@ -262,7 +276,8 @@ def foldl(
 
     Args:
       fn: from the accumulator and a slice to the new accumulator.
-      initializer: the accumulator at the start; by default the first slice.
+      initializer: the accumulator at the start; by default the first slice.  It may hold a
+        `TensorArray` that the steps write.
       checkpoint: as for `scan`.
 
     >>> import staticgraph as tf
@@ -295,25 +310,83 @@ def _fold(
     _callable(what, fn)
     flat = _elements(what, elems)
     with name_scope(name, what, flat) as scope:
-        xs = [convert(x, None, "elems") for x in flat]
-        _same_length(what, xs)
+        xs = _sequences(what, flat)
         if initializer is None:
             structure = elems
-            start = [x[-1 if reverse else 0] for x in xs]
+            values: list[Any] = [x[-1 if reverse else 0] for x in xs]
             xs = [x[:-1] if reverse else x[1:] for x in xs]
         else:
-            structure = initializer
-            start = [convert(v, None, "initializer") for v in nest.flatten(initializer)]
+            structure, values = initializer, nest.flatten(initializer)
 
-        def step(carries: list[Tensor], slices: list[Tensor]) -> tuple[Any, Any]:
+        def combined(acc: Sequence[Any], slices: Sequence[Tensor]) -> list[Any]:
             given = fn(
-                nest.pack_sequence_as(structure, list(carries)),
+                nest.pack_sequence_as(structure, list(acc)),
                 nest.pack_sequence_as(elems, list(slices)),
             )
-            return _matching(what, given, structure, carries), []
+            return _matching(what, given, structure)
 
-        looped = in_segments(scope, start, xs, step, reverse, checkpoint)
-        return _given_back(looped.finals, structure, back_prop)
+        fold = _fold_segments if checkpoint is not None else _fold_arrays
+        out = fold(scope, values, xs, combined, reverse, back_prop, checkpoint)
+        return nest.pack_sequence_as(structure, out)
+
+
+Combine = Callable[[Sequence[Any], Sequence[Tensor]], list[Any]]
+
+
+def _fold_arrays(
+    scope: str, values: Sequence[Any], xs: Sequence[Tensor], combined: Combine, reverse: bool,
+    back_prop: bool, checkpoint: int | str | None,
+) -> list[Any]:  # fmt: skip
+    """A fold in one loop; arrays that are only written are not carried."""
+    del checkpoint
+    arrays = LoopArrays(values)
+    start = [
+        convert(v, None, "initializer") for k, v in enumerate(values) if k not in arrays.arrays
+    ]
+
+    def step(carries: list[Tensor], slices: list[Tensor]) -> tuple[Any, Any]:
+        arrays.enter()
+        new = arrays.take(combined(arrays.inside(carries), slices))
+        return _like(new, carries), []
+
+    looped = build_loop(
+        scope, start, xs, step, reverse=reverse, names=accumulators(len(start)),
+        more=arrays.finish,
+    )  # fmt: skip
+    finals = _stopped(looped.finals, back_prop)
+    outputs = _stopped(looped.outputs, back_prop)
+    n = len(start)
+    return arrays.leave(finals[:n], finals[n:], outputs)
+
+
+def _fold_segments(
+    scope: str, values: Sequence[Any], xs: Sequence[Tensor], combined: Combine, reverse: bool,
+    back_prop: bool, checkpoint: int | str | None,
+) -> list[Any]:  # fmt: skip
+    """A fold in segments; of an array the elements are carried, and which of them are written."""
+    start: list[Tensor] = []
+    for v in values:
+        start += v.full_marks() if isinstance(v, TensorArray) else [convert(v, None, "initializer")]
+
+    def packed(tensors: Sequence[Tensor]) -> list[Any]:
+        rest = iter(tensors)
+        return [
+            v.holding(next(rest), next(rest)) if isinstance(v, TensorArray) else next(rest)
+            for v in values
+        ]
+
+    def step(carries: list[Tensor], slices: list[Tensor]) -> tuple[Any, Any]:
+        flat: list[Any] = []
+        for v, new in zip(values, combined(packed(carries), slices), strict=True):
+            if isinstance(v, TensorArray) != isinstance(new, TensorArray):
+                raise UsageError(
+                    f"the accumulator holds {v!r}, fn gives {new!r} for it", loc=loc.caller()
+                )
+            flat += new.full_marks() if isinstance(new, TensorArray) else [new]
+        return _like(flat, carries), []
+
+    looped = in_segments(scope, start, xs, step, reverse, checkpoint)
+    return packed(_stopped(looped.finals, back_prop))
 
 
 # ---------------------------------------------------------------- arguments and results
@@ -341,8 +414,8 @@ def _same_length(what: str, xs: Sequence[Tensor]) -> None:
             )  # fmt: skip
 
 
-def _matching(what: str, given: Any, structure: Any, like: Sequence[Tensor]) -> list[Tensor]:
-    """What `fn` gave, flat, of the accumulator's structure."""
+def _matching(what: str, given: Any, structure: Any) -> list[Any]:
+    """What `fn` gave, flat, if it is nested as the accumulator."""
     try:
         nest.assert_same_structure(structure, given, check_types=False)
     except (ValueError, TypeError) as e:
@@ -351,15 +424,54 @@ def _matching(what: str, given: Any, structure: Any, like: Sequence[Tensor]) -> 
             f"{what}: fn gives another structure than the accumulator has: {why}",
             loc=loc.caller(),
         ) from None
-    return [
-        convert_like(v, t, "accumulator") for v, t in zip(nest.flatten(given), like, strict=True)
-    ]
+    flat = nest.flatten(given)
+    if any(v is None for v in flat):
+        raise UsageError(
+            f"{what}: fn gives {given!r} for the accumulator", loc=loc.caller(),
+            hint="does it return what it computes?",
+        )  # fmt: skip
+    return flat
+
+
+def _like(new: Sequence[Any], carries: Sequence[Tensor]) -> list[Tensor]:
+    return [convert_like(v, t, "accumulator") for v, t in zip(new, carries, strict=True)]
+
+
+def _no_arrays(what: str, where: str, values: Sequence[Any]) -> None:
+    array = next((v for v in values if isinstance(v, TensorArray)), None)
+    if array is not None:
+        raise UsageError(
+            f"{what}: {where} holds {array!r}, and what all steps give is stacked",
+            loc=loc.caller(),
+            hint="tf.foldl and tf.while_loop take arrays" if what == "scan"
+            else "array.stack() gives its elements as one tensor",
+        )  # fmt: skip
+
+
+def accumulators(count: int) -> list[str]:
+    """What carries are called in errors."""
+    return [f"the accumulator[{k}]" if count > 1 else "the accumulator" for k in range(count)]
+
+
+def _sequences(what: str, flat: Sequence[Any]) -> list[Tensor]:
+    """The tensors to go through, which have first axes of one size as far as it is known."""
+    xs = [convert(x, None, "elems") for x in flat]
+    for x in xs:
+        if x.shape.ndims == 0:
+            raise ShapeError(
+                f"{what}: elems are gone through along their first axis, {x.name!r} is a scalar",
+                loc=loc.caller(), operands=(f"{x.name}: {x.describe()}",),
+            )  # fmt: skip
+    _same_length(what, xs)
+    return xs
+
+
+def _stopped(tensors: Sequence[Tensor], back_prop: bool) -> list[Tensor]:
+    return list(tensors) if back_prop else [lookup("StopGradient")(t) for t in tensors]
 
 
 def _given_back(out: Sequence[Tensor], structure: Any, back_prop: bool) -> Any:
-    if not back_prop:
-        out = [lookup("StopGradient")(t) for t in out]
-    return nest.pack_sequence_as(structure, list(out))
+    return nest.pack_sequence_as(structure, _stopped(out, back_prop))
 
 
 __all__ = ["foldl", "foldr", "map_fn", "scan", "vectorized_map"]

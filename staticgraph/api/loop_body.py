@@ -44,6 +44,7 @@ def build_loop(
     length: Any = None, reverse: bool = False, conditional: bool = False,
     types: Sequence[TensorType] | None = None, names: Sequence[str] | None = None,
     more: Callable[[], tuple[Sequence[Late], Sequence[Tensor]]] | None = None,
+    hint: str | None = None,
 ) -> Looped:  # fmt: skip
     """Trace `step` once and add the loop to the default graph.
 
@@ -57,6 +58,7 @@ def build_loop(
       names: names of the carries, for error texts.
       more: called in the body when it is traced; further carries and outputs, which come behind
         the others.
+      hint: what to do about a carry whose shape changes.
 
     Raises:
       ShapeError, DtypeError: a carry leaves the body with another type than it enters.
@@ -72,7 +74,7 @@ def build_loop(
         slices = [body.param(_slice_type(x), f"slice_{k}") for k, x in enumerate(sequences)]
         after, outputs = step(list(carries), list(slices))
         results = [
-            _carry(_inside(convert_like(r, c, n)), c, n, body)
+            _carry(_inside(convert_like(r, c, n)), c, n, body, hint)
             for r, c, n in zip(after, carries, names, strict=True)
         ]
         if more is not None:
@@ -269,7 +271,7 @@ def convert_like(value: Any, carry: Tensor, name: str) -> Tensor:
     return convert(value, carry.dtype.base, name)
 
 
-def _carry(new: Tensor, old: Tensor, name: str, body: BodyGraph) -> Tensor:
+def _carry(new: Tensor, old: Tensor, name: str, body: BodyGraph, hint: str | None = None) -> Tensor:
     """Check that a carry leaves as it enters."""
     operands = (f"enters: {old.type.public()}", f"leaves: {new.describe()}")
     if new.dtype.base is not old.dtype.base:
@@ -291,7 +293,7 @@ def _carry(new: Tensor, old: Tensor, name: str, body: BodyGraph) -> Tensor:
         raise ShapeError(
             f"{name} of {body.what} enters with the shape {old.shape} and leaves with {new.shape}",
             loc=new.op.loc, operands=operands,
-            hint="say with shape_invariants which sizes may change",
+            hint=hint,
         )  # fmt: skip
     return new
 

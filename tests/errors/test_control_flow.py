@@ -57,11 +57,10 @@ def a_dtype_that_changes() -> None:
 @CASES.fails(
     errors.ShapeError,
     """
-    carry 0 of the loop 'scan' enters with the shape () and leaves with (2,)
+    the accumulator of the loop 'scan' enters with the shape () and leaves with (2,)
       {here}
       enters: float32[]
       leaves: float32[2]  Add 'scan/add' at {here_short}
-      hint: say with shape_invariants which sizes may change
 """,
 )
 def a_shape_that_changes_in_a_scan() -> None:
