@@ -330,9 +330,27 @@ def leave(x: Vectors) -> None:
                     x(f"  store {s.element} {total}, ptr {to}")
         with x.when(turned, unless=True):  # and not fresh
             alpha, beta = x.spread("%alpha"), x.spread("%beta")
-            with x.loop(0, "%rows") as i, x.loop(0, "%columns", s.lanes) as j:
-                mask = x.first(x.number("sub", "%columns", j))
-                to, sums = x.at(x.times("%c", i, "%ldc"), j), x.at(x.times("%sums", i, "%line"), j)
-                old = x.multiply(x.load_some(to, mask), beta)
-                x.store_some(x.multiply_add(x.load(sums), alpha, old), to, mask)
+            # where vectors reach into the next row, a store of one would hold up the next load:
+            # all is read before anything is written
+            tight = x.value("icmp slt i64 %ldc, %line")
+
+            def every(add: bool, store: bool) -> None:
+                with x.loop(0, "%rows") as i, x.loop(0, "%columns", s.lanes) as j:
+                    mask = x.first(x.number("sub", "%columns", j))
+                    to = x.at(x.times("%c", i, "%ldc"), j)
+                    sums = x.at(x.times("%sums", i, "%line"), j)
+                    value = x.load(sums)
+                    if add:
+                        old = x.multiply(x.load_some(to, mask), beta)
+                        value = x.multiply_add(value, alpha, old)
+                    if store:
+                        x.store_some(value, to, mask)
+                    else:
+                        x.store(value, sums)
+
+            with x.when(tight):
+                every(add=True, store=False)
+                every(add=False, store=True)
+            with x.when(tight, unless=True):
+                every(add=True, store=True)
         x("  ret void")

@@ -98,7 +98,8 @@ def test_every_way_is_taken() -> None:
     "sizes",
     [
         (40, 70, 600),  # the sum is made in three parts
-        (1, 5, 3), (40, 2, 90), (40, 1, 3), (3, 2, 90), (1, 500, 90), (2, 3, 90),
+        (1, 5, 3), (40, 2, 90), (40, 1, 3), (3, 2, 90), (1, 500, 90), (2, 3, 90), (7, 70, 9),
+        (11, 9, 20),
     ],
 )  # fmt: skip
 def test_alpha_and_beta(dtype: Any, sizes: tuple[int, int, int]) -> None:
