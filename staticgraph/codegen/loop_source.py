@@ -25,6 +25,7 @@ from staticgraph.codegen.cache import ir_address
 
 SUSPENDED = 1 << 62
 REFUSED = SUSPENDED - 1
+FULL = SUSPENDED - 2
 NO_LIMIT = (1 << 63) - 1
 
 FUEL = ("fuel", "refill", "resume", "epoch")
@@ -32,7 +33,7 @@ FUEL = ("fuel", "refill", "resume", "epoch")
 
 LOOP = (
     "table", "rows", "limit", "predicate", "trips", "patches", "patched", "shared",
-    "outermost", "cost", "suspended", "iteration", "row",
+    "outermost", "cost", "suspended", "iteration", "row", "back", "late", "lates", "full",
 )  # fmt: skip
 """The words of a loop's block.
 
@@ -40,6 +41,11 @@ Addresses of the table, of the predicate (a byte, 0 for none), of a word for the
 iterations (0 for none), of the patches and of the words in `FUEL`; numbers of rows, of patches
 (``patched``) and of iterations at most (``limit``); what an iteration takes of the fuel.
 ``iteration`` and ``row`` tell where it stopped, row -1 before one.
+
+The words at the end are for numbers of iterations that only the run tells.  When a loop has ended
+it writes its number to the ``lates`` words whose addresses stand at ``late``, among them limits of
+later loops; with ``back`` 1 such a loop goes from the last slot to the first.  With ``full`` 1 it
+returns `FULL` where it has come to its limit and the predicate holds.
 """
 
 BRANCH = ("index", "count", "shared", "outermost", "suspended", "chosen", "row")
@@ -119,7 +125,11 @@ def _patching(name: str, entry: str, after: str, body: str) -> str:
 
 _FIRST = """\
   %p.first = getelementptr i64, ptr %set.patch, i64 1
-  %first = load i64, ptr %p.first
+  %p.set.add = getelementptr i64, ptr %set.patch, i64 2
+  %first.low = load i64, ptr %p.first
+  %set.add = load i64, ptr %p.set.add
+  %skipped = mul i64 %set.add, %behind
+  %first = sub i64 %first.low, %skipped
   store i64 %first, ptr %set.pointer"""
 
 _MOVE = """\
@@ -135,8 +145,11 @@ _MOVE = """\
 LOOP_SOURCE = f"""\
 define i64 @entry(ptr %args, i64 %lo, i64 %hi) {{
 start:
-{_load("args", LOOP, "table", "predicate", "trips", "patches", "shared", kind="ptr")}\
-{_load("args", LOOP, "rows", "limit", "patched", "outermost", "cost", "suspended")}
+{_load("args", LOOP, "table", "predicate", "trips", "patches", "shared", "late", kind="ptr")}\
+{_load("args", LOOP, "rows", "limit", "patched", "outermost", "cost", "suspended")}\
+{_load("args", LOOP, "back", "lates", "full")}
+  %before.last = sub i64 %limit, 1
+  %behind = mul i64 %before.last, %back
   %p.iteration = getelementptr i64, ptr %args, i64 {LOOP.index("iteration")}
   %p.row = getelementptr i64, ptr %args, i64 {LOOP.index("row")}
   %lines = getelementptr i64, ptr %table, i64 0
@@ -154,7 +167,18 @@ resumed:
 look:
   %k = phi i64 [ 0, %fresh ], [ 0, %set ], [ %k.kept, %resumed ], [ %k.next, %burn ]
   %below = icmp slt i64 %k, %limit
-  br i1 %below, label %ask, label %done
+  br i1 %below, label %ask, label %reached
+reached:
+  %tight = icmp ne i64 %full, 0
+  br i1 %tight, label %crowded, label %done
+crowded:
+  %p.still = load ptr, ptr %p.predicate
+  %still = load i8, ptr %p.still
+  %over = icmp ne i8 %still, 0
+  br i1 %over, label %overflow, label %done
+overflow:
+  store i64 -1, ptr %p.row
+  ret i64 {FULL}
 ask:
   br i1 %conditional, label %check, label %walk
 check:
@@ -189,11 +213,22 @@ burn:
   br i1 %spent, label %empty, label %look
 done:
   %counts = icmp ne ptr %trips, null
-  br i1 %counts, label %count, label %leave
+  br i1 %counts, label %count, label %tell
 count:
   %p.count = load ptr, ptr %p.trips
   store i64 %k, ptr %p.count
-  br label %leave
+  br label %tell
+tell:
+  %telling = icmp ne i64 %lates, 0
+  br i1 %telling, label %write, label %leave
+write:
+  %write.k = phi i64 [ 0, %tell ], [ %write.next, %write ]
+  %p.write = getelementptr ptr, ptr %late, i64 %write.k
+  %write.word = load ptr, ptr %p.write
+  store i64 %k, ptr %write.word
+  %write.next = add i64 %write.k, 1
+  %write.more = icmp slt i64 %write.next, %lates
+  br i1 %write.more, label %write, label %leave
 leave:
   ret i64 0
 }}

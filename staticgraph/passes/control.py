@@ -10,24 +10,41 @@ the next are addresses that advance or alternate.  A carry goes one of four ways
     turns     two places, one read and one written, change roles
 
 The body's temporaries have an arena of their own, which is one block in that of the step around.
+
+How often a ``while`` runs is known when it has run.  What it stacks gets room for so many
+iterations, and it is *late* if all that hangs on their number, the lengths of other loops and
+arguments of kernels, can be told while the run goes on; see `late`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from functools import lru_cache
+from typing import Any, Literal
 
 from staticgraph.errors import InvalidArgumentError
 from staticgraph.ir import dims as D
 from staticgraph.ir import dtypes
-from staticgraph.ir.dims import Dim, Symbol
+from staticgraph.ir.dims import Dim, Poly, Symbol
 from staticgraph.ir.evaluate import BrokenGuardError, check_guards
-from staticgraph.ir.program import Branch, Buffer, Host, Program, Repeat, SizeSource, Step
+from staticgraph.ir.program import (
+    Branch,
+    Buffer,
+    Host,
+    Launch,
+    Program,
+    Repeat,
+    SizeSource,
+    Step,
+)
 from staticgraph.ir.record import record
 from staticgraph.passes.memory import ALIGNMENT, Placement, elementwise, place, room, sources
 
 Sizes = Mapping[Symbol, int]
+Rooms = Mapping[Repeat, int]  # for how many iterations of a late loop there is room
+NO_ROOMS: Rooms = {}
+FIRST_ROOM = 64  # iterations that there is room for at first
 Way = Literal["kept", "in place", "rail", "turns"]
 Sink = tuple[Literal["carry", "stack"], int]  # a carry's next value, or the slot of an output
 
@@ -41,7 +58,7 @@ def is_native(s: Step, p: Program) -> bool:
     """
     if isinstance(s, Host):
         return False
-    if not isinstance(s, Repeat | Branch):
+    if not isinstance(s, Repeat | Branch) or s in late(p).values():
         return True
     if not all(_plain(b) for b in (*s.inputs, *s.outputs)):
         return False
@@ -56,19 +73,21 @@ def is_native(s: Step, p: Program) -> bool:
 
 def is_growing(s: Step, p: Program) -> bool:
     """True of loops of `p` that run natively but for their outputs' unknown length."""
-    if not isinstance(s, Repeat) or not s.conditional or is_native(s, p):
+    if not isinstance(s, Repeat) or not s.conditional:
+        return False
+    if is_native(s, p) and s not in late(p).values():
         return False
     carries = s.attrs["carries"]
     if not (all(map(_plain, (*s.inputs, *s.outputs))) and _is_steady(s) and _is_closed(s.body)):
         return False
-    late = {k for k, o in p.sizes.items() if isinstance(o, SizeSource) and o.buffer in s.outputs}
+    told = {k for k, o in p.sizes.items() if isinstance(o, SizeSource) and o.buffer in s.outputs}
     known = [d for k, b in enumerate(s.outputs) for d in (b.dims or ())[k > carries :]]
-    return all(late.isdisjoint(D.symbols_of(d)) for d in known)
+    return all(told.isdisjoint(D.symbols_of(d)) for d in known)
 
 
 def _is_closed(p: Program) -> bool:
     """True of a body that knows its sizes and has native steps only."""
-    if p.updates or any(isinstance(o, SizeSource) for o in p.sizes.values()):
+    if p.updates or any(isinstance(o, SizeSource) and k not in late(p) for k, o in p.sizes.items()):
         return False
     return all(map(_plain, p.buffers)) and all(is_native(s, p) for s in p.steps)
 
@@ -90,6 +109,80 @@ def _plain(b: Buffer) -> bool:
     return b.dims is not None and b.dtype.np != object
 
 
+@lru_cache(maxsize=256)
+def late(p: Program) -> Mapping[Symbol, Repeat]:
+    """Sizes that a loop of `p` tells while a native run goes on, and that loop."""
+    out: dict[Symbol, Repeat] = {}
+    for s in p.steps:
+        if not isinstance(s, Repeat) or not s.conditional or not _is_steady(s):
+            continue
+        if not all(map(_plain, (*s.inputs, *s.outputs))) or not _is_closed(s.body):
+            continue
+        stacked = set(s.outputs[s.attrs["carries"] + 1 :])
+        told = [
+            k for k, o in p.sizes.items()
+            if isinstance(o, SizeSource) and not o.element and o.buffer in s.outputs
+        ]  # fmt: skip
+        if len(told) != 1 or not stacked:
+            continue
+        users = _Late(p, s, D.symbol(told[0].name))
+        if users.fit() and stacked == users.stacks.intersection(s.outputs):
+            out[told[0]] = s
+    return out
+
+
+class _Late:
+    """Everything in a program that hangs on one size `t`, the length of what `loop` stacks."""
+
+    def __init__(self, p: Program, loop: Repeat, t: Dim) -> None:
+        self.p, self.loop, self.t = p, loop, t
+        self.stacks = {b for b in p.buffers if b.dims and b.dims[0] == t and self.free(b.dims[1:])}
+
+    def free(self, value: Any) -> bool:
+        """True of a size, or a tuple of such, that `t` is no part of."""
+        if isinstance(value, tuple):
+            return all(map(self.free, value))
+        return not isinstance(value, Poly) or D.symbols_of(self.t).isdisjoint(D.symbols_of(value))
+
+    def fit(self) -> bool:
+        p = self.p
+        if not all(self.free(b.dims) or b in self.stacks for b in p.buffers):
+            return False
+        if not self.stacks.isdisjoint((*p.results, *p.updates.values())):
+            return False
+        if not all(self.free((g.guard.a, g.guard.b)) for g in p.guards):
+            return False
+        return all(map(self._fits, p.steps))
+
+    def _fits(self, s: Step) -> bool:
+        if isinstance(s, Launch):
+            sizes = [a for a in s.args if not isinstance(a, Buffer)]
+            return self.free(s.extent) and all(a == self.t or self.free(a) for a in sizes)
+        if not isinstance(s, Repeat):
+            touched = not self.stacks.isdisjoint((*s.reads, *s.writes))
+            return not touched and (isinstance(s, Host) or self.free(tuple(s.attrs.values())))
+        if s is self.loop:
+            return self.stacks.isdisjoint(s.inputs) and self.free(tuple(s.attrs.values()))
+        if s.conditional or s.attrs["length"] != self.t:
+            touched = not self.stacks.isdisjoint((*s.reads, *s.writes))
+            return not touched and self.free(tuple(s.attrs.values()))
+        n, m = s.attrs["carries"], s.attrs["sequences"]
+        others = (*s.inputs[:n], *s.inputs[n + m :], *s.outputs[:n])
+        rest = (v for k, v in s.attrs.items() if k != "length")
+        return self.stacks.isdisjoint(others) and all(map(self.free, rest))
+
+
+def with_rooms(p: Program, env: Sizes, rooms: Rooms) -> Sizes:
+    """Sizes, and for late ones what there is room for."""
+    found = late(p)
+    return {**env, **{t: room_of(s, rooms) for t, s in found.items()}} if found else env
+
+
+def room_of(s: Repeat, rooms: Rooms) -> int:
+    """For how many iterations of a late loop there is room."""
+    return rooms.get(s, FIRST_ROOM)
+
+
 # ---------------------------------------------------------------- where
 @record(frozen=True)
 class Arrangement:
@@ -109,6 +202,8 @@ class LoopLayout:
     Attributes:
       env: the sizes in the body.
       trips: the number of iterations, or None where a predicate decides; `limit` is the most.
+      follows: there are as many iterations as another loop has had.
+      tight: the limit is for how many iterations there is room.
       ways: of each carry.
       rails: of carries on a rail: an output on it and in which slot that begins.
       bound: temporaries of the body that are written where they are wanted.
@@ -123,6 +218,8 @@ class LoopLayout:
     env: Sizes
     trips: int | None
     limit: int
+    follows: bool = False
+    tight: bool = False
     ways: list[Way] = field(default_factory=list)
     rails: dict[int, tuple[Buffer, int]] = field(default_factory=dict)
     bound: dict[Buffer, Sink] = field(default_factory=dict)
@@ -164,22 +261,26 @@ class BranchLayout:
     size: int = 0
 
 
-def arrange(p: Program, env: Sizes, skip: frozenset[Buffer]) -> Arrangement:
+def arrange(
+    p: Program, env: Sizes, skip: frozenset[Buffer], rooms: Rooms = NO_ROOMS
+) -> Arrangement:  # fmt: skip
     """Give every temporary a place, and every native loop or branch a block for what is in it.
 
     Args:
+      env: the sizes; of late ones what there is room for.
       skip: temporaries that live elsewhere.
+      rooms: for how many iterations of each late loop there is room.
     """
     joined: dict[Buffer, tuple[Buffer, int]] = {}
     blocks: dict[int, Buffer] = {}
     layouts: dict[int, LoopLayout | BranchLayout] = {}
     for i, s in enumerate(p.steps):
         if isinstance(s, Repeat):
-            loop = _loop(s, p, env, lambda b: b.role == "temporary" and b not in skip)
+            loop = _loop(s, p, env, lambda b: b.role == "temporary" and b not in skip, rooms)
             joined |= loop.joined
             layouts[i] = loop
         elif isinstance(s, Branch):
-            layouts[i] = _branch(s, env)
+            layouts[i] = _branch(s, env, rooms)
     for i, layout in layouts.items():
         if layout.size:
             blocks[i] = Buffer(-1, dtypes.uint8, (layout.size,), "temporary", "loop")
@@ -205,11 +306,14 @@ def _aligned(n: int) -> int:
     return -(-n // ALIGNMENT) * ALIGNMENT
 
 
-def _sizes(s: Repeat | Branch, body: Program, env: Sizes) -> dict[Symbol, int]:
-    return {k: D.evaluate(d, env) for k, d in body.bound(s.attrs["sizes"]).items()}
+def _sizes(s: Repeat | Branch, body: Program, env: Sizes, rooms: Rooms) -> Sizes:
+    given = {k: D.evaluate(d, env) for k, d in body.bound(s.attrs["sizes"]).items()}
+    return with_rooms(body, given, rooms)
 
 
-def _loop(s: Repeat, p: Program, env: Sizes, free: Callable[[Buffer], bool]) -> LoopLayout:
+def _loop(
+    s: Repeat, p: Program, env: Sizes, free: Callable[[Buffer], bool], rooms: Rooms
+) -> LoopLayout:
     """Lay out a loop of `p`; `free` tells outputs that have places in the arena around it."""
     length = D.evaluate(s.attrs["length"], env)
     trips: int | None = length
@@ -218,17 +322,25 @@ def _loop(s: Repeat, p: Program, env: Sizes, free: Callable[[Buffer], bool]) -> 
         xs = s.inputs[carries : carries + s.attrs["sequences"]]
         most = [_shape(x.dims, env)[0] for x in xs] + [length] * (length >= 0)
         trips, length = None, min(most, default=-1)
+    found = late(p)
+    follows = s.attrs["length"] in [D.symbol(t.name) for t in found]
+    tight = s in found.values() and (length < 0 or length > room_of(s, rooms))
+    if follows:
+        trips = None
+    elif tight:
+        length = room_of(s, rooms)
     read = {b for t in p.steps for b in t.reads} | {*p.results, *p.updates.values()}
     read |= {o.buffer for o in sources(p) if o.element}
     dead = frozenset(set(s.outputs) - read)
-    out = LoopLayout(s, _sizes(s, s.body, env), trips, length, dead=dead)
+    inside = _sizes(s, s.body, env, rooms)
+    out = LoopLayout(s, inside, trips, length, follows, tight, dead=dead)
     _carries(out, free)
     stacked = out.stacked()
     for k, (to, b) in enumerate(stacked):
         if to not in out.joined:
             _write(out, b, ("stack", k))
     if refusal(s.body, out.env) is None:
-        out.body = arrange(s.body, out.env, frozenset(out.bound))
+        out.body = arrange(s.body, out.env, frozenset(out.bound), rooms)
     out.size = _aligned(out.body.placement.size)
     for j, way in enumerate(out.ways):
         if way == "turns":
@@ -273,6 +385,8 @@ def _rail(
     if loop.limit < 0:
         return False
     reverse = loop.step.attrs["reverse"]
+    if reverse and loop.follows:  # nobody knows yet where it begins
+        return False
     p, r = loop.params[j], loop.step.body.results[j]
     rail: Buffer | None = None
     for value, slot in (p, int(reverse)), (r, int(not reverse)):
@@ -297,17 +411,17 @@ def _replaces(loop: LoopLayout, j: int) -> bool:
     return last < writer or (last == writer and elementwise(body.steps[writer], p, r))
 
 
-def _branch(s: Branch, env: Sizes) -> BranchLayout:
+def _branch(s: Branch, env: Sizes, rooms: Rooms) -> BranchLayout:
     out = BranchLayout(s)
     for p in s.programs:
         bound: dict[Buffer, int] = {}
         for k, r in enumerate(p.results):
             if r.role == "temporary":
                 bound.setdefault(r, k)
-        out.env.append(_sizes(s, p, env))
+        out.env.append(_sizes(s, p, env, rooms))
         out.bound.append(bound)
         if refusal(p, out.env[-1]) is None:
-            out.bodies.append(arrange(p, out.env[-1], frozenset(bound)))
+            out.bodies.append(arrange(p, out.env[-1], frozenset(bound), rooms))
         else:
             out.bodies.append(Arrangement(Placement({}, 0), {}))
         out.size = max(out.size, out.bodies[-1].placement.size)

@@ -11,22 +11,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import Any, ClassVar
 
 import numpy as np
 
 from staticgraph.ir import dims as D
-from staticgraph.ir.compare import attribute_key
 from staticgraph.ir.dims import Dim, Poly
-from staticgraph.ir.function import Builder, Function, Node, Value, effect_of
+from staticgraph.ir.function import Builder, Function, Node, SizeOf, Value, effect_of
 from staticgraph.ir.op import lookup
 from staticgraph.ir.record import record
-from staticgraph.ir.types import TensorType
 from staticgraph.passes.checks import refuses
 from staticgraph.passes.loop_form import Invariant, LoopForm, Slice, is_loop, with_origins
 from staticgraph.passes.loop_products import take_apart
+from staticgraph.passes.loop_share import share_results, substituted
 
 PRODUCTS = ("Gemm", "BatchGemm")
 
@@ -36,16 +35,29 @@ class Motion:
     """See the module's text."""
 
     name: ClassVar[str] = "motion"
+    nested: bool = False
+
+    @property
+    def inside(self) -> Motion:
+        """The pass for bodies.
+
+        There a loop stays whole that is as long as a ``while`` before it has been: one product over
+        a length that only the run tells would make the loop around it run step by step.
+        """
+        return Motion(nested=True)
 
     def __call__(self, f: Function) -> Function:
         if not any(map(is_loop, f.nodes)):
             return f
         f = share_results(f)
+        loops = {n for n in f.nodes if is_loop(n)}
+        told = _told(f, loops) if self.nested else ()
         b = Builder(like=f)
         with b:
             for n in f.nodes:
                 b.loc, b.label = n.loc, n.name
-                if is_loop(n) and not n.attrs["conditional"]:
+                stays = n in loops and (n.attrs["conditional"] or n.attrs["length"] in told)
+                if n in loops and not stays:
                     _Loop(b, LoopForm.of(n)).run()
                 else:
                     b.nodes.append(n)
@@ -53,6 +65,14 @@ class Motion:
         lifted = (replace(site, lifted=True) for site in b.guards[len(f.guards) :])
         guards = (*f.guards, *lifted)  # of bodies
         return replace(g, sizes={**b.sizes, **g.sizes}, guards=guards)
+
+
+def _told(f: Function, loops: Iterable[Node]) -> list[Dim]:
+    """The sizes that conditional loops of `f` give."""
+    made = {v for n in loops if n.attrs["conditional"] for v in n.outputs}
+    return [
+        D.symbol(s.name) for s, o in f.sizes.items() if isinstance(o, SizeOf) and o.value in made
+    ]
 
 
 class _Loop:
@@ -343,7 +363,7 @@ class _Moved:
     def take(self, n: Node) -> None:
         """Write one node."""
         self.b.loc, self.b.label = n.loc, n.name
-        attrs = {k: _outside(v, self.given) for k, v in n.attrs.items()}
+        attrs = {k: substituted(v, self.given) for k, v in n.attrs.items()}
         if n.op.name == "Const":
             self.same[n.output] = self.b.emit(n.op, (), attrs, n.name, n.loc).output
             return
@@ -387,14 +407,6 @@ def _with_axes(v: Value, inner: int, sliced: bool) -> Value:
     return out
 
 
-def _outside(value: Any, given: Any) -> Any:
-    if isinstance(value, Poly):
-        return D.substitute(value, given)
-    if isinstance(value, tuple):
-        return tuple(_outside(v, given) for v in value)
-    return value
-
-
 def _body_uses(form: LoopForm) -> dict[Value, int]:
     """How often a body reads each value, results included."""
     count: dict[Value, int] = {}
@@ -405,103 +417,4 @@ def _body_uses(form: LoopForm) -> dict[Value, int]:
     return count
 
 
-# ---------------------------------------------------------------- results of the forward loop
-def share_results(f: Function) -> Function:
-    """Let backward loops read products that their forward loops have computed."""
-    forms = {n: LoopForm.of(n) for n in f.nodes if is_loop(n)}
-    order = list(forms)
-    changed: set[Node] = set()
-    for k, later in enumerate(order):
-        for earlier in order[:k]:
-            if _share(forms[earlier], forms[later]):
-                changed |= {earlier, later}
-    if not changed:
-        return f
-    nodes = [forms[n].build() if n in changed else n for n in f.nodes]
-    return with_origins(f, nodes)
-
-
-def _share(first: LoopForm, second: LoopForm) -> bool:
-    env = _correspondence(first, second)
-    if env is None or second.conditional:
-        return False
-    table: dict[object, Node] = {}
-    for n in first.body.nodes:
-        if effect_of(n) == "pure" and not n.op.control:
-            table.setdefault(_key(n, n.inputs, first), n)
-    same: dict[Value, Value] = dict(env)
-    matched: dict[Value, Node] = {}
-    for n in second.body.nodes:
-        if n.op.control or effect_of(n) != "pure" or not all(v in same for v in n.inputs):
-            continue
-        twin = table.get(_key(n, tuple(same[v] for v in n.inputs), second))
-        if twin is not None:
-            same.update(zip(n.outputs, twin.outputs, strict=True))
-            matched.update((v, n) for v in n.outputs)
-    return _replace_products(first, second, same, matched)
-
-
-def _correspondence(first: LoopForm, second: LoopForm) -> dict[Value, Value] | None:
-    """Parameters of the second body and what they are in the first, None without a history."""
-    stacks = {c.history: c.param for c in first.carries if c.history is not None}
-    stacks |= {o.stacked: o.value for o in first.outputs}
-    found = {s.param: stacks[s.sequence] for s in second.slices if s.sequence in stacks}
-    if not found or first.steps() != second.length:
-        return None
-    if not first.conditional:
-        own = {s.sequence: s.param for s in first.slices}
-        found |= {s.param: own[s.sequence] for s in second.slices if s.sequence in own}
-    fixed = {i.value: i.param for i in first.invariants}
-    found |= {i.param: fixed[i.value] for i in second.invariants if i.value in fixed}
-    return found
-
-
-def _key(n: Node, inputs: Sequence[Value], form: LoopForm) -> object:
-    given = form.given
-    attrs = tuple((k, attribute_key(_outside(v, given))) for k, v in sorted(n.attrs.items()))
-    return (n.op.name, tuple(map(id, inputs)), attrs)
-
-
-def _replace_products(
-    first: LoopForm, second: LoopForm, same: dict[Value, Value], matched: dict[Value, Node]
-) -> bool:
-    """Read from the first loop the products that the second would compute again."""
-    readers: dict[Value, list[Node]] = {}
-    for n in second.body.nodes:
-        for v in n.inputs:
-            readers.setdefault(v, []).append(n)
-    given = {*(c.new for c in second.carries), *(o.value for o in second.outputs)}
-    out: dict[Value, Value] = {}
-    for product, n in matched.items():
-        if n.op.library is None or n.op.name == "Const":
-            continue
-        v = _furthest(product, readers, matched)
-        if v in out or v in given:
-            continue
-        stacked = first.stack_of(same[v])
-        if stacked is not None:
-            out[v] = stacked
-    if not out:
-        return False
-    fresh = {v: Value(TensorType(v.type.dtype, v.type.shape), v.hint) for v in out}
-    nodes = tuple(
-        replace(n, inputs=tuple(fresh.get(v, v) for v in n.inputs)) for n in second.body.nodes
-    )
-    second.body = replace(second.body, nodes=nodes)
-    second.slices += [Slice(stacked, fresh[v]) for v, stacked in out.items()]
-    return True
-
-
-def _furthest(v: Value, readers: dict[Value, list[Node]], matched: dict[Value, Node]) -> Value:
-    """What is made of a product alone, and is no larger: to read that saves as much, and more."""
-    while True:
-        found = readers.get(v, [])
-        if len(found) != 1 or len(found[0].outputs) != 1 or found[0].op.library is not None:
-            return v
-        step = found[0].output
-        if step not in matched or step.type != v.type:
-            return v
-        v = step
-
-
-__all__ = ["Motion", "share_results"]
+__all__ = ["Motion"]

@@ -35,12 +35,13 @@ class Trim:
 
     name: ClassVar[str] = "trim"
     simplified: bool = True  # operations are what they will be
+    moves: bool = True  # without, all that happens is that what nothing reads is not made
 
     def __call__(self, f: Function) -> Function:
         if not any(n.op.control for n in f.nodes):
             return f
         for _ in range(8):
-            new = _Trimming(f, self.simplified).run()
+            new = _Trimming(f, self.simplified, self.moves).run()
             if new is f:
                 return f
             f = Prune()(new)
@@ -48,8 +49,8 @@ class Trim:
 
 
 class _Trimming:
-    def __init__(self, f: Function, simplified: bool) -> None:
-        self.f, self.simplified = f, simplified
+    def __init__(self, f: Function, simplified: bool, moves: bool) -> None:
+        self.f, self.simplified, self.moves = f, simplified, moves
         self.constants = {n.output: n for n in f.nodes if n.op.name == "Const"}
         self.used = {v for n in f.nodes for v in n.inputs} | {*f.results, *f.updates.values()}
         self.all = set(f.uses())  # those that only sizes are measured on too
@@ -79,6 +80,11 @@ class _Trimming:
     # ---- loops
     def _loop(self, node: Node) -> list[Node]:
         form = LoopForm.of(node)
+        if not self.moves:
+            if not self._drop(form):
+                return [node]
+            self.changed = True
+            return [form.build()]
         empty = self._empty(form)
         if empty is not None:
             self.changed = True

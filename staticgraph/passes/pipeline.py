@@ -50,7 +50,7 @@ OPTIMIZED: tuple[Pass, ...] = (
     Simplify(), Share(), Prune(), Trim(), Motion(), Trim(), Motion(), Trim(), Simplify(), Turn(),
     Share(), Prune(), FoldUpdates(), Prune(),
 )  # fmt: skip
-UNOPTIMIZED: tuple[Pass, ...] = (Prune(), Decompose(), Prune())
+UNOPTIMIZED: tuple[Pass, ...] = (Prune(), Trim(moves=False), Decompose(), Prune())
 STAGES = (
     "close", "prune", "unify", "trim", "slices", "decompose", "simplify", "fold", "share", "motion",
     "update", "fuse", "lower",
@@ -143,7 +143,7 @@ def within(p: Pass, f: Function) -> Function:
 
     def inner(value: Any) -> Any:
         if isinstance(value, Function):
-            return within(p, value)
+            return within(p.inside if isinstance(p, Motion) else p, value)
         if isinstance(value, tuple) and value and isinstance(value[0], Function):
             return tuple(map(inner, value))
         return value

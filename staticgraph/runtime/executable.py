@@ -31,11 +31,12 @@ from staticgraph.ir.function import Function
 from staticgraph.ir.program import (
     Buffer,
     Program,
+    Repeat,
     SizeSource,
 )
-from staticgraph.passes.control import is_native
+from staticgraph.passes.control import is_native, late
 from staticgraph.runtime.binding import Code
-from staticgraph.runtime.plan import Plan
+from staticgraph.runtime.plan import Plan, RoomError
 from staticgraph.runtime.stepwise import (
     Native,
     RunCounts,
@@ -69,6 +70,7 @@ class Executable:
         self.function, self.program, self.reason = function, program, reason
         self.threads = threads_of(threads)
         self._counts = RunCounts()
+        self.rooms: dict[Repeat, int] = {}  # for how many iterations of its loops there is room
         self.quick = np.zeros(3, np.int64)  # runs, steps and calls not yet in the counts
         self.plans: OrderedDict[tuple[int, ...], Plan] = OrderedDict()
         self.reference = reference
@@ -98,7 +100,10 @@ class Executable:
             worker_address()  # loaded now: a plan for other sizes may want them, and has less time
             launch_address()
         # Shapes tell which plan a run takes, unless a size is read of an array's elements.
-        sources = [(s, o) for s, o in program.sizes.items() if isinstance(o, SizeSource)]
+        told = late(program) if self.bound else {}
+        sources = [
+            (s, o) for s, o in program.sizes.items() if isinstance(o, SizeSource) and s not in told
+        ]
         self.repeatable = self.bound and not any(o.element for _, o in sources)
         self.last: Plan | None = None
         self._sources = sources
@@ -120,8 +125,11 @@ class Executable:
             return False
         if not all(self.native(s, self.program) for s in self.program.steps):
             return False
-        sources = self.program.sizes.values()
-        return all(isinstance(o, SizeSource) and o.buffer in params for o in sources)
+        told = late(self.program)
+        return all(
+            s in told or (isinstance(o, SizeSource) and o.buffer in params)
+            for s, o in self.program.sizes.items()
+        )
 
     # ---- running
     def run(self, feeds: Sequence[np.ndarray], store: Store) -> list[Any]:
@@ -168,7 +176,9 @@ class Executable:
         if plan is None or plan.generation != store.generation:
             check_guards(self.program.guards, env)
             assert self.code is not None
-            plan = Plan(self.program, self.code, env, store, self.constants, self.threads)
+            plan = Plan(
+                self.program, self.code, env, store, self.constants, self.threads, self.rooms
+            )
             self._counts.plans += 1
             self.plans[key] = plan
             if len(self.plans) > MAX_PLANS:
@@ -179,6 +189,19 @@ class Executable:
         return plan
 
     def _bound_run(self, feeds: Sequence[np.ndarray], store: Store) -> list[Any]:
+        while True:
+            try:
+                return self._planned_run(feeds, store)
+            except RoomError as e:
+                self._grow(e)
+
+    def _grow(self, e: RoomError) -> None:
+        """Make more room in the plans to come."""
+        e.grow(self.rooms)
+        self.plans.clear()
+        self.last = None
+
+    def _planned_run(self, feeds: Sequence[np.ndarray], store: Store) -> list[Any]:
         plan = self.plan_for(feeds, store)
         kept = {}
         for q, a in zip(self.feeds, feeds, strict=True):
@@ -199,8 +222,13 @@ class Executable:
         kept = plan.fill(values)
         if kept is None:
             return None
+        try:
+            results = self._walk(plan, kept, store)
+        except RoomError as e:
+            self._grow(e)
+            return None
         self._counts.runs += 1
-        return self._walk(plan, kept, store)
+        return results
 
     def _walk(self, plan: Plan, kept: Mapping[Buffer, np.ndarray], store: Store) -> list[Any]:
         """Run a plan whose feeds are placed; `kept` are those that are read where they are."""

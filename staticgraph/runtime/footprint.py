@@ -18,7 +18,7 @@ from staticgraph.ir import dims as D
 from staticgraph.ir.dims import Symbol
 from staticgraph.ir.program import Buffer, Launch, Program
 from staticgraph.ir.record import record
-from staticgraph.passes.control import Arrangement, arrange
+from staticgraph.passes.control import NO_ROOMS, Arrangement, Rooms, arrange, with_rooms
 from staticgraph.passes.memory import donations, overwritten
 from staticgraph.runtime.store import Store
 
@@ -43,8 +43,11 @@ class Layout:
     arrangement: Arrangement
 
     @classmethod
-    def of(cls, program: Program, env: Mapping[Symbol, int], store: Store) -> Layout:
+    def of(
+        cls, program: Program, env: Mapping[Symbol, int], store: Store, rooms: Rooms = NO_ROOMS
+    ) -> Layout:
         """Lay out a program whose sizes are known, for the variables that there are."""
+        env = with_rooms(program, env, rooms)
         shapes = {
             b: tuple(D.evaluate(d, env) for d in b.dims)
             for b in program.buffers
@@ -60,7 +63,7 @@ class Layout:
             if _holds(store.get(name), shapes[b], b)
         }
         skip = frozenset(donated) | frozenset(replaced) | {q.buffer for q in program.params}
-        return cls(shapes, donated, replaced, arrange(program, env, skip))
+        return cls(shapes, donated, replaced, arrange(program, env, skip, rooms))
 
     def footprint(self, program: Program, store: Store) -> Footprint:
         """The memory that a run of the program takes."""

@@ -17,13 +17,15 @@ from staticgraph.ir import dims as D
 from staticgraph.ir.dims import Dim, Symbol, symbol
 from staticgraph.ir.loc import UNKNOWN
 from staticgraph.ir.program import Buffer, Program, ProgramParam, Repeat, Role
+from staticgraph.passes.control import FIRST_ROOM
 from staticgraph.runtime.binding import Code
+from staticgraph.runtime.plan import RoomError
 from staticgraph.runtime.store import Store
 
 if TYPE_CHECKING:
     from staticgraph.runtime.stepwise import RunCounts, Segment
 
-FIRST = 64  # iterations that there is room for in the first chunk of all
+FIRST = FIRST_ROOM
 MOST_BYTES = 1 << 28  # of stacked outputs in one chunk
 ROOM = Symbol("room")
 
@@ -87,7 +89,11 @@ class Growing:
                 value = state[k] if k < carries else arrays[k]
                 value = value[done : done + size] if k in self.sequences else value
                 keep.append(plan.feed(b, value))
-            plan.walk()
+            try:
+                plan.walk()
+            except RoomError as e:  # of a loop in the body
+                self.segment.grow(e)
+                continue
             del keep
             counts.plans += made
             counts.calls += len(plan.walks)

@@ -14,14 +14,21 @@ from typing import Any
 import numpy as np
 
 from staticgraph.codegen.driver import bound, walk_address
-from staticgraph.codegen.loop_source import BRANCH, FUEL, LOOP, REFUSED, SUSPENDED, resume
+from staticgraph.codegen.loop_source import BRANCH, FUEL, FULL, LOOP, REFUSED, SUSPENDED, resume
 from staticgraph.errors import OpError, OutOfBoundsError, ResourceExhaustedError
 from staticgraph.ir import philox
 from staticgraph.ir.dims import Symbol
-from staticgraph.ir.program import Branch, Buffer, Launch, Library, Program, Step
+from staticgraph.ir.program import Branch, Buffer, Launch, Library, Program, Repeat, Step
 from staticgraph.ops.loops import in_iteration
 from staticgraph.ops.tensor_array import explained
-from staticgraph.passes.control import Arrangement, refusal
+from staticgraph.passes.control import (
+    NO_ROOMS,
+    Arrangement,
+    Rooms,
+    refusal,
+    room_of,
+    with_rooms,
+)
 from staticgraph.runtime.binding import Code
 from staticgraph.runtime.footprint import DIRECT_FEED, Layout
 from staticgraph.runtime.library import draws
@@ -52,6 +59,7 @@ class Plan:
       final: the table does everything; no variable or random stream is left to advance.
       call: how native code knows it, once it does; see `runtime.quick`.
       refuses: a body in it cannot take the sizes at hand.
+      tight: a loop in it may need more room than there is.
       long: it has loops, and they were once suspended.
       started: the number of the first iteration of its loop, if it is a part of one.
     """
@@ -62,16 +70,17 @@ class Plan:
 
     def __init__(
         self, program: Program, code: Code, env: Mapping[Symbol, int], store: Store,
-        constants: Mapping[Buffer, np.ndarray], threads: int = 1,
+        constants: Mapping[Buffer, np.ndarray], threads: int = 1, rooms: Rooms = NO_ROOMS,
     ) -> None:  # fmt: skip
         self.threads = threads
+        env = with_rooms(program, env, rooms)
         self.program, self.env, self.generation = program, dict(env), store.generation
         self.views: dict[Buffer, np.ndarray] = {}
         self.pointers: dict[Buffer, list[tuple[int, int]]] = {
             q.buffer: [] for q in program.params if q.kind == "feed"
         }  # of feeds: words in the table's arguments, and bytes from the start of the array
         self.direct: dict[Buffer, list[tuple[int, int]]] = {}
-        layout = Layout.of(program, env, store)
+        layout = Layout.of(program, env, store, rooms)
         shapes, donated, replaced = layout.shapes, layout.donated, layout.replaced
         arrangement, placement = layout.arrangement, layout.arrangement.placement
         self.arena_bytes = placement.size
@@ -168,7 +177,7 @@ class Plan:
             spots[b] = Spot(base + at)
         self.top = tables.add(program, self.env, spots, arrangement, base)
         tables.finish(self.top)
-        self.refuses = tables.refuses
+        self.refuses, self.tight = tables.refuses, tables.tight
         self.words, self.table = tables.words, tables.table
         self.rows: list[Row] = self.top.rows
         self.ends: list[int] = self.top.ends  # where each row's argument block ends in `words`
@@ -260,7 +269,14 @@ class Plan:
         return bool(self.failed[0] == len(self.rows))
 
     def failure(self, status: int) -> OpError:
-        """The error that a status other than 0 means."""
+        """The error that a status other than 0 means.
+
+        Raises:
+          RoomError: a loop needs more room.
+          BrokenGuardError: a body was to run that cannot take the sizes at hand.
+        """
+        if status == FULL:
+            raise RoomError(crowded(self.top, int(self.failed[0]), self.words))
         return failure(self.top, int(self.failed[0]), status, self.words, self.started)
 
     def set_counters(self, counters: Mapping[str, int]) -> None:
@@ -329,6 +345,29 @@ class Plan:
     def peak_bytes(self) -> int:
         """Bytes in all that a run takes."""
         return self.footprint.total
+
+
+class RoomError(Exception):
+    """A loop has more iterations than there is room for; nothing has been changed."""
+
+    def __init__(self, loop: Repeat) -> None:
+        super().__init__("a loop has more iterations than there is room for")
+        self.loop = loop
+
+    def grow(self, rooms: dict[Repeat, int]) -> None:
+        """Make room for twice as many."""
+        rooms[self.loop] = 2 * room_of(self.loop, rooms)
+
+
+def crowded(table: Table, row: int, words: np.ndarray) -> Repeat:
+    """The loop that has come to the end of its room, in this row or inside of it."""
+    step, at = table.step(row), table.at[row]
+    if isinstance(step, Branch):
+        chosen = table.inside[row][int(words[at + BRANCH.index("chosen")])]
+        return crowded(chosen, int(words[at + BRANCH.index("row")]), words)
+    assert isinstance(step, Repeat)
+    inner = int(words[at + LOOP.index("row")])
+    return step if inner < 0 else crowded(table.inside[row][0], inner, words)
 
 
 def failure(table: Table, row: int, status: int, words: np.ndarray, started: int = 0) -> OpError:

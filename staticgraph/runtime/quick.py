@@ -132,7 +132,7 @@ class Call:
         """True where native code can do all that a run of this plan takes."""
         if len(plan.walks) > 1 or len(plan.places) > blocks.MOST_FEEDS:
             return False
-        if plan.long or plan.refuses or plan.before:
+        if plan.long or plan.refuses or plan.tight or plan.before:
             return False
         arrays = (store.get(name) for name, _ in plan.commits)
         views = (plan.views[b] for _, b in plan.commits)

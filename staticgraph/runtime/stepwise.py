@@ -42,11 +42,11 @@ from staticgraph.ir.program import (
     Step,
 )
 from staticgraph.ir.record import record
-from staticgraph.passes.control import is_growing, is_native
+from staticgraph.passes.control import is_growing, is_native, late
 from staticgraph.runtime.binding import Code
 from staticgraph.runtime.growing import Growing
 from staticgraph.runtime.library import draws
-from staticgraph.runtime.plan import Plan
+from staticgraph.runtime.plan import Plan, RoomError
 from staticgraph.runtime.store import Store, aligned
 
 MAX_PLANS = 8  # plans kept per segment, least recently used dropped
@@ -96,6 +96,12 @@ class Segment:
         self.program = Program(program.name, tuple(used), tuple(steps), params, tuple(self.outputs))
         self.symbols = sorted(set(_symbols(steps, used)), key=str)
         self.plans: OrderedDict[tuple[int, ...], Plan] = OrderedDict()
+        self.rooms: dict[Repeat, int] = {}
+
+    def grow(self, e: RoomError) -> None:
+        """Make more room in the plans to come."""
+        e.grow(self.rooms)
+        self.plans.clear()
 
     def plan(
         self, code: Code, env: Mapping[Symbol, int], store: Store,
@@ -107,7 +113,9 @@ class Segment:
         if plan is not None and plan.generation == store.generation:
             self.plans.move_to_end(key)
             return plan, False
-        plan = self.plans[key] = Plan(self.program, code, env, store, constants, threads)
+        plan = self.plans[key] = Plan(
+            self.program, code, env, store, constants, threads, self.rooms
+        )
         if len(self.plans) > MAX_PLANS:
             self.plans.popitem(last=False)
         return plan, True
@@ -143,11 +151,11 @@ def segments(program: Program, native: Native = is_native) -> list[Segment | Apa
     sized = {o.buffer for o in program.sizes.values() if isinstance(o, SizeSource)}
     runs: list[list[Step] | Apart] = []
     current: list[Step] = []
-    late: set[Buffer] = set()  # values that are there only when the current segment has ended
+    unready: set[Buffer] = set()  # values that are there only when the current segment has ended
     for s in program.steps:
-        apart = isinstance(s, Apart) and not native(s, program)
-        if apart or not late.isdisjoint(s.reads):
-            current, late = [], set()
+        apart = isinstance(s, Apart) and (not native(s, program) or s in late(program).values())
+        if apart or not unready.isdisjoint(s.reads):
+            current, unready = [], set()
         if isinstance(s, Apart) and apart:
             runs.append(s)
             continue
@@ -155,9 +163,9 @@ def segments(program: Program, native: Native = is_native) -> list[Segment | Apa
             runs.append(current)
         current.append(s)
         if isinstance(s, Library) and s.kind == "philox":
-            late.add(s.outputs[1])
+            unready.add(s.outputs[1])
         if not sized.isdisjoint(s.writes):
-            current, late = [], set()
+            current, unready = [], set()
     needed = sized | set(program.results) | set(program.updates.values())
     out: list[Segment | Apart] = []
     for run in reversed(runs):
@@ -322,6 +330,25 @@ class Stepwise:
         self, segment: Segment, arrays: dict[Buffer, Any], env: dict[Symbol, int], store: Store,
         counts: RunCounts,
     ) -> None:  # fmt: skip
+        while True:
+            try:
+                plan, made = self._walked(segment, arrays, env, store)
+                break
+            except RoomError as e:
+                segment.grow(e)
+        counts.plans += made
+        counts.calls += len(plan.walks)
+        counts.steps += len(plan.rows)
+        found = False
+        for b, view in zip(segment.outputs, plan.results, strict=True):
+            found |= self._put(arrays, env, b, view)
+        if found:
+            self._check(env)
+
+    def _walked(
+        self, segment: Segment, arrays: dict[Buffer, Any], env: Mapping[Symbol, int], store: Store
+    ) -> tuple[Plan, bool]:
+        """Run a segment; the plan that holds its results, and whether it was made for that."""
         plan, made = segment.plan(self.code, env, store, self.constants, self.threads)
         keep = [plan.feed(b, arrays[b]) for b in segment.inputs]
         if segment.draws:
@@ -332,14 +359,7 @@ class Stepwise:
                 arrays[s.outputs[1]] = np.array(moved, np.int64)
         plan.walk()
         del keep
-        counts.plans += made
-        counts.calls += len(plan.walks)
-        counts.steps += len(plan.rows)
-        found = False
-        for b, view in zip(segment.outputs, plan.results, strict=True):
-            found |= self._put(arrays, env, b, view)
-        if found:
-            self._check(env)
+        return plan, made
 
 
 def _shaped(array: np.ndarray, shape: tuple[int, ...] | None) -> np.ndarray:

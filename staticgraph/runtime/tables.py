@@ -15,9 +15,11 @@ import numpy as np
 from staticgraph.codegen import loop_source
 from staticgraph.codegen.cache import ir_address
 from staticgraph.codegen.loop_source import BRANCH, FUEL, LOOP, NO_LIMIT
+from staticgraph.ir import dims as D
+from staticgraph.ir.dims import Dim
 from staticgraph.ir.program import Branch, Buffer, Launch, Library, Program, Repeat, Step
 from staticgraph.ir.record import record
-from staticgraph.passes.control import Arrangement, BranchLayout, LoopLayout, refusal
+from staticgraph.passes.control import Arrangement, BranchLayout, LoopLayout, late, refusal
 from staticgraph.runtime.binding import Code, rows
 from staticgraph.runtime.library import COUNTER_WORDS, draws
 from staticgraph.runtime.row import Row, Sizes, nbytes
@@ -123,6 +125,7 @@ class Tables:
       counters: of random draws whose position is given before a run: word, step.
       shared: where the words in `FUEL` begin; -1 without loops and branches.
       refuses: a body cannot take the sizes at hand, which is an error only where it is to run.
+      tight: a loop has room for so many iterations, and may have more.
     """
 
     def __init__(
@@ -138,7 +141,7 @@ class Tables:
         self.found: list[tuple[Buffer, int | Patch, int]] = []
         self.counters: list[tuple[int, Library]] = []
         self.shared = -1
-        self.refuses = False
+        self.refuses = self.tight = False
 
     # ---- words
     def _block(self, words: Sequence[int]) -> int:
@@ -198,7 +201,28 @@ class Tables:
                     self._native(table, i, s, env, spots)
                 case _:
                     raise AssertionError(s)
+        for t, s in late(program).items():
+            self._told(table, s, D.symbol(t.name))
         return table
+
+    def _told(self, table: Table, loop: Repeat, t: Dim) -> None:
+        """Let a late loop tell how many iterations there were, wherever that is needed."""
+        cells: list[int] = []
+        source = -1
+        for k, at in enumerate(table.at):
+            match table.step(k):
+                case Launch(args=args):
+                    cells += [at + i for i, a in enumerate(args) if a == t]
+                case Repeat(attrs=attrs) as s if k in table.inside:
+                    if s is loop:
+                        source = at
+                    elif attrs["length"] == t:
+                        cells.append(at + LOOP.index("limit"))
+        if source >= 0 and cells:
+            block = self._block([0] * len(cells))
+            self.links += [(block + i, cell) for i, cell in enumerate(cells)]
+            self.links.append((source + LOOP.index("late"), block))
+            self.cells[source + LOOP.index("lates")] = len(cells)
 
     def inner(
         self, program: Program, env: Sizes, spots: dict[Buffer, Spot], arrangement: Arrangement,
@@ -433,7 +457,9 @@ class _LoopRows:
         """The slice of the first iteration, moving on to the next ones."""
         trips = self.layout.trips
         if self.step.attrs["reverse"]:
-            assert trips is not None
+            if trips is None:  # the loop itself finds out where it begins
+                assert self.layout.follows
+                return spot.moving(self.loop, -size)
             return spot.shifted((trips - 1) * size).moving(self.loop, -size)
         return spot.moving(self.loop, size)
 
@@ -446,6 +472,9 @@ class _LoopRows:
         words[LOOP.index("rows")] = len(made.rows)
         words[LOOP.index("limit")] = layout.limit if layout.limit >= 0 else NO_LIMIT
         words[LOOP.index("cost")] = cost
+        words[LOOP.index("back")] = layout.follows and step.attrs["reverse"]
+        words[LOOP.index("full")] = layout.tight
+        tables.tight |= layout.tight
         row = Row(ir_address(loop_source.LOOP_SOURCE), tuple(words), 1, self.index, (), work)
         at = tables.control(self.table, row, [made], LOOP)
         tables.table_links.append((at + LOOP.index("table"), made))

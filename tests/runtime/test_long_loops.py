@@ -101,8 +101,10 @@ def test_a_loop_whose_gradient_nobody_asks_for_keeps_nothing() -> None:
         both = sess.run([y, g], {x: a})
         np.testing.assert_array_equal(alone, both[0])
         without, with_ = sess.executables()
-        assert (without.bound, with_.bound) == (True, False)
-        assert without.counts.calls == 1
+        assert (without.bound, with_.bound) == (True, True)
+        assert (without.counts.calls, with_.counts.calls) == (1, 1)
+        (short,), (long,) = (e.plans.values() for e in (without, with_))
+        assert (short.tight, long.tight) == (False, True)
 
 
 @pytest.mark.parametrize("calls", ["native", "python"])

@@ -110,5 +110,6 @@ def test_any_body(data: st.DataObject) -> None:
     with (
         mock.patch("staticgraph.runtime.tables.FUEL_AMOUNT", fuel),
         mock.patch("staticgraph.runtime.growing.FIRST", data.draw(st.sampled_from([1, 2, 64]))),
+        mock.patch("staticgraph.passes.control.FIRST_ROOM", data.draw(st.sampled_from([1, 64]))),
     ):
         agree(f, *args, optimize=data.draw(st.booleans()), bound=not grows)
