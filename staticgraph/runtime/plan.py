@@ -47,7 +47,7 @@ SCALARS: dict[str, frozenset[type]] = {
 Place = tuple[
     Buffer, np.ndarray, np.dtype[Any], tuple[int, ...], bool, frozenset[Any], frozenset[type]
 ]
-SLICE_WORK = 200_000_000  # bytes of traffic between looks at signals: some 20 ms
+SLICE_WORK = 500_000_000  # bytes of traffic between looks at signals: 50 ms at the most
 
 
 class Plan:
