@@ -123,9 +123,7 @@ class Plan:
         for b, at in offsets.items():
             if b not in shapes:  # what is inside a loop
                 continue
-            shape, dtype = shapes[b], b.dtype.np
-            n = int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
-            self.views[b] = self.arena[at : at + n].view(dtype).reshape(shape)
+            self.views[b] = np.ndarray(shapes[b], b.dtype.np, self.arena, at)
         for b in program.buffers:
             if b.role == "constant":
                 self.views[b] = constants[b]
@@ -168,13 +166,11 @@ class Plan:
         tables = Tables(
             code, constants, self.threads, lambda s: not moving and s.inputs[0] in streams
         )
-        spots = {
-            b: Spot(address(v), (), b if b in self.pointers else None)
-            for b, v in self.views.items()
-        }
-        base = address(self.arena)
-        for b, at in arrangement.placement.offsets.items():  # of an empty view it may be anything
-            spots[b] = Spot(base + at)
+        base, offsets = address(self.arena), arrangement.placement.offsets
+        spots = {b: Spot(base + at) for b, at in offsets.items()}
+        for b, v in self.views.items():
+            if b not in offsets:  # and not of what is there, which costs more to ask for
+                spots[b] = Spot(address(v), (), b if b in self.pointers else None)
         self.top = tables.add(program, self.env, spots, arrangement, base)
         tables.finish(self.top)
         self.refuses, self.tight = tables.refuses, tables.tight
