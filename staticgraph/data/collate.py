@@ -35,8 +35,8 @@ def default_collate(items: Sequence[Any], indices: Sequence[int] | None = None) 
     - Strings and bytes become a list.
     - Tuples, named tuples, lists and dicts become one of the same kind, with a batch in each
       place.
-    - Tensors of `staticgraph.dynamic` become a tensor; what else numpy can read as an array, an
-      array.
+    - Tensors of `staticgraph.dynamic` become a tensor, and so do numbers where an item holds
+      tensors, too; what else numpy can read as an array becomes an array.
 
     Args:
       items: what the dataset gave, at least one.
@@ -56,7 +56,8 @@ def default_collate(items: Sequence[Any], indices: Sequence[int] | None = None) 
     """
     if not len(items):
         raise BatchError("default_collate: there are no items to make a batch of", loc=caller())
-    return _collate(items, "", indices)
+    batch = _collate(items, "", indices)
+    return _numbers_as_tensors(batch, items[0]) if _holds_tensor(items[0]) else batch
 
 
 def to_tensors(items: Sequence[Any], indices: Sequence[int] | None = None) -> Any:
@@ -127,6 +128,28 @@ def _numbers(items: Sequence[Any], path: str, indices: Sequence[int] | None) -> 
     if kinds <= {bool, int, float, complex}:
         return np.array(items, np.complex64)
     return np.array(items)
+
+
+def _holds_tensor(item: Any) -> bool:
+    if isinstance(item, Mapping):
+        return any(map(_holds_tensor, item.values()))
+    if isinstance(item, tuple | list):
+        return any(map(_holds_tensor, item))
+    return is_tensor(item)
+
+
+def _numbers_as_tensors(batch: Any, item: Any) -> Any:
+    """The batch with tensors where the item has plain numbers: a label beside a tensor."""
+    if isinstance(item, bool | int | float | complex):
+        return as_tensors(batch)
+    if isinstance(item, Mapping):
+        for key in item:  # in place: it has just been made
+            batch[key] = _numbers_as_tensors(batch[key], item[key])
+        return batch
+    if isinstance(item, tuple | list):
+        parts = map(_numbers_as_tensors, batch, item)
+        return type(batch)(*parts) if hasattr(batch, "_fields") else type(batch)(parts)
+    return batch
 
 
 def _stack(items: Sequence[Any], path: str, indices: Sequence[int] | None) -> np.ndarray:

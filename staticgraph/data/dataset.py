@@ -8,6 +8,7 @@ to the `DataLoader`.  Anything with `__getitem__` and `__len__`, a list included
 from __future__ import annotations
 
 import math
+import operator
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import accumulate, pairwise
@@ -86,7 +87,14 @@ def checked(index: int, length: int, name: str) -> int:
 
     Raises:
       DataIndexError: it lies outside the dataset.
+      UsageError: it is no integer.
     """
+    try:
+        index = operator.index(index)
+    except TypeError:
+        raise UsageError(
+            f"{name}: an index must be an integer, not {type(index).__name__}", loc=caller()
+        ) from None
     if not -length <= index < length:
         raise DataIndexError(
             f"{name}: index {index} is out of range, there are {length} items", loc=caller()
@@ -95,7 +103,7 @@ def checked(index: int, length: int, name: str) -> int:
 
 
 class TensorDataset(Dataset[tuple[Any, ...]]):
-    """Arrays that belong together: item `i` is the tuple of their rows `i`.
+    """Arrays that belong together: item `i` is the tuple of their rows `i`; a slice takes several.
 
     Args:
       *arrays: arrays, tensors of `staticgraph.dynamic`, whose rows are tensors, or what numpy
@@ -130,8 +138,8 @@ class TensorDataset(Dataset[tuple[Any, ...]]):
                         (0, self.arrays[0]), (i, array)]],
                 )  # fmt: skip
 
-    def __getitem__(self, index: int, /) -> tuple[Any, ...]:
-        at = checked(index, len(self), "TensorDataset")
+    def __getitem__(self, index: int | slice, /) -> tuple[Any, ...]:
+        at = index if isinstance(index, slice) else checked(index, len(self), "TensorDataset")
         return tuple(
             tensor_of(array[at, ...]) if tensor else array[at]
             for array, tensor in zip(self.arrays, self._tensors, strict=True)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
+from staticgraph import dynamic
 from staticgraph.data import ConcatDataset, Dataset, Subset, TensorDataset, random_split
 from staticgraph.errors import BatchError, DataIndexError, UsageError
 from tests.data_pipeline.sources import Rows, Stream
@@ -22,6 +24,21 @@ def test_rows_of_tensors_keep_their_dtypes() -> None:
     assert label == 9 and label.dtype == np.uint8
     assert name == "c" and len(data) == 3
     assert [int(label) for _, label, _ in data] == [7, 8, 9]  # by index, until there are no more
+
+
+def test_a_slice_of_arrays() -> None:
+    data = TensorDataset(np.arange(6).reshape(3, 2), dynamic.arange(3.0))
+    x, y = data[1:]
+    assert x.tolist() == [[2, 3], [4, 5]] and isinstance(y, dynamic.Tensor) and len(y) == 2
+    assert len(data[:][0]) == 3 and len(data[5:][1]) == 0
+
+
+@pytest.mark.parametrize("index", [1.0, "1", None, [1]])
+def test_an_index_that_is_no_integer(index: Any) -> None:
+    for dataset in (TensorDataset([1, 2]), ConcatDataset([[1, 2]]), Subset("ab", [0, 1])):
+        with pytest.raises(UsageError, match=f"must be an integer, not {type(index).__name__}"):
+            dataset[index]
+    assert TensorDataset([1, 2])[np.int8(1)] == (2,)
 
 
 def test_tensors_of_different_lengths() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -43,9 +44,23 @@ def test_structures() -> None:
 def test_tensors_stay_tensors() -> None:
     batch = default_collate([(torch.ones(2), 1), (torch.zeros(2), 2)])
     assert isinstance(batch[0], torch.Tensor) and batch[0].tolist() == [[1.0, 1.0], [0.0, 0.0]]
-    assert isinstance(batch[1], np.ndarray)
     with pytest.raises(BatchError, match=r"different shapes, \[2\] and \[3\]"):
         default_collate([torch.ones(2), torch.ones(3)])
+
+
+def test_numbers_beside_tensors_become_tensors() -> None:
+    def item(i: int) -> Any:
+        return {"x": Pair(torch.ones(2), f"{i}"), "y": [i, (float(i), np.int64(i))], "z": True}
+
+    batch = default_collate([item(0), item(1)])
+    assert batch["x"].name == ["0", "1"] and type(batch["x"]) is Pair
+    whole, (real, numpys) = batch["y"]
+    assert (whole.dtype, real.dtype, batch["z"].dtype) == (torch.int64, torch.float32, torch.bool)
+    assert whole.tolist() == real.tolist() == [0, 1]
+    assert isinstance(numpys, np.ndarray)  # who makes numbers of numpy gets arrays of numpy
+    proxy = MappingProxyType({"x": torch.ones(2), "y": 1})
+    assert isinstance(default_collate([proxy])["y"], torch.Tensor)
+    assert isinstance(default_collate([1, 2]), np.ndarray)
 
 
 @pytest.mark.parametrize("collate", [None, to_tensors])
