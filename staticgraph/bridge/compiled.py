@@ -153,7 +153,7 @@ class Compiled:
             node = SpentNode(
                 _IDENTITY, {}, (), (), tuple(m._array for m in made), (), (), ()
             )  # fmt: skip
-            node.title = self.name
+            node.called = self.name
             for i in self.spent:
                 made[i]._node, made[i]._slot, made[i]._requires = node, i, True
         return made

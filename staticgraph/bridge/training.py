@@ -457,16 +457,16 @@ def _type(array: Any) -> TensorType:
 class SpentNode(Node):
     """The node of a result whose backward has been run inside the compiled function."""
 
-    __slots__ = ("title",)
+    __slots__ = ("called",)
 
-    title: str
+    called: str
 
     def name(self) -> str:
-        return f"{self.title}Backward"
+        return f"{self.called}Backward"
 
     def check_alive(self) -> None:
         raise RunError(
-            f"backward through a result of {self.title}, which has run its backward inside: what "
+            f"backward through a result of {self.called}, which has run its backward inside: what "
             "that needed is not kept",
             loc=loc.caller(),
             operands=(f"called at {loc.resolve(self.mark).excerpt()}",),

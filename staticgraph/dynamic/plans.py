@@ -21,7 +21,7 @@ from staticgraph.ir import dtypes
 from staticgraph.ir.dims import Poly
 from staticgraph.ir.evaluate import with_bodies
 from staticgraph.ir.function import Builder, Node, Value
-from staticgraph.ir.op import Op
+from staticgraph.ir.op import Op, RuleError
 from staticgraph.ir.scalar import Expr, Index, Load, Operand, Reduce
 from staticgraph.ir.types import TensorType
 from staticgraph.ops.rules import numpy_for
@@ -231,6 +231,17 @@ def trace(
     if any(n.op.numpy is None or _open(n.attrs) for n in steps.nodes):
         return None
     return Plan([g for g in gs if g is not None], [*operands, *outputs], steps, recorded)
+
+
+def plan_of_nodes(
+    gs: Sequence[Value], values: Sequence[Value], nodes: Sequence[Node],
+    ends: Sequence[Value | None],
+) -> Plan:  # fmt: skip
+    """A plan of nodes that take `gs` and `values`."""
+    steps = _Steps(*_opened_up(nodes, ends))
+    if any(n.op.numpy is None or _open(n.attrs) for n in steps.nodes):
+        raise RuleError("it cannot be written as numpy rules in a row")
+    return Plan(gs, values, steps, steps)
 
 
 def _open(attrs: Any) -> bool:

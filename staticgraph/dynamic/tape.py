@@ -102,11 +102,15 @@ class Node:
         """How many results the operation has."""
         return len(self.outputs)
 
+    def title(self) -> str:
+        """What errors call it."""
+        return self.op.name
+
     def check_alive(self) -> None:
         """RunError where the arrays were freed by an earlier backward."""
         if self.inputs is None:
             raise RunError(
-                f"{self.op.name}: backward runs a second time through a graph whose saved tensors "
+                f"{self.title()}: backward runs a second time through a graph whose saved tensors "
                 "the first run has freed",
                 loc=loc.caller(),
                 operands=(f"recorded at {loc.resolve(self.mark).excerpt()}",),
@@ -145,7 +149,7 @@ class Node:
         array = (*self.inputs, *self.outputs)[i]
         version = self.versions[i]
         return RunError(
-            f"{self.op.name}: its gradient needs its {what}, a {type_of(array).public()} that has "
+            f"{self.title()}: its gradient needs its {what}, a {type_of(array).public()} that has "
             f"been changed in place since: version {version[0]}, expected {self.stamps[i]}",
             loc=loc.caller(),
             operands=(

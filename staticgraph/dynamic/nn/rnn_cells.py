@@ -9,8 +9,8 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from staticgraph.dynamic.composed import composed
 from staticgraph.dynamic.creation import zeros
-from staticgraph.dynamic.elementwise import relu, sigmoid, tanh
 from staticgraph.dynamic.nn import functional as F
 from staticgraph.dynamic.nn import init
 from staticgraph.dynamic.nn.linear import new_parameter
@@ -21,7 +21,10 @@ from staticgraph.dynamic.refusals import bad_value
 from staticgraph.dynamic.tensor import Tensor
 from staticgraph.errors import ShapeError
 from staticgraph.ir.loc import caller
+from staticgraph.ir.op import lookup
 from staticgraph.ops.join import split
+
+_mm, _sigmoid, _tanh, _relu = lookup("MatMul"), lookup("Sigmoid"), lookup("Tanh"), lookup("Relu")
 
 
 def lstm_step(
@@ -32,25 +35,13 @@ def lstm_step(
 
     `gates_x` is what the input gives to the gates, `turned` the transposed hidden weight.
     """
-    i, f, g, o = split(-1, gates_x + _product(h, turned, b_hh), num_split=4)
-    new_c = sigmoid(f) * c + sigmoid(i) * tanh(g)
-    new_h = sigmoid(o) * tanh(new_c)
+    new_h, new_c = composed(_lstm_cell, gates_x, h, c, turned, *_given(b_hh))
     return (new_h if w_hr is None else F.linear(new_h, w_hr)), new_c
-
-
-def _product(h: Tensor, turned: Tensor, bias: Tensor | None) -> Tensor:
-    """What the hidden state gives to the gates."""
-    out: Tensor = matmul(h, turned)
-    return out if bias is None else out + bias
 
 
 def gru_step(gates_x: Tensor, h: Tensor, turned: Tensor, b_hh: Tensor | None) -> Tensor:
     """The next hidden state."""
-    r_x, z_x, n_x = split(-1, gates_x, num_split=3)
-    r_h, z_h, n_h = split(-1, _product(h, turned, b_hh), num_split=3)
-    update = sigmoid(z_x + z_h)
-    new = tanh(n_x + sigmoid(r_x + r_h) * n_h)
-    out: Tensor = new + update * (h - new)
+    out: Tensor = composed(_gru_cell, gates_x, h, turned, *_given(b_hh))[0]
     return out
 
 
@@ -58,9 +49,43 @@ def rnn_step(
     gates_x: Tensor, h: Tensor, turned: Tensor, b_hh: Tensor | None, nonlinearity: str
 ) -> Tensor:
     """The next hidden state of an Elman network."""
-    act = tanh if nonlinearity == "tanh" else relu
-    out: Tensor = act(gates_x + _product(h, turned, b_hh))
+    cell = _tanh_cell if nonlinearity == "tanh" else _relu_cell
+    out: Tensor = composed(cell, gates_x, h, turned, *_given(b_hh))[0]
     return out
+
+
+def _given(bias: Tensor | None) -> tuple[Tensor, ...]:
+    return () if bias is None else (bias,)
+
+
+# ---------------------------------------------------------------- what a step computes
+# Written for tensors and for symbols alike, so that a step can be one node of the tape.
+def _product(h: Any, turned: Any, bias: Any) -> Any:
+    """What the hidden state gives to the gates."""
+    out = matmul(h, turned) if isinstance(h, Tensor) else _mm(h, turned)
+    return out + bias[0] if bias else out
+
+
+def _lstm_cell(gates_x: Any, h: Any, c: Any, turned: Any, *bias: Any) -> tuple[Any, Any]:
+    i, f, g, o = split(-1, gates_x + _product(h, turned, bias), num_split=4)
+    new_c = _sigmoid(f) * c + _sigmoid(i) * _tanh(g)
+    return _sigmoid(o) * _tanh(new_c), new_c
+
+
+def _gru_cell(gates_x: Any, h: Any, turned: Any, *bias: Any) -> tuple[Any]:
+    r_x, z_x, n_x = split(-1, gates_x, num_split=3)
+    r_h, z_h, n_h = split(-1, _product(h, turned, bias), num_split=3)
+    update = _sigmoid(z_x + z_h)
+    new = _tanh(n_x + _sigmoid(r_x + r_h) * n_h)
+    return (new + update * (h - new),)
+
+
+def _tanh_cell(gates_x: Any, h: Any, turned: Any, *bias: Any) -> tuple[Any]:
+    return (_tanh(gates_x + _product(h, turned, bias)),)
+
+
+def _relu_cell(gates_x: Any, h: Any, turned: Any, *bias: Any) -> tuple[Any]:
+    return (_relu(gates_x + _product(h, turned, bias)),)
 
 
 class _Cell(Module):
