@@ -29,7 +29,16 @@ from staticgraph.codegen.llvm_expressions import (
     storage_type,
     value_type,
 )
-from staticgraph.codegen.llvm_stream import LINE, fence, flush_function, pieces, streamed, streams
+from staticgraph.codegen.llvm_stream import (
+    LINE,
+    PIECE,
+    fence,
+    flush_function,
+    move_lines,
+    pieces,
+    streamed,
+    streams,
+)
 from staticgraph.codegen.vector_math_lanes import call_intrinsic
 from staticgraph.ir.dtypes import int64
 from staticgraph.ir.kernel import (
@@ -136,8 +145,10 @@ class _Emitter:
             self._run(loop, start, stop)
             return
         step = ir.Constant(I64, count)
-        rounded = b.add(b.sub(stop, start), ir.Constant(I64, count - 1))
         firsts = {k: self.x.emit(first) for k, first in found.items()}
+        if max(sizes) * count == PIECE and all(size * count % LINE == 0 for size in sizes):
+            start = self._lines(loop, start, stop, firsts, count)
+        rounded = b.add(b.sub(stop, start), ir.Constant(I64, count - 1))
 
         def piece() -> None:
             lo = b.add(start, b.mul(x.names[f"{loop.var}.piece"], step))
@@ -145,6 +156,41 @@ class _Emitter:
             self._piece(loop, lo, hi, firsts, count)
 
         self._loop(f"{loop.var}.piece", ir.Constant(I64, 0), b.sdiv(rounded, step), piece, 1)
+
+    def _lines(
+        self, loop: Loop, start: Any, stop: Any, firsts: Mapping[int, Any], count: int
+    ) -> Any:
+        """The pieces that are whole lines: LLVM keeps these in registers.  Where others begin."""
+        b, x, zero = self.b, self.x, ir.Constant(I64, 0)
+        step, lane, piece = ir.Constant(I64, count), f"{loop.var}.lane", f"{loop.var}.lines"
+        places = {k: self._place_of(k, b.add(first, start)) for k, first in firsts.items()}
+        low = zero
+        for place in places.values():
+            low = b.or_(low, b.ptrtoint(place, I64))
+        at_line = b.icmp_signed("==", b.and_(low, ir.Constant(I64, LINE - 1)), zero)
+        many = b.select(at_line, b.sdiv(b.sub(stop, start), step), zero)
+
+        def body() -> None:
+            x.names[loop.var] = b.add(b.add(start, b.mul(x.names[piece], step)), x.names[lane])
+            self._body(loop.body)
+
+        def lines() -> None:
+            x.staged = {k: (self._block(k, -count), lane, zero) for k in firsts}
+            self._loop(lane, zero, step, body, _interleaved(loop.body))
+            x.staged = {}
+            for k, place in places.items():
+                size = count * x.pointers[k][1].size
+                to = b.mul(x.names[piece], ir.Constant(I64, size))
+                to = b.gep(place, [to], source_etype=ir.IntType(8))
+                move_lines(self.module, b, to, self._block(k, -count), size)
+
+        self._loop(piece, zero, many, lines, 1)
+        done = call_intrinsic(b, "llvm.smax", [many, zero])
+        return b.add(start, b.mul(done, step))
+
+    def _place_of(self, param: int, index: Any) -> Any:
+        address, dtype, _ = self.x.pointers[param]
+        return self.b.gep(address, [index], inbounds=True, source_etype=storage_type(dtype))
 
     def _run(self, loop: Loop, start: Any, stop: Any) -> None:
         self._loop(loop.var, start, stop, lambda: self._body(loop.body), _interleaved(loop.body))
@@ -157,19 +203,17 @@ class _Emitter:
         x.staged = {}
         done = b.sub(hi, lo)
         for k, first in firsts.items():
-            address, dtype, _ = x.pointers[k]
-            ty = storage_type(dtype)
-            to = b.gep(address, [b.add(first, lo)], inbounds=True, source_etype=ty)
-            bytes_ = b.mul(done, ir.Constant(I64, dtype.size))
+            to = self._place_of(k, b.add(first, lo))
+            bytes_ = b.mul(done, ir.Constant(I64, x.pointers[k][1].size))
             b.call(flush_function(self.module), [to, self._block(k, count), bytes_])
 
     def _block(self, param: int, count: int) -> Any:
-        """Room on the stack for so many elements of an array."""
+        """Room on the stack for so many elements of an array; below 0 it is one for lines."""
         known = self.blocks.get((param, count))
         if known is None:
             kind = storage_type(self.x.pointers[param][1])
             with self.b.goto_entry_block():
-                known = self.b.alloca(kind, count)
+                known = self.b.alloca(kind, abs(count))
             known.align = LINE
             self.blocks[param, count] = known
         return known

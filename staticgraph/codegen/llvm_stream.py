@@ -129,12 +129,11 @@ def flush_function(module: Any) -> Any:
     known = module.globals.get("flush")
     if known is not None:
         return known
-    pointer, lines = ir.PointerType(), ir.VectorType(ir.IntType(32), LINE // 4)
+    pointer = ir.PointerType()
     function = ir.Function(module, ir.FunctionType(ir.VoidType(), [pointer, pointer, I64]), "flush")
     to, source, size = function.args
     b = ir.IRBuilder(function.append_basic_block("entry"))
     byte = ir.IntType(8)
-    mark = module.add_metadata([ir.Constant(ir.IntType(32), 1)])
 
     def const(n: int) -> Any:
         return ir.Constant(I64, n)
@@ -155,8 +154,7 @@ def flush_function(module: Any) -> Any:
     b.position_at_end(inside)
     at = b.phi(I64)
     at.add_incoming(before, entry)
-    line = b.load(b.gep(source, [at], source_etype=byte), typ=lines, align=1)
-    b.store(line, b.gep(to, [at], source_etype=byte), align=LINE).set_metadata("nontemporal", mark)
+    _move(module, b, *(b.gep(p, [at], source_etype=byte) for p in (to, source)))
     following = b.add(at, const(LINE))
     at.add_incoming(following, inside)
     b.cbranch(b.icmp_unsigned("<", following, last), inside, after)
@@ -164,6 +162,19 @@ def flush_function(module: Any) -> Any:
     moved(last, b.sub(size, last))
     b.ret_void()
     return function
+
+
+def move_lines(module: Any, b: Any, to: Any, source: Any, size: int) -> None:
+    """Emit the moves of whole lines to the boundary of a line."""
+    for at in range(0, size, LINE):
+        offset = [ir.Constant(I64, at)]
+        _move(module, b, *(b.gep(p, offset, source_etype=ir.IntType(8)) for p in (to, source)))
+
+
+def _move(module: Any, b: Any, to: Any, source: Any) -> None:
+    line = b.load(source, typ=ir.VectorType(ir.IntType(32), LINE // 4), align=1)
+    mark = module.add_metadata([ir.Constant(ir.IntType(32), 1)])  # the same one every time
+    b.store(line, to, align=LINE).set_metadata("nontemporal", mark)
 
 
 def _memcpy(module: Any) -> Any:
@@ -186,4 +197,6 @@ def fence(module: Any, b: Any) -> None:
     b.call(known or ir.Function(module, ir.FunctionType(ir.VoidType(), []), name), [])
 
 
-__all__ = ["fence", "flush_function", "pieces", "streamed", "streams"]
+__all__ = [
+    "LINE", "PIECE", "fence", "flush_function", "move_lines", "pieces", "streamed", "streams",
+]  # fmt: skip
