@@ -160,6 +160,41 @@ def _operand(value: Any) -> bool:
     return isinstance(value, (Taped, int, float, complex, np.generic, np.ndarray))
 
 
+def product(name: str) -> Callable[..., Any]:
+    """A function of two matrices and of attributes that the types do not hang on."""
+    op = lookup(name)
+    usual = dict(op.attrs)
+    accepted = _accepted(op, 2)
+    assert op.numpy is not None
+    rule = op.numpy
+
+    def function(x: Any, y: Any, **given: Any) -> Any:
+        modes = MODES
+        a, b = x._array, y._array
+        usual_case = a.dtype is b.dtype and a.dtype in accepted and a.ndim == b.ndim == 2
+        if not usual_case or modes.tracer is not None:
+            return apply(op, (x, y), given)
+        attrs = {**usual, **given} if given else usual
+        try:
+            out = modes.run(rule, a, b, **attrs)
+        except Exception as e:
+            raise refused(op, (a, b), attrs, e) from cause(e)
+        t = _new(_TENSOR[0])
+        t._array = out
+        t._version = own = [0, None]
+        if modes.grad and out.dtype in DIFFERENTIABLE:
+            to_x, to_y = edge(x), edge(y)
+            if to_x is not None or to_y is not None:
+                t._node = Node(
+                    op, attrs, tuple(attrs.items()), (a, b), (out,), (to_x, to_y),
+                    (x._slot, y._slot), (x._version, y._version, own),
+                )  # fmt: skip
+                t._requires = True
+        return t
+
+    return function
+
+
 def single(name: str, **usual: Any) -> Callable[[Any, dict[str, Any]], Any]:
     """A function of one tensor and of attributes, complete and in their final form.
 

@@ -11,10 +11,13 @@ from staticgraph.dynamic.apply import Taped, edge, wrap
 from staticgraph.dynamic.elementwise import cast
 from staticgraph.dynamic.modes import MODES
 from staticgraph.dynamic.selection import in_range
+from staticgraph.dynamic.tape import Node
 from staticgraph.errors import DtypeError, OutOfBoundsError, ShapeError, UsageError
 from staticgraph.ir import loc
 from staticgraph.ir.op import lookup
 from staticgraph.ops.index import strided
+
+_STRIDED = lookup("StridedSlice")
 
 
 def _entry(k: Any) -> Any:
@@ -117,8 +120,32 @@ def getitem(x: Any, key: Any) -> Any:
             raise UsageError(
                 "a slice with a negative step", loc=loc.caller(), hint="use torch.flip"
             )
-        return _as_view(strided(x, list(entries)), x, entries)
+        return _sliced(x, entries)
     return gathered(x, entries)
+
+
+_SLICES: dict[Any, dict[str, Any]] = {}  # the attributes of a slice, by its entries
+_LIMIT = 4096
+
+
+def _sliced(x: Any, entries: tuple[Any, ...]) -> Any:
+    """A view that integers and slices name, recorded as the operation that it is."""
+    key = tuple([(e.start, e.stop, e.step) if isinstance(e, slice) else e for e in entries])
+    attrs = _SLICES.get(key)
+    if attrs is None:
+        out = strided(x, list(entries))
+        if len(_SLICES) >= _LIMIT:
+            _SLICES.clear()
+        if out._node is not None:
+            _SLICES[key] = out._node.attrs
+        return _as_view(out, x, entries)
+    out = _as_view(wrap(x._array), x, entries)
+    node = Node(
+        _STRIDED, attrs, tuple(attrs.items()), (x._array,), (out._array,), (edge(x),),
+        (x._slot,), (x._version, x._version),
+    )  # fmt: skip
+    out._node, out._requires = node, True
+    return out
 
 
 def _as_view(out: Any, x: Any, entries: tuple[Any, ...]) -> Any:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from staticgraph.dynamic.apply import Taped, not_a_tensor
+from staticgraph.dynamic.direct import product
 from staticgraph.dynamic.shapes import _reshape
 from staticgraph.errors import ShapeError
 from staticgraph.ir import loc
@@ -13,7 +14,7 @@ from staticgraph.ir.op import lookup
 if TYPE_CHECKING:
     from staticgraph.dynamic.tensor import Tensor
 
-_mm, _bmm, _sum = lookup("MatMul"), lookup("BatchMatMulV2"), lookup("Sum")
+_mm, _bmm, _sum = product("MatMul"), lookup("BatchMatMulV2"), lookup("Sum")
 
 
 def _ranks(what: str, wanted: tuple[int, ...], *tensors: Any) -> None:
@@ -111,18 +112,18 @@ def addmm(
     input: Tensor, mat1: Tensor, mat2: Tensor, *, beta: float = 1, alpha: float = 1
 ) -> Tensor:
     """``beta * input + alpha * mat1 @ mat2``."""
-    product = mm(mat1, mat2)
-    product = product if alpha == 1 else product * alpha
-    return (input if beta == 1 else input * beta) + product  # type: ignore[no-any-return]
+    out = mm(mat1, mat2)
+    out = out if alpha == 1 else out * alpha
+    return (input if beta == 1 else input * beta) + out  # type: ignore[no-any-return]
 
 
 def baddbmm(
     input: Tensor, batch1: Tensor, batch2: Tensor, *, beta: float = 1, alpha: float = 1
 ) -> Tensor:
     """``beta * input + alpha * batch1 @ batch2``."""
-    product = bmm(batch1, batch2)
-    product = product if alpha == 1 else product * alpha
-    return (input if beta == 1 else input * beta) + product  # type: ignore[no-any-return]
+    out = bmm(batch1, batch2)
+    out = out if alpha == 1 else out * alpha
+    return (input if beta == 1 else input * beta) + out  # type: ignore[no-any-return]
 
 
 def trace(input: Tensor) -> Tensor:

@@ -34,6 +34,7 @@ def _reduction(name: str) -> Any:
 
 _sum, _prod, _mean, _max, _min = map(_reduction, ("Sum", "Prod", "Mean", "Max", "Min"))
 _all, _any = map(_reduction, ("All", "Any"))
+_ALONG = {op: single(op) for op in ("Softmax", "LogSoftmax")}
 _argmax, _argmin = lookup("ArgMax"), lookup("ArgMin")
 
 
@@ -269,7 +270,7 @@ def _last(op: str, input: Tensor, dim: int | None, dtype: object) -> Tensor:
     if not -n <= dim < n:
         raise ShapeError(f"{op}: axis {dim} is outside a tensor of rank {n}", loc=loc.caller())
     if dim in (-1, n - 1):
-        return lookup(op)(x)  # type: ignore[no-any-return]
+        return _ALONG[op](x, {})  # type: ignore[no-any-return]
     order = [*range(n)]
     order[dim], order[-1] = order[-1], order[dim]
     swap = lookup("Transpose")

@@ -67,7 +67,7 @@ def _np_matmul(a: np.ndarray, b: np.ndarray, ta: bool, tb: bool) -> np.ndarray:
         a, b = a.astype(np.float32), b.astype(np.float32)
     a = np.swapaxes(a, -1, -2) if ta else a
     b = np.swapaxes(b, -1, -2) if tb else b
-    return np.asarray(np.matmul(a, b)).astype(kind)
+    return np.asarray(np.matmul(a, b)).astype(kind, copy=False)
 
 
 def products(

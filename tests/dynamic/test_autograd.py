@@ -332,3 +332,18 @@ def test_a_change_in_place_is_named_with_both_lines() -> None:
     assert "z = y * y" in text
     assert "changed at test_autograd.py" in text
     assert "y.add_(1)" in text
+
+
+@pytest.mark.parametrize("key", [-1, slice(1, None, 2), (slice(None, -1), None), (..., 0)])
+def test_a_slice_taken_of_tensors_of_other_shapes(key: Any) -> None:
+    for shape in ((4,), (3, 2), (2, 3, 2), (4,)):  # what was kept of the first serves the others
+        x = torch.randn(*shape, dtype=torch.double).requires_grad_()
+        y = x[key]
+        (y * y).sum().backward()
+        wanted = np.zeros(shape)
+        wanted[key] = 2 * x.detach().numpy()[key]
+        np.testing.assert_array_equal(x.grad.numpy(), wanted)
+        z = x * 1
+        z[key].mul_(3)  # a view
+        assert torch.equal(z[key], x[key] * 3)
+        assert torch.autograd.gradgradcheck(lambda t: t[key] ** 3, (x,))

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from staticgraph.dynamic.direct import product
 from staticgraph.dynamic.refusals import bad_value
 from staticgraph.dynamic.tensor import Tensor
 from staticgraph.errors import ShapeError, UsageError
 from staticgraph.ir.loc import caller
 from staticgraph.ops.gather import gather_v2
 from staticgraph.ops.masking import one_hot as one_hot_record
-from staticgraph.ops.matmul import matmul
+
+matmul = product("MatMul")
 
 
 def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
