@@ -20,9 +20,7 @@ from staticgraph.passes.memory import donations
 
 CACHE = 1 << 25  # bytes that a launch must touch: more than a last-level cache of most machines
 ARRAY = 1 << 20  # bytes of an array for which it is worth the trouble
-LIGHT = (
-    16  # additions an element up to which memory, not arithmetic, is what a flat launch waits for
-)
+LIGHT = 64  # additions an element up to which memory can be what a flat launch waits for
 
 
 def stream(p: Program) -> Program:
