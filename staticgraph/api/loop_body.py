@@ -91,6 +91,7 @@ def build_loop(
         carries, results, start = (
             [t for k, t in enumerate(ts) if k not in steady] for ts in (carries, results, start)
         )
+        body.names = tuple(n for k, n in enumerate(names) if k not in steady)
         results += [_inside(convert(y)) for y in outputs]
         results += kept_for_gradients(body, results)
     body.params[:] = [*carries, *slices, *body.captures.values()]

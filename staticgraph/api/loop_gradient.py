@@ -15,7 +15,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from staticgraph.ir import dtypes, loc
+from staticgraph.errors import UnimplementedError
+from staticgraph.ir import dims, dtypes, loc
 from staticgraph.ir.body import BodyGraph
 from staticgraph.ir.build import constant
 from staticgraph.ir.graph import get_default_graph
@@ -296,6 +297,7 @@ class _Backward:
         captured = list(body.captures)
         body.params[:] = [*declared, *(body.captures[t] for t in captured)]
         results = [*self.after, *self.totals, *self.per_slice.values()]
+        self._refuse_growing(results)
         with body.as_default(), body.name_scope(self.scope):
             results += kept_for_gradients(body, results)
         body.close(results)
@@ -315,6 +317,45 @@ class _Backward:
         for i, k in enumerate(self.per_slice, n):
             out[k] = loop.padded(k, made[i])
         return tuple(out)
+
+    def _refuse_growing(self, results: Sequence[Tensor]) -> None:
+        """Refuse what would need each value of a carry whose size changes: they do not stack.
+
+        Raises:
+          UnimplementedError: the backward body has, or reads, such a carry.
+        """
+        forward = self.loop.body
+        growing = {
+            k for k in self.loop.histories
+            if _grows(forward.params[k].type.shape, forward.results[k].type.shape)
+        }  # fmt: skip
+        if not growing:
+            return
+        seen: set[Tensor] = set()
+        stack = list(results)
+        while stack:
+            t = stack.pop()
+            if t not in seen:
+                seen.add(t)
+                stack += t.op.inputs
+        for k in sorted(growing):
+            if k in self.carries or self.env[forward.params[k]] in seen:
+                enters, leaves = forward.params[k], forward.results[k]
+                name = forward.names[k] if k < len(forward.names) else f"carry {k}"
+                raise UnimplementedError(
+                    f"gradients: {name} of {forward.what} changes its size, and its values of all "
+                    "iterations would be needed",
+                    loc=loc.caller(),
+                    operands=(f"enters: {enters.type.public()}", f"leaves: {leaves.describe()}"),
+                    hint="write the parts to a TensorArray; its stack() or concat() has a gradient",
+                )
+
+
+def _grows(enters: Any, leaves: Any) -> bool:
+    """True of shapes that surely differ."""
+    if enters is None or leaves is None:
+        return False
+    return len(enters) != len(leaves) or any(map(dims.apart, enters, leaves))
 
 
 def _taken(g: Tensor, at: int) -> Tensor | None:

@@ -61,6 +61,7 @@ class BodyGraph(Graph):
         self.captures: dict[Tensor, Tensor] = {}  # outer tensor -> parameter
         self.sources: dict[Tensor, Tensor] = {}  # parameter -> outer tensor
         self.results: tuple[Tensor, ...] = ()
+        self.names: tuple[str, ...] = ()  # of the carries, for error texts
         self.residuals: dict[Tensor, int] = {}  # value that is kept for gradients -> result
         self.after: dict[Operation, None] = {}  # outer operations that must have run before
         self._copies: dict[Tensor, Tensor] = {}  # outer tensor -> what was built again for it

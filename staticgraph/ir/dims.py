@@ -243,6 +243,19 @@ def minimum(a: Dim, b: Dim) -> Dim:
     return _atom("min", a, b)
 
 
+def apart(a: Dim, b: Dim) -> bool:
+    """True of sizes one of which is the other and more, as where rows are appended.
+
+    >>> n, m = symbol("n"), symbol("m")
+    >>> apart(n, n + 1), apart(n + m, n), apart(n, n), apart(n, m)
+    (True, True, False, False)
+    """
+    difference = a - b
+    if isinstance(difference, int):
+        return difference != 0
+    return _non_negative(difference) or _non_negative(-difference)
+
+
 def _non_negative(d: Dim) -> bool:
     """True where every term is surely a non-negative multiple of sizes (symbols are sizes)."""
     return all(c >= 0 and all(map(_non_negative_atom, m)) for m, c in _terms(d))

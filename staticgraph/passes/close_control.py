@@ -387,9 +387,14 @@ class _Control:
         return frozenset(out)
 
     def _assumed(self, closed: _Closed, k: int, a: Dim, b: Dim) -> bool:
-        """Assume that two sizes agree where both are known before the loop, and one is open."""
+        """Assume that two sizes agree where both are known before the loop, and one is open.
+
+        Not where one is surely the larger, nor after that has turned out to be wrong.
+        """
         inner = closed.inner
-        if (isinstance(a, int) and isinstance(b, int)) or _own(inner, b):
+        if not inner.lift:
+            return False
+        if (isinstance(a, int) and isinstance(b, int)) or _own(inner, b) or D.apart(a, b):
             return False
         message = f"carry {k} enters with size {{a}} and leaves with size {{b}}"
         inner.b.guards.append(
