@@ -12,6 +12,9 @@ cost more than what it computes.  The kernel of the body becomes
             c = new
         final[p] = c
 
+A kernel looks at no signals.  So one whose length is not known to be small is told from where to
+where its iterations go, as sizes, and a plan may cut them into parts; see `serial`.
+
 Wide bodies stay as they are: their elements side by side fill the vector unit, which the
 iterations of a loop, one after the other, do not.
 """
@@ -20,6 +23,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
 from staticgraph.ir import dims as D
@@ -39,10 +43,12 @@ from staticgraph.ir.kernel import (
     Var,
 )
 from staticgraph.ir.program import Buffer, Launch, Origin, Program
+from staticgraph.ir.record import record
 from staticgraph.ir.scalar import Expr, Lit, Load, Prim
 from staticgraph.passes.indexing import rewrite
 
 WIDEST = 4  # elements; from about a vector on, a launch an iteration is faster
+LONGEST = 1 << 16  # iterations that need no cutting, whatever they do
 I64 = dtypes.int64
 
 
@@ -107,15 +113,16 @@ class _Writer:
         self.state = {b: Temp(f"c{k}", b.dtype) for k, b in enumerate(self.carries)}
         self.place: Expr = Lit(0, I64) if self.extent == 1 else Temp("p", I64)
         self.at = Temp("t", I64)
-        steps = self._size(length)
         step: Expr = self.at
         if self.attrs["reverse"]:
+            steps = self._size(length)
             step = Prim("sub", (Prim("sub", (steps, Lit(1, I64)), I64), self.at), I64)
         self.step: Expr = Temp("u", I64)
         self.slice_of = dict(zip(self.slices, self.inputs[n : n + m], strict=True))
         self.given = given
+        first, last = self._ends(length)
         start = [
-            Var(self.state[b].name, Load(self._pointer(outer, False), (self.place,), b.dtype))
+            Var(self.state[b].name, Load(self._start(outer), (self.place,), b.dtype))
             for b, outer in zip(self.carries, self.inputs[:n], strict=True)
         ]
         finals = self.outputs[:n]
@@ -134,7 +141,7 @@ class _Writer:
             if value != self.state[c]:
                 inner.append(Let(f"n{k}", value))
                 new.append(Set(self.state[c].name, Temp(f"n{k}", c.dtype)))
-        loop = Loop("t", Lit(0, I64), steps, (*inner, *new))
+        loop = Loop("t", first, last, (*inner, *new))
         ends = [
             Store(self._pointer(outer, True), self.place, self.state[b])
             for b, outer in zip(self.carries, finals, strict=True)
@@ -146,6 +153,26 @@ class _Writer:
         )  # fmt: skip
 
     # ---- parameters
+    def _ends(self, length: Dim) -> tuple[Expr, Expr]:
+        """The first iteration and the one behind the last."""
+        self.short = isinstance(length, int) and length <= LONGEST
+        if self.short:
+            return Lit(0, I64), self._size(length)
+        ends = []
+        for d in (0, length):
+            self.args.append(d)
+            self.params.append(SizeParam(sum(isinstance(q, SizeParam) for q in self.params)))
+            ends.append(Temp(f"s{len(self.args) - 1}", I64))
+        return ends[0], ends[1]
+
+    def _start(self, b: Buffer) -> int:
+        """The pointer to where a carry begins; a part of the loop may be given another place."""
+        if self.short:
+            return self._pointer(b, False)
+        self.args.append(b)
+        self.params.append(Pointer(b.dtype, False))
+        return len(self.args) - 1
+
     def _pointer(self, b: Buffer, written: bool) -> int:
         for k, (a, q) in enumerate(zip(self.args, self.params, strict=True)):
             if a is b and isinstance(q, Pointer) and q.written == written:
@@ -241,4 +268,50 @@ class _Writer:
         raise _Unfit  # what the launch itself wrote
 
 
-__all__ = ["loop_kernel"]
+@record(frozen=True, slots=True)
+class Serial:
+    """Parameters of a kernel with a loop inside whose iterations can be done in parts.
+
+    Attributes:
+      start, stop: the sizes that tell the first iteration and the one behind the last.
+      carries: where each carry is read at the start, and where it is left in the end.
+    """
+
+    start: int
+    stop: int
+    carries: tuple[tuple[int, int], ...]
+
+
+@lru_cache(maxsize=256)
+def serial(kernel: Kernel) -> Serial | None:
+    """What it takes to run the loop in a kernel in parts, None of other kernels."""
+    at = next((k for k, s in enumerate(kernel.body) if isinstance(s, Loop)), None)
+    if at is None:
+        return None
+    loop = kernel.body[at]
+    assert isinstance(loop, Loop)
+    start, stop = _size_number(kernel, loop.start), _size_number(kernel, loop.stop)
+    if start is None or stop is None:
+        return None
+    read = {
+        s.name: s.value.operand
+        for s in kernel.body[:at]
+        if isinstance(s, Var) and isinstance(s.value, Load)
+    }
+    left = {
+        s.value.name: s.param
+        for s in kernel.body[at + 1 :]
+        if isinstance(s, Store) and isinstance(s.value, Temp)
+    }
+    return Serial(start, stop, tuple((read[name], left[name]) for name in read))
+
+
+def _size_number(kernel: Kernel, e: Expr) -> int | None:
+    """The number of the parameter that an expression is, if it is a size."""
+    if isinstance(e, Temp) and e.name[:1] == "s" and e.name[1:].isdigit():
+        k = int(e.name[1:])
+        return k if isinstance(kernel.params[k], SizeParam) else None
+    return None
+
+
+__all__ = ["Serial", "loop_kernel", "serial"]

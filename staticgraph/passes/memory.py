@@ -43,6 +43,7 @@ from staticgraph.ir.program import (
 )
 from staticgraph.ir.record import record
 from staticgraph.ir.scalar import Load
+from staticgraph.passes.loop_kernel import serial
 
 FEW = 64  # temporaries up to which plain loops are quicker than numpy's
 ALIGNMENT = 64  # bytes: a cache line, and the widest vector
@@ -109,7 +110,7 @@ def can_fail(s: Step) -> bool:
         case Library(kind):
             return kind in FALLIBLE
         case Launch():
-            return bool(s.checks)
+            return bool(s.checks) or serial(s.kernel) is not None  # which signals may end
 
 
 def fails_first(s: Step) -> bool:

@@ -34,7 +34,8 @@ from staticgraph.runtime.footprint import DIRECT_FEED, Layout
 from staticgraph.runtime.library import draws
 from staticgraph.runtime.row import Row
 from staticgraph.runtime.store import Store, address, aligned_empty
-from staticgraph.runtime.tables import Spot, Table, Tables
+from staticgraph.runtime.table import Spot, Table
+from staticgraph.runtime.tables import Tables
 
 # What becomes a float without asking: no value changes its kind.
 EXACT = frozenset(np.dtype(t) for t in "?bhilqBHILQefd")

@@ -29,7 +29,7 @@ from staticgraph.runtime.fetches import FetchPlan
 from staticgraph.runtime.footprint import DIRECT_FEED
 from staticgraph.runtime.plan import Plan, failure, step_failure
 from staticgraph.runtime.store import Store, address
-from staticgraph.runtime.tables import Table
+from staticgraph.runtime.table import Table
 from staticgraph.runtime.threads import KEEP_LOCK
 
 if TYPE_CHECKING:

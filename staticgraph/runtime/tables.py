@@ -8,7 +8,7 @@ tables are collected first and get their own addresses when all are there.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import field, replace
+from dataclasses import replace
 
 import numpy as np
 
@@ -17,103 +17,19 @@ from staticgraph.codegen.cache import ir_address
 from staticgraph.codegen.loop_source import BRANCH, FUEL, LOOP, NO_LIMIT
 from staticgraph.ir import dims as D
 from staticgraph.ir.dims import Dim
-from staticgraph.ir.program import Branch, Buffer, Launch, Library, Program, Repeat, Step
-from staticgraph.ir.record import record
+from staticgraph.ir.program import Branch, Buffer, Launch, Library, Program, Repeat
 from staticgraph.passes.control import Arrangement, BranchLayout, LoopLayout, late, refusal
+from staticgraph.passes.loop_kernel import Serial, serial
 from staticgraph.runtime.binding import Code, rows
 from staticgraph.runtime.library import COUNTER_WORDS, draws
 from staticgraph.runtime.row import Row, Sizes, nbytes
 from staticgraph.runtime.store import address
+from staticgraph.runtime.table import Loop, Patch, Spot, Table
 from staticgraph.runtime.threads import BLOCK_WORDS, POOL, chunk, launch_address
 
 FUEL_AMOUNT = 200_000_000  # bytes of traffic, or what takes as long, between looks at signals
-ROW_WORK = 100  # the same measure, of a row's call and of what a loop does for it
+TRIP_WORK = 50  # the same measure, of an iteration of a loop in a kernel
 MOST_WORK = 10_000_000  # what a loop counts as among the steps around it, at most
-
-
-@record(frozen=True, slots=True)
-class Spot:
-    """Where a buffer is while a table is walked.
-
-    Args:
-      moves: loops in which it moves, outermost first, with what is added to its address after each
-        iteration and what is then flipped in it.
-      feed: the parameter that it lies in, whose address may be another in each run; `offset` bytes
-        from its start.
-    """
-
-    address: int
-    moves: tuple[tuple[Loop, int, int], ...] = ()
-    feed: Buffer | None = None
-    offset: int = 0
-
-    def shifted(self, n: int) -> Spot:
-        """`n` bytes further on."""
-        return replace(self, address=self.address + n, offset=self.offset + n)
-
-    def moving(self, loop: Loop, add: int, flip: int = 0) -> Spot:
-        """The same, moving in one more loop."""
-        if not add and not flip:
-            return self
-        return replace(self, moves=(*self.moves, (loop, add, flip)))
-
-
-@record(eq=False, slots=True)
-class Patch:
-    """A word that changes in each iteration; `at` is its own place, once it has one."""
-
-    target: int | Patch
-    first: int
-    add: int
-    flip: int
-    at: int = -1
-
-    @property
-    def cell(self) -> int:
-        """The cell of the first value."""
-        return self.at + 1
-
-
-@record(eq=False)
-class Loop:
-    """The patches of a loop, and where its block begins, if it is ever run."""
-
-    patches: list[Patch] = field(default_factory=list)
-    at: int = -1
-
-
-@record(eq=False)
-class Table:
-    """The rows of a program; `inside` are the tables of those that are loops or branches.
-
-    Attributes:
-      at, ends: where each row's argument block begins and ends among the words.
-      first: the position of the first row among all rows.
-    """
-
-    program: Program
-    env: Sizes
-    rows: list[Row] = field(default_factory=list)
-    at: list[int] = field(default_factory=list)
-    ends: list[int] = field(default_factory=list)
-    inside: dict[int, tuple[Table, ...]] = field(default_factory=dict)
-    first: int = 0
-
-    @property
-    def cost(self) -> int:
-        """The work of going through it once, without that of loops in it."""
-        own = sum(ROW_WORK + r.work for k, r in enumerate(self.rows) if k not in self.inside)
-        branches = [t for k, t in self.inside.items() if isinstance(self.step(k), Branch)]
-        return own + sum(max(t.cost for t in tables) for tables in branches) + ROW_WORK
-
-    @property
-    def count(self) -> int:
-        """The rows, with those inside."""
-        return len(self.rows) + sum(t.count for ts in self.inside.values() for t in ts)
-
-    def step(self, row: int) -> Step:
-        """The step that a row is of."""
-        return self.program.steps[self.rows[row].step]
 
 
 class Tables:
@@ -253,6 +169,8 @@ class Tables:
         self, table: Table, i: int, s: Launch | Library, env: Sizes, spots: Mapping[Buffer, Spot]
     ) -> None:
         draw = s if isinstance(s, Library) and s.kind == "philox" else None
+        if isinstance(s, Launch) and self._in_parts(table, i, s, env, spots):
+            return
         position = -1
         if draw is not None and not self.given(draw):
             source, target = spots[draw.inputs[0]], spots[draw.outputs[1]]
@@ -270,6 +188,70 @@ class Tables:
             self.links.append((position + 2, counter))
         elif draw is not None:
             self.counters += [(at + COUNTER_WORDS, draw) for at in blocks]
+
+    def _in_parts(
+        self, table: Table, i: int, s: Launch, env: Sizes, spots: Mapping[Buffer, Spot]
+    ) -> bool:
+        """Rows that do the long loop in a kernel in parts, between which signals are looked at.
+
+        Returns:
+          False of a kernel that is not long, or has no loop that can be cut.
+        """
+        parts = serial(s.kernel)
+        if parts is None or s.args[parts.stop] in [D.symbol(t.name) for t in late(table.program)]:
+            return False  # the latter is as long as what has been stored for it
+        whole = rows(s, i, self.code, env, lambda b: spots[b].address)
+        trips = whole[0].words[parts.stop] if whole else 0
+        if trips <= 0:
+            return False
+        cost = TRIP_WORK + 4 * whole[0].work // trips
+        size = max(1, FUEL_AMOUNT // cost)
+        if trips <= size:
+            return False
+        state: dict[int, int] = {}  # where carries wait between parts, by parameter
+        for k, _ in parts.carries:
+            b = s.args[k]
+            assert isinstance(b, Buffer)
+            n = nbytes(b, env)
+            state[k] = self._block([0] * -(-n // 8))
+            self._carried(table, spots[b], state[k], n, i)
+        inner = Table(table.program, env)
+        self.all.append(inner)
+        at = self._part(inner, whole[0], spots, state, parts, 0, size)
+        loop = Loop([Patch(at + parts.start, 0, size, 0), Patch(at + parts.stop, size, size, 0)])
+        for k, to in parts.carries:
+            b = s.args[to]
+            assert isinstance(b, Buffer)
+            self._carried(inner, spots[b], state[k], nbytes(b, env), i)
+        count = (trips - 1) // size
+        words = [0] * len(LOOP)
+        words[LOOP.index("rows")], words[LOOP.index("limit")] = len(inner.rows), count
+        words[LOOP.index("cost")] = cost * size
+        row = Row(ir_address(loop_source.LOOP_SOURCE), tuple(words), 1, i, (), MOST_WORK)
+        loop.at = self.control(table, row, [inner], LOOP)
+        self.table_links.append((loop.at + LOOP.index("table"), inner))
+        self.loops.append(loop)
+        self._part(table, whole[0], spots, state, parts, count * size, trips)
+        return True
+
+    def _part(
+        self, table: Table, whole: Row, spots: Mapping[Buffer, Spot], state: Mapping[int, int],
+        parts: Serial, first: int, last: int,
+    ) -> int:  # fmt: skip
+        """A row that does some iterations of a kernel's loop, from carries that wait in `state`."""
+        pointers = tuple(p for p in whole.pointers if p[0] not in state)
+        at = self._row(table, replace(whole, pointers=pointers), spots)
+        self.cells[at + parts.start], self.cells[at + parts.stop] = first, last
+        self.links += [(at + k, cell) for k, cell in state.items()]
+        return at
+
+    def _carried(self, table: Table, source: Spot, cell: int, n: int, step: int) -> None:
+        """A row that copies a carry to where it waits."""
+        words = (source.address, 0)
+        row = Row(ir_address(loop_source.MOVE_SOURCE), words, n, step, (), 2 * n)
+        at = self._row(table, row, {})
+        self._point(at, source)
+        self.links.append((at + 1, cell))
 
     def _branch(
         self, table: Table, i: int, s: Branch, layout: BranchLayout, spots: Mapping[Buffer, Spot],
@@ -352,7 +334,7 @@ class Tables:
 
     def _outermost(self, top: Table) -> None:
         for k in top.inside:
-            words = LOOP if isinstance(top.step(k), Repeat) else BRANCH
+            words = BRANCH if isinstance(top.step(k), Branch) else LOOP
             self.cells[top.at[k] + words.index("outermost")] = 1
 
 

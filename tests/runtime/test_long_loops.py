@@ -208,3 +208,95 @@ def test_bodies_divide_and_index_what_is_outside() -> None:
         want += a[i] + a[:i].sum() + a[-1] + (a / (want + 1)).max()
     with tf.Session() as sess:
         assert sess.run(y, {x: a}) == pytest.approx(want)
+
+
+# ---------------------------------------------------------------- loops in kernels
+LONG_KERNEL = """
+import os, signal, threading, time
+import staticgraph as tf
+
+n = tf.placeholder(tf.int64, [])
+v = tf.Variable(0.5)
+start = [tf.constant(0, tf.int64), v.read_value()]
+_, x = tf.while_loop(lambda i, x: i < n, lambda i, x: (i + 1, x * 3.7 * (1.0 - x)), start)
+step = v.assign(x)
+
+def interrupt():
+    time.sleep(0.3)
+    os.kill(os.getpid(), signal.SIGINT)
+
+with tf.Session() as sess:
+    sess.run(v.initializer)
+    for _ in range(3):
+        sess.run(step, {n: 2})
+    before = sess.run(v)
+    threading.Thread(target=interrupt, daemon=True).start()
+    try:
+        sess.run(step, {n: 1 << 50})
+    except KeyboardInterrupt:
+        print("interrupted", sess.run(v) == before)
+    (exe,) = (e for e in sess.executables() if e.feeds)
+    print(*(type(s).__name__ for s in exe.program.steps))
+"""
+
+
+def test_a_long_loop_that_is_one_kernel_is_interrupted() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", LONG_KERNEL], capture_output=True, text=True, timeout=60
+    )
+    assert done.stdout.split() == ["interrupted", "True", "Launch"], done.stderr
+
+
+def scalar_loop(n: Any, a: Any, xs: Any) -> list[Any]:
+    """Two carries, a slice, a stacked output; its gradient goes back over histories."""
+
+    def body(carry: Any, x: Any) -> Any:
+        y, z = carry
+        return tf.sin(y) + 0.5 * z * x, 0.9 * z + a * y
+
+    start = tf.ones([2], tf.float64) * a, tf.ones([2], tf.float64)
+    ys, zs = tf.scan(body, tf.cast(xs, tf.float64) / tf.cast(n, tf.float64), start)
+    total = tf.reduce_sum(ys * ys) + tf.reduce_sum(zs)
+    return [ys, zs[-1:], *tf.gradients(total, [a, xs])]
+
+
+@pytest.mark.parametrize("fuel", [1, 400, 1_700])
+def test_a_loop_in_a_kernel_is_done_in_parts(fuel: int, monkeypatch: Any) -> None:
+    """Parts of one, some and most of the iterations, the last of them shorter or as long."""
+    n, a = tf.placeholder(tf.int32, []), tf.placeholder(tf.float64, [])
+    xs = tf.placeholder(tf.float64, [None])
+    fetches = scalar_loop(n, a, xs)
+    with tf.Session() as whole, tf.Session() as parts:
+        for length in 0, 1, 7, 8, 12:
+            feed = {n: length + 1, a: 0.3, xs: np.linspace(-1, 1, length)}
+            want = whole.run(fetches, feed)
+            with monkeypatch.context() as m:
+                m.setattr(tables, "FUEL_AMOUNT", fuel)
+                got = parts.run(fetches, feed)
+            for p, q in zip(got, want, strict=True):
+                np.testing.assert_array_equal(p, q)
+        (one,), (cut,) = (s.executables() for s in (whole, parts))
+        rows = [list(e.plans.values())[-1].top.count for e in (one, cut)]
+        assert rows[0] < rows[1]
+
+
+def test_a_loop_in_a_kernel_inside_a_loop_is_done_in_parts(monkeypatch: Any) -> None:
+    n, m = tf.placeholder(tf.int32, []), tf.placeholder(tf.int32, [])
+
+    def inner(x: Any) -> Any:
+        return tf.while_loop(
+            lambda i, x: i < n, lambda i, x: (i + 1, x * 3.7 * (1.0 - x)), [0, x]
+        )[1]  # fmt: skip
+
+    def outer(i: Any, x: Any, s: Any) -> Any:
+        x = inner(x)
+        return i + 1, x, s + tf.reduce_sum(tf.sin(x * tf.ones([40])))
+
+    _, x, s = tf.while_loop(lambda i, *_: i < m, outer, [0, tf.constant(0.4), 0.0])
+    with tf.Session() as whole, tf.Session() as parts:
+        for counts in (3, 2), (20, 5), (0, 3), (5, 0):
+            feed = dict(zip((n, m), counts, strict=True))
+            want = whole.run([x, s], feed)
+            with monkeypatch.context() as patch:
+                patch.setattr(tables, "FUEL_AMOUNT", 300)
+                assert parts.run([x, s], feed) == want
