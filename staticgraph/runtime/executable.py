@@ -49,6 +49,7 @@ from staticgraph.runtime.store import Store
 from staticgraph.runtime.threads import launch_address, threads_of, worker_address
 
 MAX_PLANS = 32  # plans kept per executable, least recently used dropped
+EXACT_ARENAS = 3  # that are no larger than they have to be
 
 
 class Executable:
@@ -106,6 +107,7 @@ class Executable:
         ]
         self.repeatable = self.bound and not any(o.element for _, o in sources)
         self.last: Plan | None = None
+        self.running = False  # a run of a plan is under way, by this thread: its arena is in use
         self._sources = sources
         self.constants = constants_of(program)
 
@@ -172,14 +174,18 @@ class Executable:
         """The plan for the sizes at hand, made where there is none yet."""
         env = self._sizes(feeds, store)
         key = tuple(env.values())
-        plan = self.plans.get(key)
+        plan = None if self.running else self.plans.get(key)
         if plan is None or plan.generation != store.generation:
             check_guards(self.program.guards, env)
             assert self.code is not None
+            arena, least = (None, 0) if self.running else self._shared()
             plan = Plan(
-                self.program, self.code, env, store, self.constants, self.threads, self.rooms
-            )
+                self.program, self.code, env, store, self.constants, self.threads, self.rooms,
+                arena, least,
+            )  # fmt: skip
             self._counts.plans += 1
+            if self.running:  # from a signal's handler, say: on the side, and then forgotten
+                return plan
             self.plans[key] = plan
             if len(self.plans) > MAX_PLANS:
                 self.plans.popitem(last=False)
@@ -187,6 +193,22 @@ class Executable:
             self.plans.move_to_end(key)
         self.last = plan if self.repeatable else None
         return plan
+
+    def _shared(self) -> tuple[np.ndarray | None, int]:
+        """The largest arena, which all plans that fit into it share, and bytes of a larger one.
+
+        Where sizes go on rising it grows by half at least, so that there are few in the end; what
+        is not touched of it takes no memory.
+        """
+        arenas = list({id(p.arena): p.arena for p in self.plans.values()}.values())
+        largest = max(arenas, key=_nbytes, default=None)
+        grows = largest is not None and len(arenas) >= EXACT_ARENAS
+        return largest, largest.nbytes * 3 // 2 if largest is not None and grows else 0
+
+    @property
+    def arena_bytes(self) -> int:
+        """Bytes of the arenas of all plans."""
+        return sum({id(p.arena): p.arena.nbytes for p in self.plans.values()}.values())
 
     def _bound_run(self, feeds: Sequence[np.ndarray], store: Store) -> list[Any]:
         while True:
@@ -203,12 +225,16 @@ class Executable:
 
     def _planned_run(self, feeds: Sequence[np.ndarray], store: Store) -> list[Any]:
         plan = self.plan_for(feeds, store)
-        kept = {}
-        for q, a in zip(self.feeds, feeds, strict=True):
-            array = plan.feed(q.buffer, a)
-            if q.buffer in plan.direct:
-                kept[q.buffer] = array
-        return self._walk(plan, kept, store)
+        before, self.running = self.running, True
+        try:
+            kept = {}
+            for q, a in zip(self.feeds, feeds, strict=True):
+                array = plan.feed(q.buffer, a)
+                if q.buffer in plan.direct:
+                    kept[q.buffer] = array
+            return self._walk(plan, kept, store)
+        finally:
+            self.running = before
 
     def again(self, values: Iterable[Any], store: Store) -> list[Any] | None:
         """The quick way: run the plan of the last run again, on values as the user fed them.
@@ -217,16 +243,19 @@ class Executable:
           the results, or None where nothing was done because the values do not fit that plan.
         """
         plan = self.last
-        if plan is None or plan.generation != store.generation:
+        if plan is None or plan.generation != store.generation or self.running:
             return None
-        kept = plan.fill(values)
-        if kept is None:
-            return None
+        self.running = True
         try:
+            kept = plan.fill(values)
+            if kept is None:
+                return None
             results = self._walk(plan, kept, store)
         except RoomError as e:
             self._grow(e)
             return None
+        finally:
+            self.running = False
         self._counts.runs += 1
         return results
 
@@ -316,3 +345,7 @@ class Executable:
 
     def _evaluate(self, args: Sequence[Any]) -> tuple[list[np.ndarray], dict[str, np.ndarray]]:
         return evaluate(self.function, args, host_rule)
+
+
+def _nbytes(array: np.ndarray) -> int:
+    return array.nbytes

@@ -107,6 +107,7 @@ class ExecutableReport:
         steps stand between them.
       constants: bytes of the program's constants, which all plans share.
       sizes: those that the costs of the steps are told for.
+      arenas: bytes of all plans' arenas; plans for different sizes share one.
     """
 
     fetches: tuple[str, ...]
@@ -120,6 +121,7 @@ class ExecutableReport:
     program: Program = field(repr=False)
     constants: int = 0
     sizes: dict[str, int] = field(default_factory=dict)
+    arenas: int = 0
 
     def text(self, number: int, sources: bool) -> str:
         """The lines of the report."""
@@ -165,8 +167,8 @@ class Explanation:
         for e in self.executables:
             prints = [p.footprint for p in e.plans]
             variables = max([variables, *(f.variables for f in prints)])
-            rest += e.constants
-            rest += sum(f.total - f.variables - f.constants for f in prints)
+            rest += e.constants + e.arenas
+            rest += sum(f.total - f.variables - f.constants - f.arena for f in prints)
         return variables + rest
 
     def __str__(self) -> str:
@@ -197,7 +199,9 @@ def report(plan: FetchPlan, exe: Executable) -> ExecutableReport:
     for p in plans:
         env |= p.env
     reports = tuple(PlanReport(_named(p.env), len(p.rows), p.footprint) for p in plans)
-    return program_report(plan, exe.program, exe.reason, mode, exe.counts.runs, reports, env)
+    arenas = exe.arena_bytes if exe.stepwise is None else None
+    runs = exe.counts.runs
+    return program_report(plan, exe.program, exe.reason, mode, runs, reports, env, arenas)
 
 
 def forecast(
@@ -213,6 +217,7 @@ def forecast(
 def program_report(
     plan: FetchPlan, program: Program, reason: str, mode: str, runs: int = 0,
     plans: tuple[PlanReport, ...] = (), env: Mapping[Symbol, int] | None = None,
+    arenas: int | None = None,
 ) -> ExecutableReport:  # fmt: skip
     """The report of a program, compiled to machine code or not."""
     text = ProgramText(program)
@@ -237,6 +242,7 @@ def program_report(
         reason, mode, runs, tuple(map(step, program.steps)),
         tuple(KernelReport(n, k.form, kernel_source(k)) for k, n in text.kernels.items()),
         plans, program, constants, _named(sizes),
+        sum(p.footprint.arena for p in plans) if arenas is None else arenas,
     )  # fmt: skip
 
 

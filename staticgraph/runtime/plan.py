@@ -55,7 +55,9 @@ class Plan:
     """A table ready to run.
 
     Attributes:
-      arena_bytes: memory of temporaries.
+      arena: where temporaries are, which may serve other plans, too: of their values none is kept
+        from one run to the next.
+      arena_bytes: what the plan itself needs of it.
       footprint: all memory that a run takes.
       final: the table does everything; no variable or random stream is left to advance.
       call: how native code knows it, once it does; see `runtime.quick`.
@@ -72,6 +74,7 @@ class Plan:
     def __init__(
         self, program: Program, code: Code, env: Mapping[Symbol, int], store: Store,
         constants: Mapping[Buffer, np.ndarray], threads: int = 1, rooms: Rooms = NO_ROOMS,
+        arena: np.ndarray | None = None, least: int = 0,
     ) -> None:  # fmt: skip
         self.threads = threads
         env = with_rooms(program, env, rooms)
@@ -85,12 +88,7 @@ class Plan:
         shapes, donated, replaced = layout.shapes, layout.donated, layout.replaced
         arrangement, placement = layout.arrangement, layout.arrangement.placement
         self.arena_bytes = placement.size
-        try:
-            self.arena = aligned_empty((placement.size,), np.dtype(np.uint8))
-        except MemoryError:
-            raise ResourceExhaustedError(
-                f"the run needs {placement.size:,} bytes for temporaries, which cannot be had"
-            ) from None
+        self.arena = _arena(placement.size, arena, least)
         self._views(program, shapes, placement.offsets, store, constants)
         for new, old in donated.items():
             self.views[new] = self.views[old]
@@ -342,6 +340,18 @@ class Plan:
     def peak_bytes(self) -> int:
         """Bytes in all that a run takes."""
         return self.footprint.total
+
+
+def _arena(size: int, there: np.ndarray | None, least: int) -> np.ndarray:
+    """Room for temporaries: an arena that is there, or a larger one of at least so many bytes."""
+    if there is not None and there.nbytes >= size:
+        return there
+    try:
+        return aligned_empty((max(size, least),), np.dtype(np.uint8))
+    except MemoryError:
+        raise ResourceExhaustedError(
+            f"the run needs {size:,} bytes for temporaries, which cannot be had"
+        ) from None
 
 
 class RoomError(Exception):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import signal
 import tracemalloc
 from typing import Any
 
@@ -94,6 +95,66 @@ def test_the_whole_is_told_and_before_the_run() -> None:
     assert plan.footprint.total == pytest.approx(step.total, rel=0.01)
     assert told.planned + step.reserved == pytest.approx(whole, rel=0.05)
     assert results[0] > 0
+
+
+def test_plans_for_different_sizes_share_an_arena() -> None:
+    x = tf.placeholder(tf.float32, [None, 1000])
+    y = tf.reduce_sum(tf.matmul(x, tf.ones([1000, 1000])) * tf.reduce_sum(x), axis=1)
+    need = {}
+
+    def run(sess: tf.Session, n: int) -> None:
+        value = np.arange(n * 1000, dtype=np.float32).reshape(n, 1000) / (n * 1000)
+        want = (1000 * value.sum(1) * value.sum()).astype("f4")
+        np.testing.assert_allclose(sess.run(y, {x: value}), want, rtol=1e-4)
+        need[n] = sess.executables()[0].last.arena_bytes
+
+    with tf.Session() as sess:
+        for n in (64, 7, 33, 64, 7):
+            run(sess, n)
+        exe = sess.executables()[0]
+        assert len(exe.plans) == 3
+        assert exe.arena_bytes == need[64] > 64 * 4000
+        assert sess.explain().executables[0].arenas == need[64]
+        told = sess.explain()
+        prints = [p.footprint for p in told.executables[0].plans]
+        apart = sum(f.total - f.constants - f.arena for f in prints)
+        assert told.planned == apart + told.executables[0].constants + need[64]
+        for n in range(65, 95):  # each a little larger than the one before
+            run(sess, n)
+        assert len({id(p.arena) for p in exe.plans.values()}) == 4
+        assert exe.arena_bytes < 6 * need[94]
+
+
+def test_a_run_within_a_run_has_an_arena_of_its_own() -> None:
+    steps = 1_000_000
+    x = tf.placeholder(tf.float32, [None, 64])
+    rng = np.random.default_rng(0)
+    w = tf.constant(rng.standard_normal((64, 64)).astype("f4") * 0.2)
+    last = tf.while_loop(
+        lambda i, v: i < steps, lambda i, v: (i + 1, tf.tanh(tf.matmul(v, w))), [0, x * 2.0]
+    )[1]
+    within: list[Any] = []
+    values = {n: rng.standard_normal((n, 64)).astype("f4") for n in (5, 3)}
+
+    def handler(*_: object) -> None:
+        if not within:
+            within.append(None)  # once
+            within[0] = sess.run(last, {x: values[5]})
+
+    with tf.Session() as sess:
+        alone = {n: sess.run(last, {x: v}) for n, v in values.items()}
+        plans = list(sess.executables()[0].plans)
+        old = signal.signal(signal.SIGALRM, handler)
+        try:
+            signal.setitimer(signal.ITIMER_REAL, 0.04)
+            around = sess.run(last, {x: values[3]})
+        finally:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            signal.signal(signal.SIGALRM, old)
+        assert list(sess.executables()[0].plans) in (plans, plans[::-1])
+    assert len(within) == 1
+    np.testing.assert_array_equal(around, alone[3])
+    np.testing.assert_array_equal(within[0], alone[5])
 
 
 def test_host_steps_cut_the_arena_in_pieces() -> None:
