@@ -16,20 +16,32 @@ from functools import partial
 
 import numpy as np
 
+import staticgraph as tf
 from staticgraph.codegen import native
 from staticgraph.codegen.llvm import kernel_ir
 from staticgraph.codegen.pool import POOL, default_threads, launch_address
 from staticgraph.ir.parse_kernel import parse_kernel
+from staticgraph.ir.program import Launch
+from staticgraph.runtime.compile import function_stages
+from staticgraph.runtime.store import aligned_empty
+from staticgraph.runtime.threads import LANES, PIECES
 
 SIGNATURE = ctypes.CFUNCTYPE(ctypes.c_int64, ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64)
 
 _FLAT = "kernel flat({}) parallel p {{\n{}\n}}"
-STREAMS = {  # name: arrays, how many of them are written, bytes an element that are counted
-    "copy": ("a0: mut f32*, a1: f32*", "a0[p] = a1[p]", 8),
-    "read": ("a0: mut f32*, a1: f32*", None, 4),
-    "update of one array": ("a0: mut f32*", "a0[p] = add(a0[p], 1.0:f32)", 8),
+LARGE, SMALL, MIDDLE = 10_000_000, 4_096_000, 6_291_456  # elements: chain, softmax, layer norm
+_COPY, _PAST = "a0: mut f32*, a1: f32*", "a0: stream mut f32*, a1: f32*"
+_THREE = "a0: mut f32*, a1: mut f32*, a2: mut f32*, a3: f32*"
+STREAMS = {  # name: elements, arrays, what is done with an element, bytes of it that are counted
+    "copy": (LARGE, _COPY, "a0[p] = a1[p]", 8),
+    "copy past the caches": (LARGE, _PAST, "a0[p] = a1[p]", 8),
+    "copy, as much as layer norm": (MIDDLE, _COPY, "a0[p] = a1[p]", 8),
+    "copy past the caches, as much": (MIDDLE, _PAST, "a0[p] = a1[p]", 8),
+    "copy, as much as softmax": (SMALL, _COPY, "a0[p] = a1[p]", 8),
+    "read": (LARGE, _COPY, None, 4),
+    "update of one array": (LARGE, "a0: mut f32*", "a0[p] = add(a0[p], 1.0:f32)", 8),
     "update of three arrays by a fourth": (
-        "a0: mut f32*, a1: mut f32*, a2: mut f32*, a3: f32*",
+        LARGE, _THREE,
         "x: f32 = a3[p]\na0[p] = add(a0[p], x)\na1[p] = add(a1[p], x)\na2[p] = add(a2[p], x)", 28,
     ),
 }  # fmt: skip
@@ -67,7 +79,7 @@ def compiled(text: str) -> int:
     return native.load_object(native.compile_ir(kernel_ir(parse_kernel(text)), symbol), symbol)
 
 
-def shortest(call: Callable[[], object], seconds: float = 1.0) -> float:
+def shortest(call: Callable[[], object], seconds: float = 2.0) -> float:
     """The smallest time of a call in so many seconds of calls."""
     best, end = float("inf"), time.perf_counter() + seconds
     while time.perf_counter() < end:
@@ -82,16 +94,20 @@ def block(*arrays: np.ndarray) -> np.ndarray:
     return np.array([a.ctypes.data for a in arrays], np.int64)
 
 
-def streams(elements: int = 10_000_000) -> None:
+def streams() -> None:
     """Print what memory gives to one thread and to all."""
     threads = default_threads()
     POOL.ensure(threads)
     launch = SIGNATURE(launch_address())
-    for name, (params, body, size) in STREAMS.items():
-        arrays = [np.ones(elements, np.float32) for _ in range(params.count("*"))]
+    for name, (elements, params, body, size) in STREAMS.items():
+        shape, kind = (elements,), np.dtype(np.float32)
+        arrays = [aligned_empty(shape, kind) for _ in range(params.count("*"))]
+        for a in arrays:
+            a.fill(1.0)
         address = compiled(_FLAT.format(params, body) if body else _READ)
         args, extent = block(*arrays), elements if body else elements // 65536
-        chunk = -(-extent // (4 * threads))
+        chunk = -(-extent // (PIECES * threads))
+        chunk = -(-chunk // LANES) * LANES if body else chunk
         shared = np.array([POOL.address, address, args.ctypes.data, chunk, threads - 1], np.int64)
         one = shortest(partial(SIGNATURE(address), args.ctypes.data, 0, extent))
         both = shortest(partial(launch, shared.ctypes.data, 0, extent))
@@ -116,6 +132,25 @@ def arithmetic(columns: int = 1024) -> None:
             shortest(partial(run, args.ctypes.data, 0, n)) for n in (4, 1)
         )
         print(f"{name:36s} {(four - one) / (3 * columns) * 1e9:6.3f} ns an element")
+    print(f"{'layer norm and its gradients, a row':36s} {layer_norm():6.3f} ns an element")
+
+
+def layer_norm(rows: int = 8, columns: int = 768) -> float:
+    """Seconds of 1e-9 that an element of few rows takes, the sums over columns left out."""
+    with tf.Graph().as_default() as graph:
+        x, dy = (tf.placeholder(tf.float32, [rows, columns]) for _ in range(2))
+        scale, shift = (tf.placeholder(tf.float32, [columns]) for _ in range(2))
+        mean, variance = tf.nn.moments(x, [1], keep_dims=True)
+        y = tf.nn.batch_normalization(x, mean, variance, shift, scale, 1e-5)
+        program = function_stages(graph, [y, *tf.gradients(y, [x], grad_ys=dy)]).program
+    assert program is not None
+    (launch,) = program.steps
+    assert isinstance(launch, Launch)
+    arrays = [np.ones([int(str(d)) for d in b.dims or ()], np.float32) for b in launch.reads]
+    args = block(*arrays)
+    run = SIGNATURE(compiled(str(launch.kernel)))
+    most, few = (shortest(partial(run, args.ctypes.data, 0, n)) for n in (rows, 1))
+    return (most - few) / ((rows - 1) * columns) * 1e9
 
 
 if __name__ == "__main__":

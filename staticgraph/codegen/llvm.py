@@ -31,13 +31,13 @@ from staticgraph.codegen.llvm_expressions import (
 )
 from staticgraph.codegen.llvm_stream import (
     LINE,
-    PIECE,
+    divisible,
     fence,
     flush_function,
     move_lines,
-    pieces,
     streamed,
     streams,
+    whole,
 )
 from staticgraph.codegen.vector_math_lanes import call_intrinsic
 from staticgraph.ir.dtypes import int64
@@ -135,32 +135,25 @@ class _Emitter:
 
     # ---- statements
     def _range(self, loop: Loop) -> None:
-        """A loop, in pieces where it streams what it writes."""
-        b, x = self.b, self.x
+        """A loop; where it streams what it writes, in one of the two ways of `llvm_stream`."""
+        x = self.x
         start, stop = x.emit(loop.start), x.emit(loop.stop)
         found = streams(loop.var, loop.body, self.streamed)
         sizes = [x.pointers[k][1].size for k in found]
-        count = pieces(loop, max(sizes)) if found else None
-        if count is None:
+        length = whole(loop, max(sizes)) if found else None
+        count = divisible(loop, sizes) if found else None
+        firsts = {k: x.emit(first) for k, first in found.items()}
+        if length is not None:
+            self._block_of(loop, start, stop, firsts, length)
+        elif count is not None:
+            self._run(loop, self._lines(loop, start, stop, firsts, count), stop)
+        else:
             self._run(loop, start, stop)
-            return
-        step = ir.Constant(I64, count)
-        firsts = {k: self.x.emit(first) for k, first in found.items()}
-        if max(sizes) * count == PIECE and all(size * count % LINE == 0 for size in sizes):
-            start = self._lines(loop, start, stop, firsts, count)
-        rounded = b.add(b.sub(stop, start), ir.Constant(I64, count - 1))
-
-        def piece() -> None:
-            lo = b.add(start, b.mul(x.names[f"{loop.var}.piece"], step))
-            hi = call_intrinsic(b, "llvm.smin", [b.add(lo, step), stop])
-            self._piece(loop, lo, hi, firsts, count)
-
-        self._loop(f"{loop.var}.piece", ir.Constant(I64, 0), b.sdiv(rounded, step), piece, 1)
 
     def _lines(
         self, loop: Loop, start: Any, stop: Any, firsts: Mapping[int, Any], count: int
     ) -> Any:
-        """The pieces that are whole lines: LLVM keeps these in registers.  Where others begin."""
+        """Iterations that write whole lines, so many at a time; where the others begin."""
         b, x, zero = self.b, self.x, ir.Constant(I64, 0)
         step, lane, piece = ir.Constant(I64, count), f"{loop.var}.lane", f"{loop.var}.lines"
         places = {k: self._place_of(k, b.add(first, start)) for k, first in firsts.items()}
@@ -175,16 +168,18 @@ class _Emitter:
             self._body(loop.body)
 
         def lines() -> None:
-            x.staged = {k: (self._block(k, -count), lane, zero) for k in firsts}
+            x.staged = {k: (self._block(k, count), lane, zero) for k in firsts}
             self._loop(lane, zero, step, body, _interleaved(loop.body))
             x.staged = {}
             for k, place in places.items():
                 size = count * x.pointers[k][1].size
                 to = b.mul(x.names[piece], ir.Constant(I64, size))
                 to = b.gep(place, [to], source_etype=ir.IntType(8))
-                move_lines(self.module, b, to, self._block(k, -count), size)
+                move_lines(self.module, b, to, self._block(k, count), size)
 
+        sites = self.site
         self._loop(piece, zero, many, lines, 1)
+        self.site = sites  # what follows has the same checks
         done = call_intrinsic(b, "llvm.smax", [many, zero])
         return b.add(start, b.mul(done, step))
 
@@ -195,25 +190,26 @@ class _Emitter:
     def _run(self, loop: Loop, start: Any, stop: Any) -> None:
         self._loop(loop.var, start, stop, lambda: self._body(loop.body), _interleaved(loop.body))
 
-    def _piece(self, loop: Loop, lo: Any, hi: Any, firsts: Mapping[int, Any], count: int) -> None:
-        """Some iterations, which write into blocks, and the blocks' way to where they belong."""
-        b, x = self.b, self.x
-        x.staged = {k: (self._block(k, count), loop.var, lo) for k in firsts}
-        self._run(loop, lo, hi)
+    def _block_of(
+        self, loop: Loop, start: Any, stop: Any, firsts: Mapping[int, Any], length: int
+    ) -> None:
+        """A loop that writes into blocks, and the blocks' way to where they belong."""
+        x = self.x
+        x.staged = {k: (self._block(k, length), loop.var, start) for k in firsts}
+        self._run(loop, start, stop)
         x.staged = {}
-        done = b.sub(hi, lo)
         for k, first in firsts.items():
-            to = self._place_of(k, b.add(first, lo))
-            bytes_ = b.mul(done, ir.Constant(I64, x.pointers[k][1].size))
-            b.call(flush_function(self.module), [to, self._block(k, count), bytes_])
+            to = self._place_of(k, self.b.add(first, start))
+            size = ir.Constant(I64, length * x.pointers[k][1].size)
+            self.b.call(flush_function(self.module), [to, self._block(k, length), size])
 
     def _block(self, param: int, count: int) -> Any:
-        """Room on the stack for so many elements of an array; below 0 it is one for lines."""
+        """Room on the stack for so many elements of an array."""
         known = self.blocks.get((param, count))
         if known is None:
             kind = storage_type(self.x.pointers[param][1])
             with self.b.goto_entry_block():
-                known = self.b.alloca(kind, abs(count))
+                known = self.b.alloca(kind, count)
             known.align = LINE
             self.blocks[param, count] = known
         return known

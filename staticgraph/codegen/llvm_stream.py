@@ -2,9 +2,13 @@
 
 A processor that writes a line of memory first fetches it, unless the whole line is written at once
 by stores that say they are not temporal.  Such stores need a line's boundary, and LLVM vectorises
-none whose place it does not know.  A loop therefore writes some kilobytes into a block on
-the stack, which stays in the first-level cache, and `flush` moves the block on, line by line; what
-is left before the first boundary and behind the last one is stored as usual.
+none whose place it does not know.  There are two ways around that:
+
+- A row of some kilobytes is written into a block on the stack, which stays in the first-level
+  cache, and `flush` moves the block on, line by line; what is left before the first boundary and
+  behind the last one is stored as usual.
+- A longer loop is done some lines at a time, if it begins at a boundary.  Its block is so small
+  that LLVM keeps it in registers.  What does not fill the lines is stored as usual.
 
 Which loops do: those with nothing but straight code in them, for stores at one element after the
 other.  Everywhere else a store is a store.  No value depends on it.
@@ -13,6 +17,7 @@ other.  Everywhere else a store is a store.  No value depends on it.
 from __future__ import annotations
 
 import platform
+from collections.abc import Sequence
 from typing import Any
 
 from llvmlite import ir  # type: ignore[import-untyped]  # llvmlite ships no stubs
@@ -36,7 +41,7 @@ from staticgraph.ir.kernel import (
 )
 from staticgraph.ir.scalar import Expr, Lit, Load, Prim
 
-PIECE = 256  # bytes of an array for which a long loop runs at a time: longer ones stop its reading
+PIECE = 256  # bytes of an array for which a long loop runs at a time: as many as are registers
 SHORT = 512  # bytes of a loop for which it is not worth the trouble
 WHOLE = 16384  # bytes of a loop that is not divided
 LINE = 64  # bytes that are moved at a time: a line of the caches
@@ -87,21 +92,30 @@ def streams(var: str, body: tuple[Statement, ...], params: frozenset[int]) -> di
     return found
 
 
-def pieces(loop: Loop, size: int) -> int | None:
-    """How many iterations of a loop to do at a time, or None where it has to be left as it is.
-
-    A sum is not divided: its last bit would tell.
+def whole(loop: Loop, size: int) -> int | None:
+    """The length of a loop that writes its block at once, if it is known and fits.
 
     Args:
       size: bytes of the widest element that is streamed.
     """
-    if isinstance(loop.start, Lit) and isinstance(loop.stop, Lit):
-        length = int(loop.stop.value - loop.start.value)
-        if length <= WHOLE // size:
-            return length if length >= SHORT // size else None
+    if not (isinstance(loop.start, Lit) and isinstance(loop.stop, Lit)):
+        return None
+    length = int(loop.stop.value - loop.start.value)
+    return length if SHORT <= length * size <= WHOLE else None
+
+
+def divisible(loop: Loop, sizes: Sequence[int]) -> int | None:
+    """How many iterations of a longer loop make lines of all that it streams.
+
+    A sum is not divided: its last bit would tell.
+    """
     if any(isinstance(s, Init | Var | Set | Accumulate | AccumulateArg) for s in loop.body):
         return None
-    return PIECE // size
+    match loop:
+        case Loop(_, Lit(first), Lit(last)) if (last - first) * max(sizes) < SHORT:
+            return None
+    count = PIECE // max(sizes)
+    return count if all(count * size % LINE == 0 for size in sizes) else None
 
 
 def _less(index: Expr, var: str) -> Expr | None:
@@ -198,5 +212,5 @@ def fence(module: Any, b: Any) -> None:
 
 
 __all__ = [
-    "LINE", "PIECE", "fence", "flush_function", "move_lines", "pieces", "streamed", "streams",
+    "LINE", "divisible", "fence", "flush_function", "move_lines", "streamed", "streams", "whole",
 ]  # fmt: skip

@@ -102,7 +102,7 @@ def test_rows_that_end_within_a_line(n: int, shift: int) -> None:
     np.testing.assert_allclose(z.reshape(rows, n), x - total, rtol=1e-4, atol=1e-3)
 
 
-def test_loops_without_a_known_end_are_done_in_pieces() -> None:
+def test_loops_without_a_known_end() -> None:
     k = kernel(OPEN, "stream ")
     assert is_streamed(k)
     for n in (0, 1, 2, 65, 1000):
@@ -133,8 +133,26 @@ def test_other_stores_are_left_as_they_are(body: str) -> None:
 
 def test_a_long_sum_is_not_divided_for_it() -> None:
     flushed = 'call void @"flush"'
-    assert kernel_ir(kernel(ROW, "stream ", n=4096)).count(flushed) == 2
-    assert kernel_ir(kernel(ROW, "stream ", n=5000)).count(flushed) == 1
+    short, long = (kernel_ir(kernel(ROW, "stream ", n=n)) for n in (4096, 5000))
+    assert (short.count(flushed), short.count("r.lines.body:")) == (2, 0)
+    assert (long.count(flushed), long.count("r.lines.body:")) == (0, 1)
+
+
+def test_an_index_that_is_out_of_range_is_told_wherever_it_stands() -> None:
+    text = """\
+kernel flat(a0: stream mut f32*, a1: i64*, a2: f32*) parallel p {
+  x: i64 = a1[p]
+  t: i64 = check_index(x, 10:i64)
+  a0[p] = a2[t]
+}"""
+    function = address(parse_kernel(text))
+    for bad in (3, 70, 199):
+        index, y = np.full(200, 4), room(200, "f4", 0)[0]
+        index[bad] = 10 + bad
+        args = arguments(y, index, np.arange(10, dtype="f4"), 0, 0)
+        assert call(function, args, 0, 200) == 1
+        assert args[3:].tolist() == [10 + bad, 10]
+        assert y[0] == 4
 
 
 def test_short_rows_are_not_worth_it() -> None:
