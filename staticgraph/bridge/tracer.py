@@ -255,6 +255,7 @@ class Tracer:
         symbols = [self.value_of(k) if isinstance(k, Taped) else k for k in keys]
         self.builder.loc = loc.caller()
         value = self.value_of(x)
+        symbols = _from_the_front(value, symbols)
         if any(map(_is_array, symbols)) and any(map(_is_number, symbols)):
             value, symbols = self._numbers_first(value, symbols)
         found = index(value, tuple(symbols))
@@ -370,6 +371,21 @@ def _is_number(k: Any) -> bool:
     if isinstance(k, Value):
         return k.type.shape == ()
     return isinstance(k, int) and not isinstance(k, bool)
+
+
+def _from_the_front(value: Value, keys: list[Any]) -> list[Any]:
+    """Indices in tensors, counted from the front."""
+    rest = len(value.type.dims) - sum(map(_width, keys))
+    out: list[Any] = []
+    axis = 0
+    for k in keys:
+        if isinstance(k, Value) and k.dtype.is_integer and axis < len(value.type.dims):
+            n = index(lookup("Shape")(value, out_type=k.dtype), (axis,))
+            out.append(lookup("SelectV2")(lookup("Less")(k, 0), k + n, k))
+        else:
+            out.append(k)
+        axis += rest if k is Ellipsis else _width(k)
+    return out
 
 
 def _width(k: Any) -> int:

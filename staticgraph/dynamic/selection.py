@@ -37,7 +37,7 @@ def index_select(input: Tensor, dim: int, index: Tensor) -> Tensor:
     """The slices along `dim` that a vector of indices names."""
     a = axis_of(dim, input._array.ndim, "index_select")
     if MODES.tracer is not None:
-        return lookup("GatherV2")(input, index, a)  # type: ignore[no-any-return]
+        return input[(slice(None),) * a + (index,)]  # type: ignore[no-any-return]
     at = in_range(index._array, input._array.shape[a], "index_select")
     return lookup("GatherV2")(input, wrap(at), a)  # type: ignore[no-any-return]
 
@@ -75,6 +75,8 @@ def _along_traced(input: Any, indices: Any, axis: int) -> Any:
         line = [-1 if i == k else 1 for i in range(len(shape))]
         flat = (at if k == axis else wrap(np.arange(own[k]).reshape(line))) * step + flat
         step *= shape[k]
+    # An index that is outside of its own axis must not name an element of another row.
+    flat = lookup("SelectV2")((at >= 0) & (at < shape[axis]), flat, step)
     return lookup("GatherV2")(ravel(input), flat, 0)
 
 
@@ -133,6 +135,12 @@ def argsort(input: Tensor, dim: int = -1, descending: bool = False) -> Tensor:
     if a.ndim == 0:
         return wrap(np.zeros((), np.int64))  # type: ignore[no-any-return]
     axis = axis_of(dim, a.ndim, "argsort")
+    if MODES.tracer is not None:
+        turn = [*range(a.ndim)]
+        turn[axis], turn[-1] = turn[-1], turn[axis]
+        there = lookup("Transpose")(input, tuple(turn))
+        found = lookup("Sort")(there, direction="DESCENDING" if descending else "ASCENDING")[1]
+        return cast(lookup("Transpose")(found, tuple(turn)), dtypes.int64)
     if descending:  # equal elements keep their order
         back = np.flip(a, axis)
         order = a.shape[axis] - 1 - np.flip(np.argsort(back, axis=axis, kind="stable"), axis)
@@ -254,11 +262,12 @@ def scatter(input: Tensor, dim: int, index: Tensor, src: Any) -> Tensor:
 def _scatter(op: str, input: Tensor, dim: int, index: Tensor, src: Any) -> Tensor:
     shape = input._array.shape
     flat = np.arange(input._array.size).reshape(shape)
-    places = take_along_dim(wrap(flat), index, dim)._array
-    part = tuple(slice(0, n) for n in places.shape)
-    values = src[part] if isinstance(src, Taped) else wrap(np.full(places.shape, src))
+    places = take_along_dim(wrap(flat), index, dim)
+    sizes = places._array.shape
+    part = tuple(slice(0, n) for n in sizes)
+    values = src[part] if isinstance(src, Taped) else wrap(np.full(sizes, src))
     out = lookup(op)(
-        ravel(input), wrap(places.reshape(-1, 1)), ravel(cast(values, input._array.dtype))
+        ravel(input), lookup("Reshape")(places, (-1, 1)), ravel(cast(values, input._array.dtype))
     )
     return lookup("Reshape")(out, shape)  # type: ignore[no-any-return]
 

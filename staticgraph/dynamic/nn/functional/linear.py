@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from staticgraph.dynamic.creation import eye
 from staticgraph.dynamic.direct import product
+from staticgraph.dynamic.modes import MODES
 from staticgraph.dynamic.refusals import bad_value
 from staticgraph.dynamic.tensor import Tensor
 from staticgraph.errors import ShapeError, UsageError
+from staticgraph.ir import dtypes
 from staticgraph.ir.loc import caller
 from staticgraph.ops.gather import gather_v2
 from staticgraph.ops.masking import one_hot as one_hot_record
@@ -117,6 +120,9 @@ def one_hot(tensor: Tensor, num_classes: int = -1) -> Tensor:
         if not tensor.numel():
             raise bad_value("one_hot: num_classes is needed where there are no class numbers")
         num_classes = int(tensor.max().item()) + 1
+    if MODES.tracer is not None:  # the numbers are checked when they are there
+        made: Tensor = gather_v2(eye(num_classes, dtype=dtypes.int64), tensor, 0)
+        return made
     if tensor.numel():
         low, high = int(tensor.min().item()), int(tensor.max().item())
         if low < 0 or high >= num_classes:

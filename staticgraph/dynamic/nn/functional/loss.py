@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 
 from staticgraph.dynamic.direct import binary
+from staticgraph.dynamic.modes import MODES
 from staticgraph.dynamic.nn.functional.activation import log_softmax
 from staticgraph.dynamic.nn.functional.linear import pairwise_distance
 from staticgraph.dynamic.refusals import bad_value, warn
@@ -181,7 +182,7 @@ def _picked(
 def _ignored(target: Tensor, ignore_index: int, like: Tensor) -> tuple[Tensor, Tensor | None]:
     """Class numbers with 0 in place of those ignored, and 1 for each that is not."""
     places = target == ignore_index
-    if not bool(places.any()):
+    if MODES.tracer is None and not bool(places.any()):  # a compiled function cannot know
         return target, None
     return target.masked_fill(places, 0), (~places).to(like.dtype)
 
@@ -290,18 +291,23 @@ def binary_cross_entropy(
 ) -> Tensor:  # fmt: skip
     """The cross entropy of probabilities against targets in [0, 1]; logarithms end at -100.
 
+    In a compiled function, which cannot look at the values, an input outside [0, 1] gives NaN.
+
     Raises:
       ShapeError: shapes differ.
       ArgumentError: the input is not in [0, 1].
     """
     how = chosen(reduction, size_average, reduce)
     _same_shape("binary_cross_entropy", input, target)
-    values = input.detach().numpy()
-    if values.size and not (values.min() >= 0 and values.max() <= 1):
-        raise bad_value(
-            f"binary_cross_entropy: the input must be in [0, 1], it has values from "
-            f"{values.min()} to {values.max()}"
-        )
+    if MODES.tracer is not None:
+        input = select_v2((input >= 0) & (input <= 1), input, math.nan)
+    else:
+        values = input.detach().numpy()
+        if values.size and not (values.min() >= 0 and values.max() <= 1):
+            raise bad_value(
+                f"binary_cross_entropy: the input must be in [0, 1], it has values from "
+                f"{values.min()} to {values.max()}"
+            )
     least = math.exp(-100.0)
     yes, no = log(maximum(least, input)), log(maximum(least, 1.0 - input))
     loss = -(target * yes + (1.0 - target) * no)

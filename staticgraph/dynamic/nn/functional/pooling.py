@@ -234,7 +234,7 @@ def _adaptive(name: str, rank: int, input: Tensor, output_size: Sequence[int | N
     ]
     if all(n == 1 for n in sizes):
         return input.mean(tuple(range(-rank, 0)), keepdim=True)
-    kind = input.detach().numpy().dtype
+    kind = input._array.dtype
     matrices = [
         from_numpy(_averaging(n, k, kind)) for n, k in zip(input.shape[-rank:], sizes, strict=True)
     ]
