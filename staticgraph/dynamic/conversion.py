@@ -114,14 +114,14 @@ class Conversions(Methods):
 
     def new_zeros(self: Any, *size: Any, **options: Any) -> Tensor:
         """Zeros with this element type, unless `dtype` says another."""
-        return _filled(self, shapes.sizes_of(size, "new_zeros"), 0, **options)  # type: ignore[no-any-return]
+        return _filled(self, shapes.lengths_of(size, "new_zeros"), 0, **options)  # type: ignore[no-any-return]
 
     def new_ones(self: Any, *size: Any, **options: Any) -> Tensor:
         """Ones with this element type, unless `dtype` says another."""
-        return _filled(self, shapes.sizes_of(size, "new_ones"), 1, **options)  # type: ignore[no-any-return]
+        return _filled(self, shapes.lengths_of(size, "new_ones"), 1, **options)  # type: ignore[no-any-return]
 
     def new_full(self: Any, size: Sequence[Any], fill_value: Any, **options: Any) -> Tensor:
         """One value, repeated, with this element type, unless `dtype` says another."""
-        return _filled(self, shapes.sizes_of((size,), "new_full"), fill_value, **options)  # type: ignore[no-any-return]
+        return _filled(self, shapes.lengths_of((size,), "new_full"), fill_value, **options)  # type: ignore[no-any-return]
 
     new_empty = new_zeros

@@ -14,7 +14,7 @@ from staticgraph.dynamic.device import Device
 from staticgraph.dynamic.element_types import FLOATS, NUMPY, as_numpy, default_float
 from staticgraph.dynamic.elementwise import cast
 from staticgraph.dynamic.modes import MODES
-from staticgraph.dynamic.shapes import sizes_of
+from staticgraph.dynamic.shapes import lengths_of
 from staticgraph.dynamic.tensor import Tensor
 from staticgraph.errors import DtypeError, ShapeError, UsageError
 from staticgraph.ir import loc
@@ -54,6 +54,11 @@ def _python_only(data: Any) -> bool:
     return not isinstance(data, (np.ndarray, np.generic))
 
 
+def _shortened(data: Any) -> str:
+    text = repr(data)
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
 def array_of(data: Any, dtype: object = None) -> np.ndarray:
     """A new array of numbers, nested lists, an array or a tensor.
 
@@ -64,9 +69,9 @@ def array_of(data: Any, dtype: object = None) -> np.ndarray:
     plain = _listed(data)
     try:
         a = np.array(plain)
-    except ValueError as e:
+    except ValueError:
         raise ShapeError(
-            f"the nested lists have different lengths ({e})", loc=loc.caller()
+            f"the nested lists have different lengths: {_shortened(data)}", loc=loc.caller()
         ) from None
     if a.dtype not in NUMPY or a.dtype == object:
         raise DtypeError(f"{str(data)[:60]!r} holds something that is no number", loc=loc.caller())
@@ -146,21 +151,21 @@ def zeros(
     tensor([[0., 0., 0.],
             [0., 0., 0.]])
     """
-    return _made(np.zeros(sizes_of(size, "zeros"), _kind(dtype)), requires_grad, device)
+    return _made(np.zeros(lengths_of(size, "zeros"), _kind(dtype)), requires_grad, device)
 
 
 def ones(
     *size: Any, dtype: object = None, device: Any = None, requires_grad: bool = False
 ) -> Tensor:
     """Ones."""
-    return _made(np.ones(sizes_of(size, "ones"), _kind(dtype)), requires_grad, device)
+    return _made(np.ones(lengths_of(size, "ones"), _kind(dtype)), requires_grad, device)
 
 
 def empty(
     *size: Any, dtype: object = None, device: Any = None, requires_grad: bool = False
 ) -> Tensor:
     """A tensor whose values mean nothing yet."""
-    return _made(np.empty(sizes_of(size, "empty"), _kind(dtype)), requires_grad, device)
+    return _made(np.empty(lengths_of(size, "empty"), _kind(dtype)), requires_grad, device)
 
 
 def full(
@@ -169,7 +174,7 @@ def full(
 ) -> Tensor:  # fmt: skip
     """One value, repeated."""
     value = array_of(fill_value)
-    sizes = sizes_of((size,), "full")
+    sizes = lengths_of((size,), "full")
     return _made(np.full(sizes, value, _kind(dtype, value.dtype)), requires_grad, device)
 
 
@@ -292,7 +297,7 @@ def randn(
     device: Any = None, requires_grad: bool = False,
 ) -> Tensor:  # fmt: skip
     """Normal numbers of mean 0 and deviation 1."""
-    drawn = _draw(philox_normal, sizes_of(size, "randn"), dtype, generator)
+    drawn = _draw(philox_normal, lengths_of(size, "randn"), dtype, generator)
     return _asking(drawn, requires_grad, device)
 
 
@@ -301,7 +306,7 @@ def rand(
     device: Any = None, requires_grad: bool = False,
 ) -> Tensor:  # fmt: skip
     """Even numbers in [0, 1)."""
-    drawn = _draw(philox_uniform, sizes_of(size, "rand"), dtype, generator)
+    drawn = _draw(philox_uniform, lengths_of(size, "rand"), dtype, generator)
     return _asking(drawn, requires_grad, device)
 
 
@@ -328,7 +333,7 @@ def randint(
     if high <= low:
         raise ShapeError(f"randint from {low} to {high} has nothing to draw from", loc=loc.caller())
     bounds = (np.array(low, np.int64), np.array(high, np.int64))
-    attrs = {"shape": sizes_of((size,), "randint")}
+    attrs = {"shape": lengths_of((size,), "randint")}
     out = (generator or streams.DEFAULT).tensor(philox_uniform_int, bounds, attrs, wrap)
     return _asking(cast(out, _kind(dtype, np.dtype(np.int64))), requires_grad, device)
 

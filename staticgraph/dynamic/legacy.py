@@ -32,7 +32,7 @@ class _Legacy(type):
             if isinstance(given, np.ndarray) and given.dtype == cls.legacy_dtype.np:
                 return wrap(given)
             return wrap(np.array(plain(args[0]), cls.legacy_dtype.np))
-        return wrap(np.zeros(shapes.sizes_of(args, cls.__name__) if args else (0,),
+        return wrap(np.zeros(shapes.lengths_of(args, cls.__name__) if args else (0,),
                              cls.legacy_dtype.np))  # fmt: skip
 
 

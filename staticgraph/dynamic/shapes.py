@@ -68,6 +68,14 @@ def sizes_of(given: Sequence[Any], what: str) -> tuple[int, ...]:
         raise UsageError(f"{what} takes integers, got {given!r}", loc=loc.caller()) from None
 
 
+def lengths_of(given: Sequence[Any], what: str) -> tuple[int, ...]:
+    """Sizes given one by one or as one sequence; ShapeError where one is negative."""
+    sizes = sizes_of(given, what)
+    if any(isinstance(n, int) and n < 0 for n in sizes):
+        raise ShapeError(f"{what}: a negative size in {list(sizes)}", loc=loc.caller())
+    return sizes
+
+
 def axis_of(dim: int, rank: int, what: str) -> int:
     """`dim` counted from the front; ShapeError where the tensor has no such axis."""
     if not -rank <= dim < rank:

@@ -84,7 +84,7 @@ class Tensor(Conversions):
         if len(args) == 1 and not isinstance(args[0], int):
             made._array = np.array(plain(args[0]), default_float())
         else:
-            made._array = np.zeros(shapes.sizes_of(args, "Tensor") if args else (0,),
+            made._array = np.zeros(shapes.lengths_of(args, "Tensor") if args else (0,),
                                    default_float())  # fmt: skip
         made._version = [0, None]
         return made

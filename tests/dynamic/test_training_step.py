@@ -354,6 +354,24 @@ def test_one_program_for_all_batches() -> None:
     assert len(side.step.traces) == 1  # type: ignore[attr-defined]
 
 
+def test_what_is_left_behind_has_memory_of_its_own() -> None:
+    a, b = numbers(3).requires_grad_(), numbers(3, seed=1).requires_grad_()
+    x = numbers(3, seed=2)
+    values = x.tolist()
+
+    @tf.function
+    def step(x: Any) -> Any:
+        a.grad = b.grad = None
+        ((a + b) * x).sum().backward()
+        return x
+
+    for _ in range(3):
+        y = step(x)
+        assert a.grad.tolist() == b.grad.tolist() == y.tolist() == values
+        a.grad.zero_()
+        assert b.grad.tolist() == y.tolist() == x.tolist() == values
+
+
 # ---------------------------------------------------------------- what is not frozen
 def test_training_and_evaluation_of_a_module_that_is_no_argument() -> None:
     model = network(nn.Linear(3, 6), nn.Dropout(0.5))

@@ -134,6 +134,11 @@ def texts_that_reach_the_edge(torch: Any) -> Any:
     return out
 
 
+@case
+def a_negative_size(torch: Any) -> Any:
+    return torch.ones(2, -1)
+
+
 # ---------------------------------------------------------------- limits of types, new tensors
 @case
 def limits(torch: Any) -> Any:

@@ -98,7 +98,7 @@ def embedding(input: Tensor, weight: Tensor, padding_idx: int | None = None) -> 
     """
     if input.is_floating_point():
         raise UsageError(
-            f"embedding takes row numbers, got {input.dtype}", loc=caller(),
+            f"embedding takes row numbers, got {input.dtype.name}", loc=caller(),
             hint="convert them with .long()",
         )  # fmt: skip
     if padding_idx is not None:

@@ -157,7 +157,7 @@ def _classes_last(name: str, input: Tensor, target: Tensor) -> tuple[Tensor, tup
 def _class_numbers(name: str, target: Tensor) -> Tensor:
     if not target.dtype.is_integer:
         raise UsageError(
-            f"{name} takes class numbers, got {target.dtype}", loc=caller(),
+            f"{name} takes class numbers, got {target.dtype.name}", loc=caller(),
             hint="convert them with .long()",
         )  # fmt: skip
     return target
