@@ -133,12 +133,9 @@ def in_segments(
         lookup("FloorDiv")(convert(steps, dtypes.int32), convert(size, dtypes.int32))
     )  # fmt: skip
     whole = count * size
-    if reverse:  # the first steps are those at the end, and the rest those at the beginning
-        rest = steps - whole
-        parts = [(x[:rest], x[rest:]) for x in xs]
-        bodies, tails = [p[1] for p in parts], [p[0] for p in parts]
-    else:
-        bodies, tails = [x[:whole] for x in xs], [x[whole:] for x in xs]
+    # What does not fill a segment stands at the end, where it is a copy of a few steps; all before
+    # it can be read where it is.  Backwards it comes first.
+    bodies, tails = [x[:whole] for x in xs], [x[whole:] for x in xs]
     grouped = [_grouped(x, count, size) for x in bodies]
 
     def segment(carries: list[Tensor], slices: list[Tensor]) -> tuple[Any, Any]:
@@ -148,15 +145,28 @@ def in_segments(
             )
         return done.finals, done.outputs
 
-    outer = build_loop(scope, start, grouped, segment, reverse=reverse, length=count, names=names)
-    with name_scope(None, "rest") as tail:
-        last = build_loop(
-            tail, outer.finals, tails, step, reverse=reverse, length=steps - whole, names=names
+    def segments(start: Sequence[Tensor]) -> Looped:
+        return build_loop(
+            scope, start, grouped, segment, reverse=reverse, length=count, names=names,
+            segments=True,
         )  # fmt: skip
-    outputs = []
-    for a, b in zip(outer.outputs, last.outputs, strict=True):
-        flat = _ungrouped(a, whole)
-        outputs.append(lookup("ConcatV2")([b, flat] if reverse else [flat, b], axis=0))
+
+    def rest(start: Sequence[Tensor]) -> Looped:
+        with name_scope(None, "rest") as tail:
+            return build_loop(
+                tail, start, tails, step, reverse=reverse, length=steps - whole, names=names
+            )
+
+    if reverse:
+        tail = rest(start)
+        outer = last = segments(tail.finals)
+    else:
+        outer = segments(start)
+        tail = last = rest(outer.finals)
+    outputs = [
+        lookup("ConcatV2")([_ungrouped(a, whole), b], axis=0)
+        for a, b in zip(outer.outputs, tail.outputs, strict=True)
+    ]
     return Looped(last.finals, outputs, None)
 
 

@@ -44,7 +44,7 @@ def build_loop(
     length: Any = None, reverse: bool = False, conditional: bool = False,
     types: Sequence[TensorType] | None = None, names: Sequence[str] | None = None,
     more: Callable[[], tuple[Sequence[Late], Sequence[Tensor]]] | None = None,
-    hint: str | None = None,
+    hint: str | None = None, segments: bool = False,
 ) -> Looped:  # fmt: skip
     """Trace `step` once and add the loop to the default graph.
 
@@ -59,12 +59,14 @@ def build_loop(
       more: called in the body when it is traced; further carries and outputs, which come behind
         the others.
       hint: what to do about a carry whose shape changes.
+      segments: it goes through segments of a loop, to need less memory; see `ir.body`.
 
     Raises:
       ShapeError, DtypeError: a carry leaves the body with another type than it enters.
     """
     outer = get_default_graph()
     body = new_body("the loop", scope)
+    body.segments = segments
     names = list(names or [f"carry {k}" for k in range(len(start))])
     with body.as_default(), body.name_scope(scope):
         carries = [

@@ -284,6 +284,7 @@ class _Backward:
         from staticgraph.api.loop_body import add_operation, convert_length, kept_for_gradients
 
         loop, body = self.loop, self.body
+        body.segments = loop.body.segments
         out: list[Tensor | None] = [None] * len(loop.inputs)
         if not (self.carries or self.sums or self.per_slice):
             return tuple(out)

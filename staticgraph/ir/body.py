@@ -62,6 +62,7 @@ class BodyGraph(Graph):
         self.sources: dict[Tensor, Tensor] = {}  # parameter -> outer tensor
         self.results: tuple[Tensor, ...] = ()
         self.names: tuple[str, ...] = ()  # of the carries, for error texts
+        self.segments = False  # its iterations are segments of a loop, to need less memory
         self.residuals: dict[Tensor, int] = {}  # value that is kept for gradients -> result
         self.after: dict[Operation, None] = {}  # outer operations that must have run before
         self._copies: dict[Tensor, Tensor] = {}  # outer tensor -> what was built again for it

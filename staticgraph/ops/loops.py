@@ -13,6 +13,9 @@ no loop has to be run, or built, again to be differentiated.  `reverse` goes thr
 from the last slice to the first; outputs and histories stand where the slices stood.
 
 `length` is the number of iterations, for ``While`` the most there may be (-1: no limit).
+
+A loop over segments of another one, which is there to need less memory, has the attribute
+`SEGMENTS`.  What its iterations compute is then not made for all of them at once.
 """
 
 from __future__ import annotations
@@ -35,6 +38,8 @@ from staticgraph.ops.arithmetic import add, mul
 from staticgraph.ops.comparison import less
 from staticgraph.ops.constant import const
 from staticgraph.ops.iteration import counted
+
+SEGMENTS = "_segments"
 
 
 def count_results(
@@ -153,7 +158,7 @@ def _shape(
 
 def _run(
     *arrays: np.ndarray, length: int, body: Any, sizes: Sequence[int], carries: int,
-    sequences: int, reverse: bool, histories: Sequence[int], conditional: bool,
+    sequences: int, reverse: bool, histories: Sequence[int], conditional: bool, **_: Any,
 ) -> tuple[np.ndarray, ...]:  # fmt: skip
     """The meaning of a loop; `body` takes a list of arrays and gives one."""
     del sizes

@@ -29,6 +29,7 @@ from staticgraph.ir.op import Guard, lookup
 from staticgraph.ir.record import record
 from staticgraph.ir.tensor import Operation, Tensor
 from staticgraph.ir.types import TensorType
+from staticgraph.ops.loops import SEGMENTS
 from staticgraph.passes.cleanup import Prune
 from staticgraph.passes.close import Closing, bodies_of, needed_operations, writes_of
 from staticgraph.passes.counted import counted
@@ -328,6 +329,8 @@ class _Control:
             "length": outer.static(self.op, "length", self.static["length"]),
         }  # fmt: skip
         attrs = {k: v for k, v in attrs.items() if not k.startswith("_")}
+        if self.bodies[0].segments:
+            attrs[SEGMENTS] = True
         made = self._emit(inputs, attrs, inner)
         self._leave(written, streams, made[n:])
         extra = len(written) + len(streams)

@@ -16,6 +16,7 @@ from staticgraph.ir.dims import Dim, Poly, Symbol
 from staticgraph.ir.function import Function, Given, Node, Origin, Param, SizeOf, Value
 from staticgraph.ir.record import record
 from staticgraph.ir.types import TensorType
+from staticgraph.ops.loops import SEGMENTS
 from staticgraph.passes.cleanup import Prune
 
 
@@ -90,6 +91,11 @@ class LoopForm:
     def conditional(self) -> bool:
         """Whether the first carry is a predicate."""
         return bool(self.node.attrs["conditional"])
+
+    @property
+    def segments(self) -> bool:
+        """Whether it goes through segments of a loop: nothing is made for all of them at once."""
+        return SEGMENTS in self.node.attrs
 
     @property
     def length(self) -> Dim:

@@ -85,9 +85,10 @@ class _Loop:
     def run(self) -> None:
         form = self.form
         take_apart(form)
-        self._behind()  # first: what it stacks may depend on no carry
-        self._products_behind()
-        self._before()
+        if not form.segments:
+            self._behind()  # first: what it stacks may depend on no carry
+            self._products_behind()
+            self._before()
         self._passed_through()
         if form.carries or form.outputs or effect_of(form.node) != "pure":
             self.b.nodes.append(form.build())

@@ -36,7 +36,7 @@ def share_results(f: Function) -> Function:
 
 def _share(first: LoopForm, second: LoopForm) -> bool:
     env = _correspondence(first, second)
-    if env is None or second.conditional:
+    if env is None or second.conditional or first.segments or second.segments:
         return False
     table: dict[object, Node] = {}
     for n in first.body.nodes:

@@ -29,6 +29,7 @@ from staticgraph.ir.program import (
 from staticgraph.ir.record import record
 from staticgraph.ir.scalar import PRIMITIVES, Load
 from staticgraph.ir.types import TensorType
+from staticgraph.ops.loops import SEGMENTS
 from staticgraph.passes.checks import Check
 from staticgraph.passes.fusion import Fused, Region, fuse, measure
 from staticgraph.passes.kernel_writer import Scheduled
@@ -201,6 +202,7 @@ class _Lowering:
             programs = tuple(map(self.inner, attrs.pop("branches")))
             self.steps.append(Branch(programs, inputs, outputs, attrs, origin))
             return
+        attrs.pop(SEGMENTS, None)
         body, conditional = self.inner(attrs.pop("body")), attrs.pop("conditional")
         if not conditional and self.optimize:
             whole = loop_kernel(body, inputs, outputs, attrs, origin, self._constant)
