@@ -206,8 +206,7 @@ class Stepwise:
 
     def run(self, feeds: Sequence[np.ndarray], store: Store, counts: RunCounts) -> list[Any]:
         """Run once; see `Executable.run`."""
-        arrays: dict[Buffer, Any] = dict(self.constants)
-        env: dict[Symbol, int] = {}
+        arrays, env = self._constants({})
         rest = iter(feeds)
         for q in self.program.params:
             if q.kind == "feed":
@@ -226,12 +225,20 @@ class Stepwise:
         self, args: Sequence[np.ndarray], given: Sequence[int], store: Store, counts: RunCounts
     ) -> list[np.ndarray]:
         """Run once as the body of a loop or branch; the results are copies."""
-        arrays: dict[Buffer, Any] = dict(self.constants)
-        env = {s: D.evaluate(d, {}) for s, d in self.program.bound(given).items()}
+        bound = self.program.bound(given)
+        arrays, env = self._constants({s: D.evaluate(d, {}) for s, d in bound.items()})
         for q, a in zip(self.program.params, args, strict=True):
             self._put(arrays, env, q.buffer, np.asarray(a, q.buffer.dtype.np))
         self._steps(arrays, env, store, counts)
         return [np.array(arrays[b]) for b in self.program.results]
+
+    def _constants(self, env: dict[Symbol, int]) -> tuple[dict[Buffer, Any], dict[Symbol, int]]:
+        """What is there before the first step: constants, and the sizes that some of them hold."""
+        arrays: dict[Buffer, Any] = dict(self.constants)
+        for b in self.sized:
+            if b in arrays:
+                self._put(arrays, env, b, arrays[b])
+        return arrays, env
 
     def _steps(
         self, arrays: dict[Buffer, Any], env: dict[Symbol, int], store: Store, counts: RunCounts

@@ -168,3 +168,17 @@ def test_large_values_cross_host_steps_unstaged() -> None:
         a = np.arange(90_000, dtype=np.float32).reshape(-1, 3) % 7
         np.testing.assert_array_equal(sess.run(y, {x: a}), (2 * (a + 1)).sum(0))
         np.testing.assert_array_equal(sess.run(y, {x: a[::2]}), (2 * (a[::2] + 1)).sum(0))
+
+
+def test_a_size_that_turns_out_to_be_a_constant() -> None:
+    x = tf.placeholder(tf.float32, [None])
+    zeros = tf.fill([tf.shape(x)[0]], 0)
+    n = tf.reduce_sum(tf.constant([2, 0, 1, 3]) + zeros)  # 6, folded, where x has four
+    inside = tf.while_loop(
+        lambda i, t: i < 3, lambda i, t: (i + 1, t + tf.reduce_sum(tf.range(n + 0 * i))), (0, 0)
+    )[1]
+    with tf.Session() as sess:
+        got, total = sess.run([tf.range(n), inside], {x: np.ones(4)})
+        np.testing.assert_array_equal(got, np.arange(6))
+        assert total == 3 * 15
+        np.testing.assert_array_equal(sess.run(tf.range(n), {x: np.ones(1)}), np.arange(6))
