@@ -33,11 +33,13 @@ with _without_collection():  # nothing of what a package makes is garbage
     from staticgraph.api import functional as _functional
     from staticgraph.api import gather as _gather
     from staticgraph.api import gradients as _gradients
+    from staticgraph.api import indexed_slices as _indexed_slices
     from staticgraph.api import initializers as _initializers
     from staticgraph.api import math as _math
     from staticgraph.api import math_functions as _math_functions
     from staticgraph.api import math_special as _math_special
     from staticgraph.api import reduction as _reduction
+    from staticgraph.api import repeats as _repeats
     from staticgraph.api import shapes as _shapes
     from staticgraph.api import slicing as _slicing
     from staticgraph.api import sparse as _sparse
@@ -62,6 +64,7 @@ with _without_collection():  # nothing of what a package makes is garbage
     from staticgraph.api.functional import *
     from staticgraph.api.gather import *
     from staticgraph.api.gradients import *
+    from staticgraph.api.indexed_slices import *
     from staticgraph.api.initializers import *
     from staticgraph.api.linalg import (
         cholesky,
@@ -96,6 +99,7 @@ with _without_collection():  # nothing of what a package makes is garbage
         truncated_normal,
     )
     from staticgraph.api.reduction import *
+    from staticgraph.api.repeats import *
     from staticgraph.api.sequence import reverse_sequence
     from staticgraph.api.shapes import *
     from staticgraph.api.slicing import *
@@ -202,21 +206,22 @@ __all__ = [
     *_array.__all__, *_assertions.__all__, *_behavior.__all__, *_casting.__all__, *_clip.__all__,
     *_collections.__all__, *_comparison.__all__, *_contraction.__all__, *_control_flow.__all__,
     *_custom_gradient.__all__, *_division.__all__, *_effects.__all__, *_framework.__all__,
-    *_functional.__all__, *_gather.__all__, *_gradients.__all__, *_initializers.__all__,
-    *_math.__all__, *_math_functions.__all__, *_math_special.__all__, *_reduction.__all__,
-    *_shapes.__all__, *_slicing.__all__, *_sparse.__all__, *_state.__all__, *_static_values.__all__,
-    *_template.__all__, *_variable_scope.__all__, *_variables.__all__, "COMPILER_VERSION",
-    "ConfigProto", "DType", "Dimension", "GIT_VERSION", "GPUOptions", "GraphOptions",
-    "InteractiveSession", "OpError", "OptimizerOptions", "RunMetadata", "RunOptions", "Session",
-    "TensorArray", "TensorShape", "VERSION", "__version__", "app", "argsort", "as_dtype",
-    "bfloat16", "bincount", "bitwise", "bool", "cholesky", "cholesky_solve", "compat", "complex128",
-    "complex64", "confusion_matrix", "contrib", "cross", "debugging", "double", "dtypes", "errors",
-    "flags", "float16", "float32", "float64", "function", "get_seed", "gfile", "half",
-    "histogram_fixed_width", "initializers", "int16", "int32", "int64", "int8", "linalg", "logging",
-    "losses", "manip", "math", "matmul", "matrix_determinant", "matrix_inverse", "matrix_solve",
-    "matrix_solve_ls", "matrix_transpose", "matrix_triangular_solve", "multinomial", "nest", "nn",
-    "norm", "qr", "random", "random_crop", "random_gamma", "random_normal", "random_poisson",
-    "random_shuffle", "random_uniform", "reverse_sequence", "searchsorted", "self_adjoint_eig",
-    "self_adjoint_eigvals", "set_random_seed", "sort", "sparse", "stages", "string", "svd", "test",
-    "trace", "train", "truncated_normal", "uint16", "uint32", "uint64", "uint8", "version",
+    *_functional.__all__, *_gather.__all__, *_gradients.__all__, *_indexed_slices.__all__,
+    *_initializers.__all__, *_math.__all__, *_math_functions.__all__, *_math_special.__all__,
+    *_reduction.__all__, *_repeats.__all__, *_shapes.__all__, *_slicing.__all__, *_sparse.__all__,
+    *_state.__all__, *_static_values.__all__, *_template.__all__, *_variable_scope.__all__,
+    *_variables.__all__, "COMPILER_VERSION", "ConfigProto", "DType", "Dimension", "GIT_VERSION",
+    "GPUOptions", "GraphOptions", "InteractiveSession", "OpError", "OptimizerOptions",
+    "RunMetadata", "RunOptions", "Session", "TensorArray", "TensorShape", "VERSION", "__version__",
+    "app", "argsort", "as_dtype", "bfloat16", "bincount", "bitwise", "bool", "cholesky",
+    "cholesky_solve", "compat", "complex128", "complex64", "confusion_matrix", "contrib", "cross",
+    "debugging", "double", "dtypes", "errors", "flags", "float16", "float32", "float64", "function",
+    "get_seed", "gfile", "half", "histogram_fixed_width", "initializers", "int16", "int32", "int64",
+    "int8", "linalg", "logging", "losses", "manip", "math", "matmul", "matrix_determinant",
+    "matrix_inverse", "matrix_solve", "matrix_solve_ls", "matrix_transpose",
+    "matrix_triangular_solve", "multinomial", "nest", "nn", "norm", "qr", "random", "random_crop",
+    "random_gamma", "random_normal", "random_poisson", "random_shuffle", "random_uniform",
+    "reverse_sequence", "searchsorted", "self_adjoint_eig", "self_adjoint_eigvals",
+    "set_random_seed", "sort", "sparse", "stages", "string", "svd", "test", "trace", "train",
+    "truncated_normal", "uint16", "uint32", "uint64", "uint8", "version",
 ]  # fmt: skip

@@ -30,6 +30,11 @@ def _logger() -> _logging.Logger:
     return _LOGGER[0]
 
 
+def get_logger() -> _logging.Logger:
+    """The logger that messages go to."""
+    return _logger()
+
+
 def log(level: int, msg: str, *args: Any, **kwargs: Any) -> None:
     """Write a message of a given level."""
     _logger().log(level, msg, *args, **kwargs)

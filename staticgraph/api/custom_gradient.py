@@ -52,6 +52,37 @@ def custom_gradient(f: Callable[..., Any]) -> Callable[..., Any]:
     return decorated
 
 
+def grad_pass_through(f: Callable[..., Any]) -> Callable[..., Any]:
+    """A function of one tensor through which gradients go as through the identity.
+
+    >>> import staticgraph as tf
+    >>> x = tf.constant([0.4, 1.6])
+    >>> y = tf.grad_pass_through(tf.round)(x)
+    >>> with tf.Session() as sess:
+    ...     sess.run(tf.gradients(y * 3.0, x)[0])
+    array([3., 3.], dtype=float32)
+    """
+
+    @functools.wraps(f)
+    def decorated(*args: Any, **kwargs: Any) -> Any:
+        @custom_gradient
+        def applied(*xs: Any) -> Any:
+            def back(*dy: Any, variables: Any = ()) -> Any:
+                passed = dy[0] if len(dy) == 1 else list(dy)
+                return (passed, [None] * len(variables)) if variables else passed
+
+            return f(*xs, **kwargs), back
+
+        return applied(*args)
+
+    return decorated
+
+
+def recompute_grad(f: Callable[..., Any]) -> Callable[..., Any]:
+    """`f`: values are the same, and what is computed again is for the compiler to decide."""
+    return f
+
+
 def _apply(f: Callable[..., Any], args: Sequence[Any]) -> Any:
     graph = get_default_graph()
     xs = [lookup("Identity")(convert(a), name="input") for a in args]
@@ -135,4 +166,4 @@ def _variables_used(ys: Sequence[Tensor], start: int) -> list[Variable]:
     return sorted(found, key=lambda v: v.op.id)
 
 
-__all__ = ["custom_gradient"]
+__all__ = ["custom_gradient", "grad_pass_through", "recompute_grad"]

@@ -232,6 +232,7 @@ def NotDifferentiable(op_type: str) -> None:  # noqa: N802
 
 
 NoGradient = NotDifferentiable
+no_gradient = NotDifferentiable
 
 
 def tuple(  # noqa: A001
@@ -262,5 +263,6 @@ def tuple(  # noqa: A001
 __all__ = [
     "Graph", "NoGradient", "NotDifferentiable", "Operation", "RegisterGradient", "Tensor",
     "colocate_with", "control_dependencies", "device", "get_default_graph", "get_default_session",
-    "group", "init_scope", "name_scope", "no_op", "op_scope", "reset_default_graph", "tuple",
+    "group", "init_scope", "name_scope", "no_gradient", "no_op", "op_scope",
+    "reset_default_graph", "tuple",
 ]  # fmt: skip

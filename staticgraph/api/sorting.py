@@ -142,6 +142,8 @@ def _matrix(x: Tensor) -> Tensor:
     if shape == ():
         raise ShapeError("searchsorted: the operands must not be scalars", loc=loc.caller())
     last = shape[-1] if shape is not None else None
+    if shape is not None and len(shape) == 1:
+        return lookup("ExpandDims")(x, 0)  # type: ignore[no-any-return]
     if isinstance(last, int):
         # -1 cannot be inferred beside 0; no elements, no rows
         return lookup("Reshape")(x, [-1, last])  # type: ignore[no-any-return]
