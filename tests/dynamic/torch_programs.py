@@ -86,6 +86,42 @@ for _name in ("plain", "causal", "scaled", "masked", "shifted", "both"):
     CASES[f"attention_{_name}"] = partial(attention, _name)
 
 
+def heads(kind: str, torch: Any) -> Any:
+    options: dict[str, Any] = {"other sizes": {"kdim": 3, "vdim": 5}, "no bias": {"bias": False},
+                               "length first": {}}.get(kind, {"batch_first": True})  # fmt: skip
+    layer = torch.nn.MultiheadAttention(4, 2, **options).double()
+    with torch.no_grad():
+        for i, p in enumerate(layer.parameters()):
+            p.copy_(numbers(torch, *p.shape, seed=i))
+    q = numbers(torch, 3, 2, 4)
+    k = numbers(torch, 3, 2, 3 if kind == "other sizes" else 4, seed=1)
+    v = numbers(torch, 3, 2, 5 if kind == "other sizes" else 4, seed=2)
+    given: dict[str, Any] = {
+        "masked": {"attn_mask": torch.tensor(np.triu(np.ones((2, 2)), 1) > 0)},
+        "added": {"attn_mask": numbers(torch, 6, 2, 2).detach()},
+        "padded": {"key_padding_mask": torch.tensor([[False, True]] * 3)},
+        "each": {"average_attn_weights": False}, "no weights": {"need_weights": False},
+        "causal without a mask": {"is_causal": True},
+    }.get(kind, {})  # fmt: skip
+    if kind == "no batch":
+        q, k, v = (t[0] for t in (q, k, v))
+    out, weights = layer(q, k, v, **given)
+    (out * out).sum().backward()
+    return [out, weights, [p.grad for p in layer.parameters()]]
+
+
+for _name in (
+    "batch first", "length first", "other sizes", "no bias", "masked", "added", "padded", "each",
+    "no weights", "no batch", "causal without a mask",
+):  # fmt: skip
+    CASES[f"heads {_name}"] = partial(heads, _name)
+
+
+@case
+def heads_that_do_not_divide(torch: Any) -> Any:
+    return torch.nn.MultiheadAttention(4, 3)
+
+
 # ---------------------------------------------------------------- places
 @case
 def index_put_accumulates(torch: Any) -> Any:

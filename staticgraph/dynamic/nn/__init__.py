@@ -32,6 +32,7 @@ from staticgraph.dynamic.nn.activation import (
     Tanhshrink,
     Threshold,
 )
+from staticgraph.dynamic.nn.attention import MultiheadAttention
 from staticgraph.dynamic.nn.clip import utils
 from staticgraph.dynamic.nn.containers import (
     ModuleDict,
@@ -150,6 +151,7 @@ __all__ = [
     "Module",
     "ModuleDict",
     "ModuleList",
+    "MultiheadAttention",
     "NLLLoss",
     "PReLU",
     "Parameter",
