@@ -125,6 +125,7 @@ from staticgraph.dynamic.elementwise import (
     maximum,
     minimum,
     mul,
+    nan_to_num,
     ne,
     neg,
     negative,
@@ -215,8 +216,10 @@ from staticgraph.dynamic.selection import (
     isin,
     masked_fill,
     masked_select,
+    median,
     narrow,
     nonzero,
+    repeat_interleave,
     scatter,
     scatter_add,
     sort,
@@ -236,6 +239,7 @@ from staticgraph.dynamic.shapes import (
     concatenate,
     flatten,
     flip,
+    hstack,
     meshgrid,
     movedim,
     permute,
@@ -253,6 +257,7 @@ from staticgraph.dynamic.shapes import (
     unbind,
     unflatten,
     unsqueeze,
+    vstack,
 )
 from staticgraph.dynamic.tensor import Tensor
 from staticgraph.ir import dtypes as _dtypes

@@ -365,3 +365,22 @@ def clone(input: Tensor) -> Tensor:
     tensor([0., 0.])
     """
     return lookup("Identity")(input)  # type: ignore[no-any-return]
+
+
+def nan_to_num(
+    input: Tensor, nan: float = 0.0, posinf: float | None = None, neginf: float | None = None
+) -> Tensor:
+    """With numbers in the place of NaN and of infinities: the greatest and least by default.
+
+    >>> import staticgraph.dynamic as torch
+    >>> torch.nan_to_num(torch.tensor([math.nan, 2.0]), nan=1.0)
+    tensor([1., 2.])
+    """
+    kind = NUMPY[input._array.dtype]
+    if not kind.is_floating:
+        return clone(input)
+    most = float(kind.max) if posinf is None else posinf
+    least = float(kind.min) if neginf is None else neginf
+    out = where(isnan(input), nan, input)
+    out = where(_eq(out, math.inf), most, out)
+    return where(_eq(out, -math.inf), least, out)  # type: ignore[no-any-return]

@@ -70,6 +70,7 @@ class Methods(Taped):
     round = elementwise.round
     trunc = elementwise.trunc
     isnan = elementwise.isnan
+    nan_to_num = elementwise.nan_to_num
     isinf = elementwise.isinf
     isfinite = elementwise.isfinite
     logical_not = elementwise.logical_not
@@ -160,6 +161,8 @@ class Methods(Taped):
     nonzero = selection.nonzero
     sort = selection.sort
     argsort = selection.argsort
+    median = selection.median
+    repeat_interleave = selection.repeat_interleave
     topk = selection.topk
     unique = selection.unique
     tril = selection.tril

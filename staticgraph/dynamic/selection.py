@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from staticgraph.dynamic.apply import Taped, wrap
-from staticgraph.dynamic.elementwise import cast
+from staticgraph.dynamic.elementwise import cast, isnan, where
 from staticgraph.dynamic.modes import MODES
 from staticgraph.dynamic.reductions import pair
 from staticgraph.dynamic.shapes import axis_of, ravel
@@ -19,7 +20,7 @@ from staticgraph.ir.op import lookup
 if TYPE_CHECKING:
     from staticgraph.dynamic.tensor import Tensor
 
-_SORT, _TOPK = pair("sort"), pair("topk")
+_SORT, _TOPK, _MEDIAN = pair("sort"), pair("topk"), pair("median")
 
 
 def in_range(indices: np.ndarray, size: int, what: str) -> np.ndarray:
@@ -161,10 +162,81 @@ def topk(input: Tensor, k: int, dim: int = -1, largest: bool = True, sorted: boo
     return _TOPK(values[key], indices[key])
 
 
-def unique(input: Tensor, sorted: bool = True) -> Tensor:  # noqa: A002 - PyTorch's name
-    """The different values, in order."""
-    del sorted
-    return wrap(np.unique(input._array))  # type: ignore[no-any-return]
+def unique(
+    input: Tensor, sorted: bool = True, return_inverse: bool = False,  # noqa: A002
+    return_counts: bool = False, dim: int | None = None,
+) -> Any:  # fmt: skip
+    """The different values, in order; of rows along `dim` where that is given.
+
+    Args:
+      return_inverse: give which of them each element is, too.
+      return_counts: give how often each occurs, too.
+    """
+    del sorted  # they always are
+    a = input._array
+    axis = None if dim is None else axis_of(dim, a.ndim, "unique")
+    values, inverse, counts = np.unique(a, return_inverse=True, return_counts=True, axis=axis)
+    out = [wrap(values)]
+    if return_inverse:
+        out.append(wrap(inverse.reshape(a.shape if axis is None else -1)))
+    if return_counts:
+        out.append(wrap(counts))
+    return out[0] if len(out) == 1 else tuple(out)
+
+
+def median(input: Tensor, dim: int | None = None, keepdim: bool = False) -> Any:
+    """The middle element in order, the lower one of two; NaN where there is one.
+
+    With `dim` the pair of the elements along it and where they are.
+
+    >>> import staticgraph.dynamic as torch
+    >>> torch.median(torch.tensor([3.0, 1.0, 4.0, 2.0]))
+    tensor(2.)
+    """
+    if dim is None:
+        flat = ravel(input)
+        return median(flat, 0)[0] if flat._array.size else wrap(np.full((), np.nan))
+    axis = axis_of(dim, max(input._array.ndim, 1), "median")
+    if not input._array.ndim:
+        return _MEDIAN(input, wrap(np.zeros((), np.int64)))
+    order = argsort(input, axis)
+    middle = (input._array.shape[axis] - 1) // 2
+    at = narrow(order, axis, middle, 1)
+    if MODES.tracer is None and input._array.dtype.kind == "f":
+        bad = np.isnan(input._array)
+        first = np.expand_dims(bad.argmax(axis), axis)
+        at = wrap(np.where(bad.any(axis, keepdims=True), first, at._array))
+    values = take_along_dim(input, at, axis)
+    if MODES.tracer is not None and input._array.dtype.kind == "f":
+        values = where(isnan(input).any(axis, keepdim=True), math.nan, values)
+    if keepdim:
+        return _MEDIAN(values, at)
+    squeeze = lookup("Squeeze")
+    return _MEDIAN(squeeze(values, squeeze_dims=(axis,)), squeeze(at, squeeze_dims=(axis,)))
+
+
+def repeat_interleave(input: Tensor, repeats: Any, dim: int | None = None) -> Tensor:
+    """Every slice along `dim` as often as `repeats` says, one number or one for each.
+
+    >>> import staticgraph.dynamic as torch
+    >>> torch.repeat_interleave(torch.tensor([1, 2]), torch.tensor([1, 2]))
+    tensor([1, 2, 2])
+    """
+    x = ravel(input) if dim is None else input
+    axis = axis_of(dim or 0, x._array.ndim, "repeat_interleave")
+    n = x._array.shape[axis]
+    if isinstance(repeats, Taped):
+        if MODES.tracer is not None:
+            MODES.tracer.read(repeats, "a tensor that decides a shape")
+        repeats = repeats._array
+    counts = np.asarray(repeats)
+    if counts.size not in (1, n) or (counts < 0).any():
+        raise ShapeError(
+            f"repeat_interleave: repeats {counts.tolist()} for an axis of size {n}",
+            loc=loc.caller(), hint="give one number, or one for each, and none below 0",
+        )  # fmt: skip
+    at = np.repeat(np.arange(n), counts.ravel() if counts.size == n else int(counts.flat[0]))
+    return lookup("GatherV2")(x, wrap(at), axis)  # type: ignore[no-any-return]
 
 
 def tril(input: Tensor, diagonal: int = 0) -> Tensor:

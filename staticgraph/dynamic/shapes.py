@@ -298,6 +298,24 @@ def stack(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
     return lookup("Pack")(_tensors(tensors, "stack"), axis=dim)  # type: ignore[no-any-return]
 
 
+def vstack(tensors: Sequence[Tensor]) -> Tensor:
+    """Tensors one above another; vectors are rows.
+
+    >>> import staticgraph.dynamic as torch
+    >>> torch.vstack([torch.tensor([1, 2]), torch.tensor([3, 4])])
+    tensor([[1, 2],
+            [3, 4]])
+    """
+    parts = _tensors(tensors, "vstack")
+    return cat([_reshape(t, (1, -1)) if t._array.ndim < 2 else t for t in parts])
+
+
+def hstack(tensors: Sequence[Tensor]) -> Tensor:
+    """Tensors beside one another: along the second axis, vectors along their only one."""
+    parts = [_reshape(t, (1,)) if not t._array.ndim else t for t in _tensors(tensors, "hstack")]
+    return cat(parts, 0 if parts[0]._array.ndim == 1 else 1)
+
+
 def unbind(input: Tensor, dim: int = 0) -> tuple[Tensor, ...]:
     """The slices along an axis."""
     a = axis_of(dim, input._array.ndim, "unbind")

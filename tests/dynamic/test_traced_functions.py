@@ -68,6 +68,8 @@ CASES: dict[str, tuple[Callable[..., Any], tuple[Any, ...]]] = {
     "sort": (lambda x: x.sort(0, descending=True)[0], (X,)),
     "topk": (lambda x: x.topk(2)[0], (X,)),
     "argsort": (lambda x: x.argsort(1), (X,)),
+    "median": (lambda x: x.median(1)[0] + x.nan_to_num(0.0).median(), (X,)),
+    "repeat_interleave": (lambda x: x.repeat_interleave(2, 0), (X,)),
     "max": (lambda x: x.max(1)[0], (X,)),
     "gather": (lambda x, k: x.gather(1, k[:, None]), (X, CLASSES)),
     "scatter": (lambda x, k: x.scatter(1, k[:, None], 0.0), (X, CLASSES)),

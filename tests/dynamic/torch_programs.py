@@ -154,6 +154,60 @@ def an_index_of_a_number(torch: Any) -> Any:
     return torch.tensor(3.0)[0]
 
 
+@case
+def medians(torch: Any) -> Any:
+    x = numbers(torch, 3, 4)
+    y = x.median() * 2 + x.median(1).values.sum() + x.median(dim=0, keepdim=True)[0].sum()
+    hole = torch.tensor([[1.0, float("nan"), 0.0], [3.0, 2.0, 1.0]])
+    return [
+        *grads(y, x), x.median(0).indices, hole.median(), hole.median(1),
+        torch.median(torch.tensor([3, 1, 2, 2])), torch.tensor(2.0).median(0),
+    ]  # fmt: skip
+
+
+@case
+def different_values(torch: Any) -> Any:
+    x = torch.tensor([[3, 1], [1, 2], [3, 1]])
+    return [
+        torch.unique(x), torch.unique(x, return_counts=True),
+        x.unique(return_inverse=True, return_counts=True), x.unique(dim=0, return_inverse=True),
+    ]  # fmt: skip
+
+
+@case
+def repeated(torch: Any) -> Any:
+    x = numbers(torch, 2, 3)
+    y = x.repeat_interleave(2, dim=1).sum(0) * torch.arange(6.0).double()
+    return [
+        *grads(y, x), torch.repeat_interleave(torch.tensor([4, 5]), torch.tensor([0, 2])),
+        x.detach().repeat_interleave(torch.tensor([2, 1]), 0), x.detach().repeat_interleave(2),
+    ]  # fmt: skip
+
+
+@case
+def repeated_by_too_many(torch: Any) -> Any:
+    return torch.ones(2).repeat_interleave(torch.tensor([1, 2, 3]))
+
+
+@case
+def stacks(torch: Any) -> Any:
+    a, b = numbers(torch, 2), numbers(torch, 2, seed=1)
+    c = numbers(torch, 2, 2).detach()
+    return [
+        *grads(torch.vstack((a, b)) * c, a, b), torch.hstack([a, b]).detach(),
+        torch.hstack((c, c)), torch.vstack([c, a.detach()]),
+        torch.hstack([torch.tensor(1.0), torch.tensor(2.0)]),
+    ]  # fmt: skip
+
+
+@case
+def numbers_for_what_is_none(torch: Any) -> Any:
+    x = torch.tensor([float("nan"), float("inf"), -float("inf"), 1.0], requires_grad=True)
+    y = torch.nan_to_num(x)
+    y.sum().backward()
+    return y, x.grad, x.detach().nan_to_num(2.0, 3.0, -3.0), torch.nan_to_num(torch.tensor([1]))
+
+
 # ---------------------------------------------------------------- texts
 @case
 def texts_of_whole_floats(torch: Any) -> Any:
