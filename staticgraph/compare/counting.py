@@ -243,9 +243,10 @@ def static_counts(pair: Pair, static: Static, items: Sequence[Any]) -> StaticCou
     for report in static.session.explain().executables:
         if any(e.program is report.program for e in ran.values()):
             plans += len(report.plans)
+            working += report.arenas  # which plans share
             for plan in report.plans:
                 f = plan.footprint
-                working += f.arena + f.staging + f.results + f.table
+                working += f.staging + f.results + f.table
     n = len(items)
     return StaticCounts(nodes / n, kernels / n, calls / n, allocated / n, working, len(ran), plans)
 

@@ -159,3 +159,16 @@ def test_steps_that_differ_come_in_a_cycle() -> None:
         assert len(cycle) == (1 if cycle[0] is None else 24)
         assert isinstance(pair.iterations(cycle[0]), int)
     assert isinstance(started(BY_NAME["newton"].static, {}), Static)
+
+
+def test_memory_that_plans_share_is_counted_once() -> None:
+    (pair,) = chosen(["elman_rnn"])
+    static, items = started(pair.static, pair.values()), pair.items(24)
+    for item in items:
+        static(item)
+    have = counting.static_counts(pair, static, items)
+    (report,) = (r for r in static.session.explain().executables if len(r.plans) == have.plans)
+    prints = [plan.footprint for plan in report.plans]
+    assert len(prints) == len({pair.iterations(item) for item in items}) > 1
+    own = sum(f.staging + f.results + f.table for f in prints)
+    assert max(f.arena for f in prints) <= have.working - own < sum(f.arena for f in prints)
