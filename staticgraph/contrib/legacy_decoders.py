@@ -322,7 +322,9 @@ def embedding_attention_seq2seq(
         return _either(feed_previous, decode)
 
 
-def _either(feed_previous: Any, decode: Callable[..., tuple[list[Any], Any]]) -> Any:
+def _either(
+    feed_previous: Any, decode: Callable[..., tuple[list[Any], Any]]
+) -> tuple[list[Any], Any]:
     """The decoder with its own symbols or with those given, which a tensor may decide."""
     if isinstance(feed_previous, bool):
         return decode(feed_previous)
