@@ -287,6 +287,14 @@ ShortTensor, IntTensor = LEGACY_CLASSES["ShortTensor"], LEGACY_CLASSES["IntTenso
 LongTensor, BoolTensor = LEGACY_CLASSES["LongTensor"], LEGACY_CLASSES["BoolTensor"]
 
 
+_ELSEWHERE = {  # what users of PyTorch look for here
+    "utils": "Dataset, DataLoader and their like are in staticgraph.data",
+    "compile": "compile a function with staticgraph.function",
+    "jit": "record a function with staticgraph.trace",
+    "func": "whole derivatives are in autograd.functional",
+}
+
+
 def is_floating_point(input: Tensor) -> Any:
     """True of tensors of floats."""
     return input.is_floating_point()
@@ -295,4 +303,7 @@ def is_floating_point(input: Tensor) -> Any:
 def __getattr__(name: str) -> Any:
     if name in ("nn", "optim"):  # imported where they are used
         return importlib.import_module(f"{__name__}.{name}")
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    where = _ELSEWHERE.get(name)
+    raise AttributeError(
+        f"module {__name__!r} has no attribute {name!r}" + (f"; {where}" if where else "")
+    )

@@ -285,3 +285,12 @@ def test_errors_name_the_line(function: Any, kind: Any, match: str) -> None:
     assert f"test_tensor.py:{function.__code__.co_firstlineno + 1} in {function.__name__}:" in str(
         e.value
     )
+
+
+@pytest.mark.parametrize(
+    ("name", "where"), [("utils", "staticgraph.data"), ("compile", "staticgraph.function")]
+)
+def test_what_is_elsewhere(name: str, where: str) -> None:
+    with pytest.raises(AttributeError, match=where):
+        getattr(torch, name)
+    assert not hasattr(torch, "distributions")
