@@ -303,7 +303,7 @@ def is_floating_point(input: Tensor) -> Any:
 def __getattr__(name: str) -> Any:
     if name in ("nn", "optim"):  # imported where they are used
         return importlib.import_module(f"{__name__}.{name}")
-    where = _ELSEWHERE.get(name)
+    found = _ELSEWHERE.get(name)
     raise AttributeError(
-        f"module {__name__!r} has no attribute {name!r}" + (f"; {where}" if where else "")
+        f"module {__name__!r} has no attribute {name!r}" + (f"; {found}" if found else "")
     )
