@@ -3,7 +3,7 @@
 There are three ways, all without laying out the large operand:
 
 - *dots*: rows of A times columns of B, both contiguous along the sum.  Vectors run along it; four
-  rows go together, and two columns.
+  rows go together with two columns, eight with one.
 - *chains*: few rows and few columns.  One vector of columns at a time, and several sums of
   it, each of every eighth step, so that none has to wait for the one before it.
 - *line*: one row, many columns.  Some rows of B at a time are added to a line of sums.
@@ -17,7 +17,6 @@ from staticgraph.codegen.tile_source import Vectors
 
 CHAINS = 8  # sums of one vector
 TOGETHER = 8  # rows of B that are added to a line at once
-PAIR = 2  # sums of one dot product
 
 
 def _factors(x: Vectors) -> str:
@@ -52,7 +51,9 @@ def _add_up(x: Vectors, slots: list[str]) -> str:
 
 
 # ---------------------------------------------------------------- dots
-ROWS = 4  # that go together
+ROWS = 4  # that go together,
+TALL = 8  # and with one column: in any case eight sums, so that none waits for the one before it
+NEAR = 16  # rows that are read again for the next columns before others are
 
 
 def dots(x: Vectors) -> None:
@@ -61,15 +62,18 @@ def dots(x: Vectors) -> None:
     ``line`` and ``step`` are elements from one row and one column to the next.
     """
     for columns in (2, 1):
-        _block(x, columns)
+        _columns(x, columns)
     ends = f"i64 %k, i64 %line, i64 %step, i64 %ldc, i64 %c_column, {_factors(x)}"
     with x.function(
         f"internal void @dots(ptr %a, ptr %b, ptr %c, i64 %m, i64 %n, {ends}) noinline"
     ):
+        once = x.value("icmp sle i64 %n, 2")
+        most = x.value("call i64 @llvm.smax.i64(i64 %m, i64 1)")
+        many = x.value(f"select i1 {once}, i64 {most}, i64 {NEAR}")
         two = x.number("and", "%n", -2)
-        with x.loop(0, "%m", ROWS) as i:
+        with x.loop(0, "%m", many) as i:
             a, c = x.times("%a", i, "%line"), x.times("%c", i, "%ldc")
-            rows = x.least(x.number("sub", "%m", i), ROWS)
+            rows = x.least(x.number("sub", "%m", i), many)
             for start, stop, columns in (("0", two, 2), (two, "%n", 1)):
                 with x.loop(start, stop, columns) as j:
                     b, to = x.times("%b", j, "%step"), x.times(c, j, "%c_column")
@@ -78,52 +82,67 @@ def dots(x: Vectors) -> None:
         x("  ret void")
 
 
-def _block(x: Vectors, columns: int) -> None:
+def _columns(x: Vectors, columns: int) -> None:
+    """The function ``@dots_COLUMNS``: all rows times one column or two."""
     s = x.shape
     ends = f"i64 %k, i64 %line, i64 %step, i64 %ldc, i64 %c_column, {_factors(x)}"
     with x.function(
-        f"internal void @dots_{columns}(ptr %a, ptr %b, ptr %c, i64 %rows, {ends}) noinline"
+        f"internal void @dots_{columns}(ptr %a, ptr %b, ptr %c, i64 %m, {ends}) noinline"
     ):
-        # where the rows of A and C are, of which the last ones may be the same row again
-        numbers = [x.least(i, x.number("sub", "%rows", 1)) for i in range(ROWS)]
-        lines = [x.times("%a", i, "%line") for i in numbers]
-        targets = [x.times("%c", i, "%ldc") for i in numbers]
+        many = TALL if columns == 1 else ROWS
         stands = [x.times("%b", j, "%step") for j in range(columns)]
-        slots = [[_slots(x, PAIR) for _ in stands] for _ in lines]
-        for row in slots:
-            for pair in row:
-                _clear(x, pair)
-
-        def add(k: str, which: int, mask: str = "") -> None:
-            def read(pointer: str) -> str:
-                here = x.at(pointer, k)
-                return x.load_some(here, mask) if mask else x.load(here)
-
-            values = [read(stand) for stand in stands]
-            for line, row in zip(lines, slots, strict=True):
-                a = read(line)
-                for value, pair in zip(values, row, strict=True):
-                    _add_product(x, a, value, pair[which])
-
-        whole, pairs = x.number("and", "%k", -s.lanes), x.number("and", "%k", -PAIR * s.lanes)
-        with x.loop(0, pairs, PAIR * s.lanes) as k:
-            for which in range(PAIR):
-                add(x.number("add", k, which * s.lanes), which)
-        with x.loop(pairs, whole, s.lanes) as k:
-            add(k, 0)
-        with x.when(x.value(f"icmp slt i64 {whole}, %k")):
-            add(whole, 1, x.first(x.number("sub", "%k", whole)))
-        add_up = f"call reassoc {s.element} @llvm.vector.reduce.fadd.{s.suffix}"
-        for j in range(columns):
-            lanes = [_add_up(x, row[j]) for row in slots]
-            sums = [x.value(f"{add_up}({s.element} -0.0, {s.vector} {v})") for v in lanes]
-            _leave_sums(x, sums, [x.times(to, j, "%c_column") for to in targets])
+        slots = [_slots(x, columns) for _ in range(many)]
+        whole = x.number("and", "%k", -s.lanes)
+        some = x.value(f"icmp slt i64 {whole}, %k")
+        mask, fresh = x.first(x.number("sub", "%k", whole)), _fresh(x)
+        most, even = x.number("and", "%m", -many), x.number("and", "%m", -2)
+        parts = [("0", most, many), (most, "%m", 1)]
+        if columns == 1:
+            parts[1:] = [(most, even, 2), (even, "%m", 1)]
+        for start, stop, rows in parts:
+            with x.loop(start, stop, rows) as i:
+                numbers = [x.number("add", i, r) for r in range(rows)]
+                lines = [x.times("%a", r, "%line") for r in numbers]
+                for row in slots[:rows]:
+                    _clear(x, row)
+                with x.loop(0, whole, s.lanes) as k:
+                    _add_products(x, lines, stands, slots, k)
+                with x.when(some):
+                    _add_products(x, lines, stands, slots, whole, mask)
+                targets = [x.times("%c", r, "%ldc") for r in numbers]
+                for j in range(columns):
+                    sums = [_across(x, slots[r][j]) for r in range(rows)]
+                    _leave_sums(x, sums, [x.times(to, j, "%c_column") for to in targets], fresh)
         x("  ret void")
 
 
-def _leave_sums(x: Vectors, sums: list[str], targets: list[str]) -> None:
-    """Write sums to elements of C, or add them: all are read before any is written."""
-    s, fresh = x.shape, _fresh(x)
+def _add_products(
+    x: Vectors, lines: list[str], stands: list[str], slots: list[list[str]], k: str, mask: str = ""
+) -> None:  # fmt: skip
+    """Every line times every stand, from step k on, added to the slot of the two."""
+
+    def read(pointer: str) -> str:
+        here = x.at(pointer, k)
+        return x.load_some(here, mask) if mask else x.load(here)
+
+    values = [read(stand) for stand in stands]
+    for line, row in zip(lines, slots, strict=False):
+        a = read(line)
+        for value, slot in zip(values, row, strict=True):
+            _add_product(x, a, value, slot)
+
+
+def _across(x: Vectors, slot: str) -> str:
+    """The sum of a vector's lanes."""
+    s = x.shape
+    lanes = x.value(f"load {s.vector}, ptr {slot}")
+    add = f"call reassoc {s.element} @llvm.vector.reduce.fadd.{s.suffix}"
+    return x.value(f"{add}({s.element} -0.0, {s.vector} {lanes})")
+
+
+def _leave_sums(x: Vectors, sums: list[str], targets: list[str], fresh: str) -> None:
+    """Write sums to elements of C, or add them to what is there."""
+    s = x.shape
     sums = [x.value(f"fmul {s.element} {v}, %alpha") for v in sums]
     with x.when(fresh):
         for v, to in zip(sums, targets, strict=True):
@@ -141,7 +160,7 @@ def short(x: Vectors) -> None:
     s = x.shape
     head = f"ptr %from, ptr %b, ptr %to, i64 %m, i64 %k, i64 %line, {_factors(x)}"
     with x.function(f"internal void @short({head}) noinline"):
-        slots = [x.value(f"alloca {s.element}") for _ in range(ROWS)]
+        slots, fresh = [x.value(f"alloca {s.element}") for _ in range(ROWS)], _fresh(x)
         whole = x.number("and", "%m", -ROWS)
         for start, stop, rows in (("0", whole, ROWS), (whole, "%m", 1)):
             with x.loop(start, stop, rows) as i:
@@ -158,7 +177,7 @@ def short(x: Vectors) -> None:
                         total = x.value(f"fadd {s.element} {old}, {product}")
                         x(f"  store {s.element} {total}, ptr {slot}")
                 sums = [x.value(f"load {s.element}, ptr {slot}") for slot in slots[:rows]]
-                _leave_sums(x, sums, [x.at("%to", r) for r in numbers])
+                _leave_sums(x, sums, [x.at("%to", r) for r in numbers], fresh)
         x("  ret void")
 
 

@@ -22,8 +22,8 @@ from staticgraph.runtime.threads import UNIT_FLOPS, UNITS, bytes_like_flops
 Axes = Sequence[tuple[int, int]]  # sizes and strides, in elements; the last runs fastest
 PACKED_ROWS = 36  # of a unit, at least: to lay out a row of B costs as much as two rows take
 FEW_ROWS = 24  # for which B is not laid out
-DOTS = 8  # columns that are made as dot products, at most,
-DOTS_FROM = 16  # of sums that are at least so many times the columns long
+DOTS_FROM = 16  # times the columns: sums that are at least so long may be made as dot products
+SHORT = 4  # sums that are made without vectors
 TURN_FROM = 16  # rows for which columns are laid out one behind the other
 CHAINS_ROWS = 3  # that are done one by one where there are few columns, too
 TURNED = 4  # columns of which rows are made instead, at most, where A is stored by columns
@@ -123,16 +123,16 @@ class Product:
         (k, step), m, n = depth[3], rows[3][0], self.columns
         if any(size != 1 for size, _ in (*rows[:3], *depth[:3])):
             return "tiles"
-        if step <= 1 and (n == 1 or (n <= DOTS and k >= DOTS_FROM * n)):
-            if n == 1 and k < tiles.lanes:
+        if step <= 1 and (n == 1 or (n <= _few(tiles) and k >= DOTS_FROM * n)):
+            if n == 1 and k <= SHORT:
                 return "short"
             if self.b[0] == 1 or (m >= TURN_FROM and n * k <= DEPTH * tiles.columns):
                 return "dots"
         if self.turned or self.b[1] != 1:
             return "tiles"
-        if m <= CHAINS_ROWS and n <= (4 if m == 1 else 1) * tiles.lanes:
+        if m <= CHAINS_ROWS and n <= (2 if m == 1 else 1) * tiles.lanes:
             return "chains"
-        return "line" if m == 1 else "tiles"
+        return "line" if m == 1 and n > tiles.columns else "tiles"
 
     def _direct(self, m: int, tiles: Shape) -> bool:
         """True where B is read where it is: few rows, or it lies as it would be laid out."""
@@ -167,7 +167,7 @@ def matrix_product(
       sizes: rows and columns of the result, and how many products are added up.
     """
     m, n, k = sizes
-    if _better_swapped(sizes, transposed):
+    if _better_swapped(sizes, transposed, _few(shape(kind_of(dtype)))):
         # the transpose of the product of the transposes
         (sa, sb, sc), (ta, tb) = strides, transposed
         by_row, by_column = (1, n) if not tb else (k, 1)
@@ -182,14 +182,21 @@ def matrix_product(
     return Product(dtype, rows, depth, n, b, alpha, beta, batch, strides)
 
 
-def _better_swapped(sizes: tuple[int, int, int], transposed: tuple[bool, bool]) -> bool:
+def _few(tiles: Shape) -> int:
+    """Columns that are made as dot products, at most: tiles of them would be half empty."""
+    return max(2, tiles.lanes // 2)
+
+
+def _better_swapped(
+    sizes: tuple[int, int, int], transposed: tuple[bool, bool], few: int
+) -> bool:  # fmt: skip
     """True where the small operand is best taken as the other one."""
     (m, n, k), (ta, tb) = sizes, transposed
     if m == 1 or n == 1:  # to the vector's right side
         return m != n and (tb if m == 1 else ta)
-    if n <= DOTS and not ta and k >= DOTS_FROM * n:
+    if n <= few and not ta and k >= DOTS_FROM * n:
         return False
-    return (m <= DOTS and tb and k >= DOTS_FROM * m) or (
+    return (m <= few and tb and k >= DOTS_FROM * m) or (
         ta and n <= TURNED and k >= 3 * n and m > CHAINS_ROWS
     )
 

@@ -79,7 +79,7 @@ WAY_OF = {
         (40, 70, 9): "tiles", (40, 2, 90): "dots", (40, 1, 90): "dots", (40, 1, 3): "short",
         (1, 5, 90): "chains", (3, 2, 90): "chains", (1, 500, 90): "line", (2, 500, 90): "tiles",
     },
-    (True, True): {(1, 5, 90): "dots", (3, 70, 90): "dots", (13, 1, 90): "chains"},
+    (True, True): {(1, 5, 90): "dots", (2, 70, 90): "dots", (7, 1, 90): "chains"},
 }  # fmt: skip
 
 
