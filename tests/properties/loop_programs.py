@@ -18,7 +18,9 @@ WIDTH = 3
 SHAPES: tuple[tuple[int, ...], ...] = ((), (WIDTH,), (2, WIDTH))
 
 
-class _Maker:
+class Maker:
+    """Draws what blocks of operations, loops and branches are made of."""
+
     def __init__(self, draw: Callable[[Any], Any], exact: bool, steps: int, open_: bool) -> None:
         self.draw, self.exact, self.steps, self.open = draw, exact, steps, open_
         self.feeds: dict[Any, np.ndarray] = {}
@@ -203,7 +205,7 @@ def loop_cases(draw: Any, exact: bool) -> Case:
     graph = tf.Graph()
     steps = draw(st.sampled_from([0, 1, 2, 4]))
     with graph.as_default():
-        maker = _Maker(draw, exact, steps, draw(st.booleans()))
+        maker = Maker(draw, exact, steps, draw(st.booleans()))
         made = maker.outermost()
         fetches = [t for t in made if draw(st.integers(0, 3))] or made
         y = tf.add_n([tf.reduce_sum(t if exact else tf.sin(t)) for t in made])
@@ -216,4 +218,4 @@ def loop_cases(draw: Any, exact: bool) -> Case:
     return Case(graph, fetches, maker.feeds, exact, [100.0] * len(fetches), maker.log)
 
 
-__all__ = ["loop_cases"]
+__all__ = ["SHAPES", "WIDTH", "Maker", "loop_cases"]
