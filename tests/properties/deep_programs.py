@@ -60,11 +60,11 @@ class DeepMaker(Maker):
                     v = self.variable(shape)
                     f = self.one([v.assign_add, v.assign, v.assign_sub])
                     after = f(self.bounded(x))
-                    values.append(self.one([lambda: after, lambda: self.behind(after, x)])())
+                    values.append(self.behind(after, x) if self.number(0, 1) else after)
                 case "draw":
                     self.seed += 1
                     drawn = tf.random_uniform(shape, -1, 1, tf.float64, seed=self.seed)
-                    values.append(self.one([lambda: drawn, lambda: x * drawn])())
+                    values.append(x * drawn if self.number(0, 1) else drawn)
                 case "array" if depth:
                     values.append(self.array(values, x, index, depth - 1))
                 case "whole" if depth:
