@@ -40,6 +40,34 @@ def test_equal_kernels_give_equal_text() -> None:
     assert "def mine(" in cuda_kernel(one[0], "mine").source
 
 
+def test_a_block_takes_the_rows_of_a_chunk_one_after_the_other() -> None:
+    kernel = parse_kernel("""\
+kernel row(a0: mut f32*, a1: f32*, a2: mut f32*) parallel p {
+  for j in 0:i64 .. 64:i64 {
+    a0[add(mul(p, 64:i64), j)] = 0.0:f32
+  }
+  for row in mul(p, 32:i64) .. minimum(add(mul(p, 32:i64), 32:i64), 1000:i64) {
+    var m: f32 = max()
+    for r in 0:i64 .. 64:i64 {
+      m max= a1[add(mul(row, 64:i64), r)]
+    }
+    a2[row] = m
+    for r in 0:i64 .. 64:i64 {
+      x: f32 = sub(a1[add(mul(row, 64:i64), r)], m)
+      a0[add(mul(p, 64:i64), r)] = add(a0[add(mul(p, 64:i64), r)], x)
+    }
+  }
+}""")
+    lines = cuda_kernel(kernel).source.splitlines()
+    (rows,) = (i for i, line in enumerate(lines) if line.startswith("        for row in range("))
+    assert lines[rows - 1].strip() == "cuda.syncthreads()"  # the sums were cleared by others
+    inside = [line for line in lines[rows + 1 :] if line.startswith(" " * 12)]
+    text = "\n".join(inside)
+    assert text.count("m = gpu.block_max(m)") == 1  # for each row
+    assert "            if thread == 0:\n                a2[row] = m" in text
+    assert text.index("block_max") < text.index("a2[row]") < text.index("a0[")
+
+
 def test_the_grid_follows_from_the_extent() -> None:
     flat = CudaLaunch(256, 1024, limit=4096)
     assert [flat.blocks(n) for n in (0, 1, 1024, 1025, 10**9)] == [0, 1, 1, 2, 4096]
