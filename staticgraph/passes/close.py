@@ -46,6 +46,19 @@ class OpenRankError(ShapeError):
     """A rank hangs on a size that is open; it may be known where sizes are fixed."""
 
 
+def _inside(op: Operation, body: BodyGraph) -> FeedError:
+    """Why a placeholder in the body of a loop or branch has no value."""
+    if op.outputs[0] in body.params:
+        return FeedError(
+            f"{op.name!r} has a value only while {body.what} runs, not while it is built",
+            loc=op.loc, hint="return from the body what is asked for",
+        )  # fmt: skip
+    return FeedError(
+        f"the placeholder {op.name!r} is made in the body of {body.what}, where nothing is fed",
+        loc=op.loc, hint="make it before, and use it in the body",
+    )  # fmt: skip
+
+
 def needed_operations(fetches: Iterable[Operation], fed: set[Tensor]) -> list[Operation]:
     """The operations a run executes, in creation order."""
     seen: set[Operation] = set()
@@ -72,7 +85,7 @@ def close(
     values: Mapping[str, np.ndarray] | None = None,
     asked: MutableMapping[str, int | None] | None = None,
     lift: bool = True,
-    refused: list[StaticGraphError] | None = None,
+    refused: list[tuple[str, StaticGraphError]] | None = None,
 ) -> Function:
     """Close a graph over fetches and feeds.
 
@@ -85,7 +98,8 @@ def close(
       asked: takes each variable on whose rank the result depends, with that rank; None where it
         holds no value.
       lift: what the bodies of loops assume of sizes is checked before the run, else where they run.
-      refused: takes what is wrong in branches with the sizes fed: an error where they are chosen.
+      refused: takes what is wrong in branches with the sizes fed, an error where they are chosen,
+        with the name of the operation.
 
     Raises:
       FeedError: a placeholder that is needed is not fed.
@@ -107,7 +121,9 @@ class Closing:
     ) -> None:  # fmt: skip
         self.b = Builder(name, level=level)
         self.values, self.asked, self.lift = values, asked, lift
-        self.refused: list[StaticGraphError] = []  # what branches raise if they are chosen
+        # what branches raise if they are chosen, with the name of the operation
+        self.refused: list[tuple[str, StaticGraphError]] = []
+        self.at = ""  # the operation that is taken over
         self.env: dict[Tensor, Value] = {}
         self.known: dict[Value, np.ndarray | None] = {}
         self.copies: dict[Value, Value] = {}  # of what a value is a copy
@@ -154,7 +170,7 @@ class Closing:
             ready = op.outputs and all(t in self.env for t in op.outputs)
             if ready and op.record.effect == "pure":
                 continue
-            self.b.loc, self.b.label = op.loc, op.name
+            self.b.loc, self.b.label, self.at = op.loc, op.name, op.name
             self._writes(op)
             try:
                 self._operation(op)
@@ -228,6 +244,8 @@ class Closing:
         if op.type in ("VariableV2", "NoOp"):
             return
         if op.type == "Placeholder":
+            if isinstance(op.graph, BodyGraph):
+                raise _inside(op, op.graph)
             shape = op.outputs[0].type.public()
             raise FeedError(
                 f"the placeholder {op.name!r} needs a value: nothing is fed for it",

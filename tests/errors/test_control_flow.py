@@ -71,6 +71,36 @@ def a_shape_that_changes_in_a_scan() -> None:
 
 
 @CASES.fails(
+    errors.FeedError,
+    """
+    the placeholder 'while/x' is made in the body of the loop 'while', where nothing is fed
+      {here}
+      hint: make it before, and use it in the body
+""",
+)
+def a_placeholder_in_a_body() -> None:
+    def body(i: Any) -> Any:
+        return i + tf.placeholder(tf.int32, [], name="x")  # here
+
+    run(tf.while_loop(lambda i: i < 3, body, [0]))
+
+
+@CASES.fails(
+    errors.FeedError,
+    """
+    'while/carry_1' has a value only while the loop 'while' runs, not while it is built
+      {here}
+      hint: return from the body what is asked for
+""",
+)
+def a_session_in_a_body() -> None:
+    def body(i: Any) -> Any:
+        return run(i)
+
+    tf.while_loop(lambda i: i < 3, body, [0])  # here
+
+
+@CASES.fails(
     errors.ShapeError,
     """
     while_loop: the body gives 1 values for 2 loop variables
