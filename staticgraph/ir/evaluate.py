@@ -30,6 +30,7 @@ class BrokenGuardError(Exception):
         self.sites = tuple(sites)
         self.message = message  # for the user, where no specialisation helps
         self.error = error  # what the body of a loop raises for these sizes, if it ever runs
+        self.ahead = False  # nobody knows yet whether what needs the sizes will run
 
 
 def concrete(value: Any, env: Mapping[Symbol, int]) -> Any:

@@ -249,18 +249,19 @@ class _Control:
         try:
             return self._close(body, types)
         except StaticGraphError as e:
+            at = self.inner.at
             try:
                 closed = self._close(body, types, widen=True)
             except StaticGraphError:
                 raise e from None
-            self.outer.refused.append(e)
+            self.outer.refused.append((at, e))
             return closed
 
     def _close(
         self, body: BodyGraph, types: Mapping[int, TensorType], opened: Open = frozenset(),
         widen: bool = False,
     ) -> _Closed:  # fmt: skip
-        inner = BodyClosing(self.outer, self.op, body.what.split("'")[1])
+        inner = self.inner = BodyClosing(self.outer, self.op, body.what.split("'")[1])
         carries = self.op.attrs.get("carries", 0)
         first = carries + self.op.attrs.get("sequences", 0)
         declared = []

@@ -91,7 +91,9 @@ class Executable:
                 )
                 self.reference = True
         self.asked: dict[str, int | None] = {}  # ranks of variables it was compiled for
-        self.refused: list[StaticGraphError] = []  # what branches raise if they are chosen
+        # what branches raise if they are chosen, with the name of the operation
+        self.refused: list[tuple[str, StaticGraphError]] = []
+        self.looks_ahead = True  # whether branches can take the sizes, before there are effects
         self.careful = False  # the bodies of loops check themselves what they assume of sizes
         self.feeds = [q for q in program.params if q.kind == "feed"]
         self.variables = [q for q in program.params if q.kind == "variable"]
@@ -316,7 +318,7 @@ class Executable:
         runner = self.stepwise or self._new_stepwise()
         self.stepwise = None  # a host step may run this executable again
         try:
-            return runner.run(feeds, store, self._counts)
+            return runner.run(feeds, store, self._counts, self.looks_ahead)
         finally:
             self.stepwise = runner
 

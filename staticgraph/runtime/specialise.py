@@ -82,7 +82,14 @@ class Specialising:
                 except StaticGraphError as found:
                     error = found
                     break
+                refusal = None if e.ahead else _refusal(new, e)
+                if refusal is not None:  # of the branch that was chosen
+                    del entry.executables[0]
+                    raise refusal
                 return self._first_run(entry, new, arrays)
+            if e.ahead:  # no other sizes can be fixed: the branch itself will tell
+                exe.looks_ahead = False
+                return self._execute(entry, arrays)
         before, _, e = broken[-1]
         error = error or FeedError(broken[0][2].message, loc=broken[0][2].sites[0].loc)
         return self._execute_careful(entry, before, arrays, e, error)
@@ -109,7 +116,7 @@ class Specialising:
         try:
             results = exe.run(arrays, self._store)
         except BrokenGuardError as e:
-            error = _refusal(exe, e)
+            error = None if e.ahead else _refusal(exe, e)
             if error is not None:  # the branch is chosen that cannot take them
                 del entry.executables[0]
                 raise error from None
@@ -144,7 +151,7 @@ class Specialising:
         """Close and compile; with `careful`, loops check what they assume."""
         feeds = dict(zip(entry.tensors, types, strict=True))
         asked: dict[str, int | None] = {}
-        refused: list[StaticGraphError] = []
+        refused: list[tuple[str, StaticGraphError]] = []
         closed = close(
             self._graph, entry.plan.fetches, feeds, tuple(entry.plan.final),
             values=self._store.arrays, asked=asked, lift=not careful, refused=refused,
@@ -166,11 +173,8 @@ def _all_lifted(broken: BrokenGuardError) -> bool:
 
 def _refusal(exe: Executable, broken: BrokenGuardError) -> StaticGraphError | None:
     """What closing said of the operation whose guard is broken, if it is in a branch."""
-    for site in broken.sites:
-        for e in exe.refused:
-            if e.loc == site.loc and e.message.startswith(f"{site.op}:"):
-                return e
-    return None
+    names = {site.name for site in broken.sites}
+    return next((e for name, e in exe.refused if name in names), None)
 
 
 __all__ = ["Specialising"]

@@ -26,8 +26,8 @@ import numpy as np
 from staticgraph.errors import OpError, StaticGraphError
 from staticgraph.ir import dims as D
 from staticgraph.ir.dims import Poly, Symbol
-from staticgraph.ir.evaluate import check_guards, concrete_attrs, emptied
-from staticgraph.ir.function import Node
+from staticgraph.ir.evaluate import BrokenGuardError, check_guards, concrete_attrs, emptied
+from staticgraph.ir.function import GuardSite, Node
 from staticgraph.ir.op import RuleError, lookup
 from staticgraph.ir.program import (
     Branch,
@@ -193,6 +193,8 @@ class Stepwise:
             if isinstance(o, SizeSource):
                 self.sized.setdefault(o.buffer, []).append((s, o))
         self._checked: set[tuple[int, ...]] = set()
+        hosts = (s for s in program.every_step() if isinstance(s, Host))
+        self.effects = any(s.node.op.effect != "pure" for s in hosts)
         self.inner: dict[Step, tuple[Stepwise, ...]] = {
             s: tuple(Stepwise(p, code, constants, threads, native) for p in s.programs)
             for s in self.items
@@ -204,8 +206,15 @@ class Stepwise:
             if isinstance(s, Repeat) and native is is_native and is_growing(s, program)
         }
 
-    def run(self, feeds: Sequence[np.ndarray], store: Store, counts: RunCounts) -> list[Any]:
-        """Run once; see `Executable.run`."""
+    def run(
+        self, feeds: Sequence[np.ndarray], store: Store, counts: RunCounts, ahead: bool = False
+    ) -> list[Any]:
+        """Run once; see `Executable.run`.
+
+        Args:
+          ahead: if there are effects, find out first which sizes broadcast in a branch where it
+            was assumed that they do not: a run that begins again would have them twice.
+        """
         arrays, env = self._constants({})
         rest = iter(feeds)
         for q in self.program.params:
@@ -216,6 +225,13 @@ class Stepwise:
             else:
                 position = np.array(store.counters.get(q.name, 0), np.int64)
                 self._put(arrays, env, q.buffer, position)
+        self._check(env)
+        if ahead and self.effects:
+            sites = list(broadcasting(self.program, env))
+            if sites:
+                broken = BrokenGuardError(sites)
+                broken.ahead = True
+                raise broken
         self._steps(arrays, env, store, counts)
         results = self._results(arrays)
         self._commit(arrays, store)
@@ -367,6 +383,26 @@ class Stepwise:
         plan.walk()
         del keep
         return plan, made
+
+
+def broadcasting(program: Program, env: Mapping[Symbol, int]) -> Iterator[GuardSite]:
+    """Guards of bodies that sizes break of which one is 1."""
+    for s in program.steps:
+        if not isinstance(s, Repeat | Branch):
+            continue
+        for p in s.programs:
+            inner = {
+                k: D.evaluate(d, env)
+                for k, d in p.bound(s.attrs["sizes"]).items()
+                if D.symbols_of(d) <= env.keys()
+            }
+            for site in p.guards:
+                g = site.guard
+                if g.kind == "==" and D.symbols_of(g.a) | D.symbols_of(g.b) <= inner.keys():
+                    pair = {D.evaluate(g.a, inner), D.evaluate(g.b, inner)}
+                    if len(pair) == 2 and 1 in pair:
+                        yield site
+            yield from broadcasting(p, inner)
 
 
 def _shaped(array: np.ndarray, shape: tuple[int, ...] | None) -> np.ndarray:

@@ -224,3 +224,33 @@ def test_a_range_whose_step_is_fed_goes_up_or_down(delta: int) -> None:
                 assert got.tolist() == list(range(a, b, delta))
             with pytest.raises(tf.errors.InvalidArgumentError, match="delta must not be 0"):
                 sess.run(r, {first: 0, last: 10, step: 0})
+
+
+@pytest.mark.parametrize("place", [in_cond, in_case, in_cond_in_cond, in_cond_in_scan, in_while])
+def test_effects_before_a_branch_happen_once(place: Any) -> None:
+    """Sizes that are new to the branch make a run begin again, but not behind an effect."""
+    with tf.Graph().as_default():
+        go = tf.placeholder(tf.bool, [])
+        a, b = vectors(2)
+        calls: list[int] = []
+
+        def noted(x: np.ndarray) -> np.ndarray:
+            calls.append(len(x))
+            return x
+
+        seen = tf.py_func(noted, [a], F32)
+        seen.set_shape([None])
+        with tf.control_dependencies([seen]):
+            y = place(BODIES["product"][0], go, a, b) + 0.0 * tf.reduce_sum(seen)
+        with tf.Session() as sess:
+            for chosen, n, m, want in [
+                (True, 3, 3, 3.0), (False, 3, 5, -1.0), (True, 3, 1, 3.0), (True, 1, 4, 4.0),
+                (False, 1, 4, -1.0), (False, 3, 5, -1.0), (True, 2, 2, 2.0),
+            ]:  # fmt: skip
+                calls.clear()
+                assert sess.run(y, {go: chosen, a: ones(n), b: ones(m)}) == want
+                assert calls == [n]
+            calls.clear()
+            with pytest.raises(tf.errors.ShapeError, match=r"\[3\] and \[5\] do not broadcast"):
+                sess.run(y, {go: True, a: ones(3), b: ones(5)})
+            assert calls in ([3], [])
