@@ -222,7 +222,10 @@ class Tracer:
         if part is None:
             x._epoch += 1
         else:  # the tensor that it is a part of changes, too
-            self.assigned(part[0], part[1], self.tensor(value))
+            if part[1] is None:
+                self._through(part[0], self.tensor(value))
+            else:
+                self.assigned(part[0], part[1], self.tensor(value))
             x._epoch = x._base._epoch
         return x
 
@@ -233,6 +236,43 @@ class Tracer:
             if value.dtype.is_differentiable:
                 value = self.builder.emit(lookup("StopGradient"), (value,), {}).output
             t._array = SymbolicArray(value)
+            t._base = x if x._base is None else x._base  # a change of one is a change of both
+            t._epoch = t._base._epoch
+            t._part = (x, None)
+
+    def detached(self, t: Any) -> None:
+        """``t.detach_()``."""
+        if not self.is_fresh(t):
+            raise UnimplementedError(
+                "detach_ of a tensor of the outside inside a traced function", loc=loc.caller(),
+                hint="use .detach()",
+            )  # fmt: skip
+        if isinstance(t._array, SymbolicArray) and t._array.value.dtype.is_differentiable:
+            stopped = self.builder.emit(lookup("StopGradient"), (t._array.value,), {})
+            t._array = SymbolicArray(stopped.output)
+
+    def put(self, x: Any, value: Any) -> None:
+        """``x.data = value``: new values; the memory stays that of `x`."""
+        if not self.is_fresh(value):
+            raise UnimplementedError(
+                ".data gets a tensor of the outside inside a traced function", loc=loc.caller(),
+                hint="copy the values: x.copy_(value) under torch.no_grad()",
+            )  # fmt: skip
+        self._through(x, value)
+
+    def _through(self, x: Any, new: Any) -> None:
+        """Give `x` values that no gradient knows of."""
+        if self.is_fresh(x) and self.requires(x):
+            raise UnimplementedError(
+                "a result that requires a gradient is changed behind its back inside a traced "
+                "function, by .data or .detach()",
+                loc=loc.caller(), hint="compute a new tensor",
+            )  # fmt: skip
+        was, MODES.grad = MODES.grad, False
+        try:
+            self.changed(x, lambda _: new)
+        finally:
+            MODES.grad = was
 
     def read(self, x: Any, what: str) -> None:
         """Somebody wants the values of `x`."""

@@ -336,6 +336,8 @@ class Tensor(Conversions):
 
     def detach_(self) -> Tensor:
         """Forget the history; returns the tensor."""
+        if MODES.tracer is not None:
+            MODES.tracer.detached(self)
         self._node, self._slot, self._requires = None, 0, False
         return self
 
@@ -351,6 +353,9 @@ class Tensor(Conversions):
     def data(self, value: Tensor) -> None:
         if not isinstance(value, Taped):
             raise UsageError(f".data takes a tensor, got {type(value).__name__}", loc=loc.caller())
+        if MODES.tracer is not None:
+            MODES.tracer.put(self, value)
+            return
         self._array = value._array
 
     # ------------------------------------------------------------ values

@@ -285,8 +285,28 @@ def custom(side: Side) -> Callable[..., Any]:
     return step
 
 
+def behind_the_back(side: Side) -> Callable[..., Any]:
+    def step(x: Any, y: Any) -> Any:
+        side.net.zero_grad()
+        hidden = side.net(x)
+        kept = (hidden * 2).detach_()
+        loss = ((hidden - y) ** 2).sum() + (hidden * kept).sum()
+        loss.backward()
+        for i, p in enumerate(side.net.parameters()):
+            if i % 3 == 0:
+                p.data -= 0.01 * p.grad.data
+            elif i % 3 == 1:
+                p.data = p.data - 0.01 * p.grad
+            else:
+                p.detach().sub_(0.01 * p.grad)
+            p.data.clamp_(-0.5, 0.5)
+        return loss, sum(p.sum() for p in side.net.parameters())
+
+    return step
+
+
 @pytest.mark.parametrize(
-    "make", [at_the_end, by_hand, several, penalised, with_closure, twice, custom]
+    "make", [behind_the_back, at_the_end, by_hand, several, penalised, with_closure, twice, custom]
 )
 def test_steps_as_programs_write_them(make: Any) -> None:
     follow(sides(make, lambda p: optim.RMSprop(p, lr=0.01)))
@@ -501,6 +521,37 @@ def test_a_leaf_changed_while_recording_and_a_loss_without_history() -> None:
     refused(changed, RunError, "a leaf that requires a gradient")
     refused(without, RunError, "does not require a gradient")
     refused(many, RunError, "without a gradient for it")
+
+
+def test_what_is_changed_behind_the_back_of_a_gradient() -> None:
+    def result(side: Side) -> Callable[..., Any]:
+        def step(x: Any, y: Any) -> Any:
+            out = side.net(x)
+            out.data.zero_()
+            return out
+
+        return step
+
+    def outside(side: Side) -> Callable[..., Any]:
+        other = torch.zeros(4, 3).double()
+
+        def step(x: Any, y: Any) -> Any:
+            side.net[0].weight.data = other
+
+        return step
+
+    def stale(side: Side) -> Callable[..., Any]:
+        def step(x: Any, y: Any) -> Any:
+            old = side.net[0].weight.detach()
+            with torch.no_grad():
+                side.net[0].weight.add_(1)
+            return old * 2
+
+        return step
+
+    refused(result, UnimplementedError, "behind its back")
+    refused(outside, UnimplementedError, "gets a tensor of the outside")
+    refused(stale, UnimplementedError, "used after the tensor it shows was changed")
 
 
 def test_tensors_of_a_trace_do_not_get_out() -> None:
