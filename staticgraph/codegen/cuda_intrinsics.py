@@ -13,7 +13,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from llvmlite import ir
+from llvmlite import ir  # type: ignore[import-untyped]  # llvmlite ships no stubs
 
 from staticgraph.codegen.cuda_compile import load_numba_cuda
 from staticgraph.codegen.cuda_math import CUDA_FUNCTIONS as CUDA_FUNCTIONS
