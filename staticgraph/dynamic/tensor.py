@@ -314,7 +314,14 @@ class Tensor(Conversions):
     def register_hook(self, hook: Callable[[Tensor], Tensor | None]) -> Handle:
         """Call `hook` with the gradient of this tensor in every backward; it may return another."""
         if edge(self) is None:
-            raise RunError("a hook on a tensor that does not require a gradient", loc=loc.caller())
+            traced = MODES.tracer is not None and self.requires_grad
+            raise RunError(
+                "a hook on a result inside a compiled function, which keeps no nodes"
+                if traced
+                else "a hook on a tensor that does not require a gradient",
+                loc=loc.caller(),
+                hint="put it on a parameter, before the call" if traced else None,
+            )
         hooks = self._hook_list()
         entry = hook if self._node is None else (self._slot, hook)
         hooks.append(entry)

@@ -554,6 +554,16 @@ def test_what_is_changed_behind_the_back_of_a_gradient() -> None:
     refused(stale, UnimplementedError, "used after the tensor it shows was changed")
 
 
+def test_a_hook_on_a_result() -> None:
+    def hooked(side: Side) -> Callable[..., Any]:
+        def step(x: Any, y: Any) -> Any:
+            side.net(x).register_hook(lambda g: g)
+
+        return step
+
+    refused(hooked, RunError, "a hook on a result inside a compiled function")
+
+
 def test_tensors_of_a_trace_do_not_get_out() -> None:
     class Counting(nn.Module):
         def __init__(self) -> None:
