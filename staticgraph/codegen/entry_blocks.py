@@ -38,9 +38,11 @@ PLAN = tuple(
 )
 """A plan.  A count stands before the address of what it counts."""
 
-FEED = tuple("type rank sizes bytes place patches patched rounds scalar code low high".split())
+FEED = tuple(
+    "type rank sizes bytes place patches patched rounds scalar code low high size value".split()
+)
 """A feed.  A patch is the address of a word, and bytes to add to the array's address in it; what
-`rounds` takes arrays of float64 for float32."""
+`rounds` takes arrays of float64 for float32; a plan is bound to the `value` of what is a `size`."""
 
 RESULT = tuple("type rank sizes bytes source".split())
 """A result, and where it is."""

@@ -212,13 +212,73 @@ no:
   ret i1 false
 }
 
+; Is what stands there the value that a plan is bound to?
+define internal i1 @holds(ptr %feed, ptr %there) {
+start:
+  %value = call i64 @number(ptr %feed, i64 $feed_value)
+  %bytes = call i64 @number(ptr %feed, i64 $feed_bytes)
+  %long = icmp eq i64 %bytes, 8
+  br i1 %long, label %eight, label %four
+eight:
+  %x = load i64, ptr %there
+  %same.8 = icmp eq i64 %x, %value
+  ret i1 %same.8
+four:
+  %y = load i32, ptr %there
+  %y.wide = sext i32 %y to i64
+  %same.4 = icmp eq i64 %y.wide, %value
+  ret i1 %same.4
+}
+
+; The same of a number or array that is fed; false where it is of another type.
+define internal i1 @sized(ptr %feed, ptr %object, i1 %array) {
+start:
+  %overflow = alloca i32
+  br i1 %array, label %typed, label %number
+typed:
+  %type.p = getelementptr i8, ptr %object, i64 56
+  %type = load ptr, ptr %type.p
+  %wanted = call ptr @pointer(ptr %feed, i64 $feed_type)
+  %right = icmp eq ptr %type, %wanted
+  br i1 %right, label %data, label %no
+data:
+  %array.data = call ptr @data(ptr %object)
+  br label %read
+number:
+  %class = call ptr @type(ptr %object)
+  %own = call ptr @pointer(ptr %feed, i64 $feed_scalar)
+  %scalar = icmp eq ptr %class, %own
+  br i1 %scalar, label %inside, label %whole
+inside:
+  %scalar.data = call ptr @value(ptr %object)
+  br label %read
+read:
+  %there = phi ptr [ %array.data, %data ], [ %scalar.data, %inside ]
+  %same = call i1 @holds(ptr %feed, ptr %there)
+  ret i1 %same
+whole:
+  %int = call i1 @is(ptr %object, i64 $api_int)
+  br i1 %int, label %from.int, label %no
+from.int:
+  %as = call ptr @known(i64 $api_as_int)
+  %i = call i64 %as(ptr %object, ptr %overflow)
+  %value = call i64 @number(ptr %feed, i64 $feed_value)
+  %equal = icmp eq i64 %i, %value
+  %over = load i32, ptr %overflow
+  %exact = icmp eq i32 %over, 0
+  %good = and i1 %equal, %exact
+  ret i1 %good
+no:
+  ret i1 false
+}
+
 define internal i1 @offer(ptr %plan, ptr %values) {
 start:
   %n = call i64 @number(ptr %plan, i64 $plan_feeds)
   %feeds = call ptr @pointer(ptr %plan, i64 $plan_fed)
   br label %next
 next:
-  %i = phi i64 [ 0, %start ], [ %j, %done ]
+  %i = phi i64 [ 0, %start ], [ %j, %taken ], [ %j, %bound ]
   %more = icmp slt i64 %i, %n
   br i1 %more, label %one, label %yes
 one:
@@ -236,21 +296,29 @@ number:
 done:
   %fits = phi i1 [ %from.array, %array ], [ %from.number, %number ]
   %j = add i64 %i, 1
-  br i1 %fits, label %next, label %no
+  br i1 %fits, label %taken, label %no
+taken:
+  %size = call i64 @number(ptr %feed, i64 $feed_size)
+  %any = icmp eq i64 %size, 0
+  br i1 %any, label %next, label %bound
+bound:
+  %place = call ptr @pointer(ptr %feed, i64 $feed_place)
+  %same = call i1 @holds(ptr %feed, ptr %place)
+  br i1 %same, label %next, label %no
 yes:
   ret i1 true
 no:
   ret i1 false
 }
 
-; Have all arrays the shapes that a plan is bound to?
+; Have all arrays the shapes, and the numbers that are sizes the values, that a plan is bound to?
 define internal i1 @suits(ptr %plan, ptr %values) {
 start:
   %n = call i64 @number(ptr %plan, i64 $plan_feeds)
   %feeds = call ptr @pointer(ptr %plan, i64 $plan_fed)
   br label %next
 next:
-  %i = phi i64 [ 0, %start ], [ %j, %one ], [ %j, %array ]
+  %i = phi i64 [ 0, %start ], [ %j, %free ], [ %j, %told ]
   %more = icmp slt i64 %i, %n
   br i1 %more, label %one, label %yes
 one:
@@ -259,10 +327,17 @@ one:
   %value = call ptr @pointer(ptr %values, i64 %i)
   %j = add i64 %i, 1
   %is.array = call i1 @is(ptr %value, i64 $api_array)
-  br i1 %is.array, label %array, label %next ; a number is offered to whichever plan it is
+  br i1 %is.array, label %array, label %free ; other numbers are offered to whichever plan it is
 array:
   %shaped = call i1 @shaped(ptr %feed, ptr %value)
-  br i1 %shaped, label %next, label %no
+  br i1 %shaped, label %free, label %no
+free:
+  %size = call i64 @number(ptr %feed, i64 $feed_size)
+  %any = icmp eq i64 %size, 0
+  br i1 %any, label %next, label %told
+told:
+  %same = call i1 @sized(ptr %feed, ptr %value, i1 %is.array)
+  br i1 %same, label %next, label %no
 yes:
   ret i1 true
 no:

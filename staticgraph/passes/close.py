@@ -30,6 +30,7 @@ from staticgraph.ir.function import (
     ElementOf,
     Function,
     GuardSite,
+    Node,
     ParamKind,
     SizeOf,
     Value,
@@ -37,9 +38,14 @@ from staticgraph.ir.function import (
 from staticgraph.ir.graph import Graph
 from staticgraph.ir.known import known_value, nested
 from staticgraph.ir.loc import Loc
-from staticgraph.ir.op import Guard, RuleError
+from staticgraph.ir.op import Guard, RuleError, fold_sizes
 from staticgraph.ir.tensor import Operation, Tensor, rule_error
 from staticgraph.ir.types import TensorType
+
+# what puts integers together without computing any: it cannot overflow
+PUT_TOGETHER = frozenset({
+    "ConcatV2", "ExpandDims", "GatherV2", "Identity", "Pack", "Reshape", "Squeeze", "StridedSlice",
+})  # fmt: skip
 
 
 class OpenRankError(ShapeError):
@@ -134,6 +140,7 @@ class Closing:
         self.streams: dict[str, Value] = {}  # random op -> position of its stream by now
         self.writes_before: dict[Operation, dict[Operation, Operation]] = {}
         self.elements: dict[Value, Any] = {}
+        self.put_together: dict[Value, Node] = {}  # integers that are elements of others
         self.updates: dict[str, Value] = {}
         self.feeds = feeds
         for t, type_ in feeds.items():
@@ -265,14 +272,7 @@ class Closing:
         attrs = {k: v for k, v in op.attrs.items() if not k.startswith("_")}
         for k, t in static.items():
             attrs[k] = self.static(op, k, t)
-        if op.type == "Reshape" and any(isinstance(d, Poly) for d in attrs["shape"]):
-            known = self.known.get(self.tensor(static["shape"], op))
-            total = self.tensor(data[0], op).type.shape
-            if known is None and total is not None:
-                for d in attrs["shape"]:
-                    guard = Guard("<=", -1, d, "the shape holds the size {b}")
-                    self.b.guards.append(GuardSite(guard, op.type, op.loc, op.name))
-                attrs["shape"] = _with_rest(attrs["shape"], D.product(total))
+        self._sizes_read(op, data, static, attrs)
         if op.record.effect == "state":
             self._state(op, data, attrs)
             return
@@ -285,8 +285,29 @@ class Closing:
         for i, (t, v) in enumerate(zip(op.outputs, node.outputs, strict=True)):
             self.bind(t, v)
             self.known[v] = known_value(op.record, v.type, types, knowns, attrs, i)
+        if op.type in PUT_TOGETHER and node.output.dtype in (dtypes.int32, dtypes.int64):
+            self.put_together[node.output] = node
         if op.type == "Identity":
             self.copies[node.output] = self.copies.get(inputs[0], inputs[0])
+
+    def _sizes_read(
+        self, op: Operation, data: Sequence[Tensor], static: Mapping[str, Tensor],
+        attrs: dict[str, Any],
+    ) -> None:  # fmt: skip
+        """What is asked of sizes that are read of a tensor's elements."""
+        if op.type == "Reshape" and any(isinstance(d, Poly) for d in attrs["shape"]):
+            known = self.known.get(self.tensor(static["shape"], op))
+            total = self.tensor(data[0], op).type.shape
+            if known is None and total is not None:
+                for d in attrs["shape"]:
+                    guard = Guard("<=", -1, d, "the shape holds the size {b}")
+                    self.b.guards.append(GuardSite(guard, op.type, op.loc, op.name))
+                attrs["shape"] = _with_rest(attrs["shape"], D.product(total))
+        if op.type == "Fill" or op.record.effect == "random":
+            for d in attrs.get("dims" if op.type == "Fill" else "shape") or ():
+                if any(isinstance(self.b.sizes.get(s), ElementOf) for s in D.symbols_of(d)):
+                    guard = Guard("<=", 0, d, "sizes are not negative, got {b}")
+                    self.b.guards.append(GuardSite(guard, op.type, op.loc, op.name))
 
     def bind(self, t: Tensor, v: Value) -> None:
         """Say that `v` is the value of `t`, and what the graph knows of its type."""
@@ -320,22 +341,18 @@ class Closing:
     def static(self, op: Operation, key: str, t: Tensor) -> Any:
         """The value of an ``@`` operand: sizes, nested as it is."""
         value = self.tensor(t, op)
-        known = self.known.get(value)
+        known = self._fed(value) if self._is_fed(value) else self.known.get(value)
         if known is not None:
             return nested(known)
         if value in self.elements:
             return self.elements[value]
         shape = value.type.shape
-        if shape == ():
-            out: Any = self._element(value, 0)
-        elif shape is not None and len(shape) == 1 and isinstance(shape[0], int):
-            out = tuple(self._element(value, i) for i in range(shape[0]))
-        else:
+        if shape is None or len(shape) > 1 or not all(isinstance(d, int) for d in shape):
             raise OpenRankError(
                 f"{op.type}: the length of {key} is unknown, so is the rank of the result",
                 loc=op.loc, operands=(f"{key}: {t.describe()}",),
             )  # fmt: skip
-        self.elements[value] = out
+        out = self.elements[value] = self._elements(value)
         return out
 
     def size_of_value(self, value: Value) -> Dim | None:
@@ -351,6 +368,44 @@ class Closing:
             self.elements[value] = self._element(value, 0)
         have: Dim | None = self.elements.get(value)
         return have
+
+    def _is_fed(self, value: Value) -> bool:
+        """True of integers that are known or fed, and of what is put together of such."""
+        if self.known.get(value) is not None:
+            return True
+        node = self.put_together.get(value)
+        if node is not None:
+            return all(map(self._is_fed, node.inputs))
+        fits = value.dtype in (dtypes.int32, dtypes.int64) and len(value.type.shape or (0,)) <= 1
+        return (
+            fits and all(isinstance(d, int) for d in value.type.shape or ()) and self._given(value)
+        )
+
+    def _given(self, value: Value) -> bool:
+        """True of a parameter whose elements can be told before the run."""
+        return any(p.value is value and p.kind == "feed" for p in self.b.params)
+
+    def _fed(self, value: Value) -> np.ndarray | None:
+        """Such integers as sizes: the parameters themselves are asked, and nothing is computed."""
+        known = self.known.get(value)
+        if known is not None:
+            return known
+        node = self.put_together.get(value)
+        if node is not None:
+            parts = [self._fed(v) for v in node.inputs]
+            put: np.ndarray | None = fold_sizes(node.op, parts, node.attrs)
+            return put
+        if value not in self.elements:
+            self.elements[value] = self._elements(value)
+        return np.asarray(self.elements[value], dtype=object)
+
+    def _elements(self, value: Value) -> Any:
+        """A symbol for each element of a scalar or vector."""
+        shape = value.dims
+        if not shape:
+            return self._element(value, 0)
+        assert isinstance(shape[0], int)
+        return tuple(self._element(value, i) for i in range(shape[0]))
 
     def _element(self, value: Value, i: int) -> Dim:
         s = self.b.fresh("s")

@@ -36,7 +36,7 @@ from staticgraph.ir.program import (
 )
 from staticgraph.passes.control import is_native, late
 from staticgraph.runtime.binding import Code
-from staticgraph.runtime.plan import Plan, RoomError
+from staticgraph.runtime.plan import Plan, RoomError, fed_sizes
 from staticgraph.runtime.stepwise import (
     Native,
     RunCounts,
@@ -102,13 +102,15 @@ class Executable:
         if self.threads > 1 and program.sizes and self.code is not None:
             worker_address()  # loaded now: a plan for other sizes may want them, and has less time
             launch_address()
-        # Shapes tell which plan a run takes, unless a size is read of an array's elements.
+        # Shapes and fed numbers tell which plan a run takes, unless a size is an element of others.
         told = late(program) if self.bound else {}
         sources = [
             (s, o) for s, o in program.sizes.items() if isinstance(o, SizeSource) and s not in told
         ]
-        self.repeatable = self.bound and not any(o.element for _, o in sources)
+        fed = fed_sizes(program) if self.bound else []
+        self.repeatable = self.bound and all(not o.element or (s, o) in fed for s, o in sources)
         self.last: Plan | None = None
+        self.known = False  # sizes have come that were there before
         self.running = False  # a run of a plan is under way, by this thread: its arena is in use
         self._sources = sources
         self.constants = constants_of(program)
@@ -191,8 +193,10 @@ class Executable:
             self.plans[key] = plan
             if len(self.plans) > MAX_PLANS:
                 self.plans.popitem(last=False)
-        elif len(self.plans) > 1:
-            self.plans.move_to_end(key)
+        else:
+            self.known = True
+            if len(self.plans) > 1:
+                self.plans.move_to_end(key)
         self.last = plan if self.repeatable else None
         return plan
 

@@ -18,7 +18,16 @@ from staticgraph.codegen.loop_source import BRANCH, FUEL, FULL, LOOP, REFUSED, S
 from staticgraph.errors import OpError, OutOfBoundsError, ResourceExhaustedError
 from staticgraph.ir import philox
 from staticgraph.ir.dims import Symbol
-from staticgraph.ir.program import Branch, Buffer, Launch, Library, Program, Repeat, Step
+from staticgraph.ir.program import (
+    Branch,
+    Buffer,
+    Launch,
+    Library,
+    Program,
+    Repeat,
+    SizeSource,
+    Step,
+)  # fmt: skip
 from staticgraph.ops.loops import in_iteration
 from staticgraph.ops.tensor_array import explained
 from staticgraph.passes.control import (
@@ -49,6 +58,16 @@ Place = tuple[
     Buffer, np.ndarray, np.dtype[Any], tuple[int, ...], bool, frozenset[Any], frozenset[type]
 ]
 SLICE_WORK = 500_000_000  # bytes of traffic between looks at signals: 50 ms at the most
+
+
+def fed_sizes(p: Program) -> list[tuple[Symbol, SizeSource]]:
+    """The sizes that are fed as numbers of four or eight bytes, and where each comes from."""
+    fed = {q.buffer for q in p.params if q.kind == "feed" and q.buffer.dims == ()}
+    return [
+        (s, o) for s, o in p.sizes.items()
+        if isinstance(o, SizeSource) and o.element and o.buffer in fed
+        and o.buffer.dtype.np in (np.int32, np.int64)
+    ]  # fmt: skip
 
 
 class Plan:
@@ -106,6 +125,9 @@ class Plan:
         self.results = [self.views[b] for b in program.results]
         self.takes = [v.copy if v.ndim else partial(v.__getitem__, ()) for v in self.results]
         self.places = [self._place(q.buffer) for q in program.params if q.kind == "feed"]
+        # fed numbers that are sizes, and what they are here
+        self.told = {o.buffer: env[s] for s, o in fed_sizes(program) if s in env}
+        self._told = [(self.views[b], n) for b, n in self.told.items()]
 
     def _place(self, b: Buffer) -> Place:
         view, direct = self.views[b], b in self.direct
@@ -313,6 +335,9 @@ class Plan:
                     return None
         except OverflowError:  # a number that is too large for its type
             return None
+        for view, size in self._told:
+            if view[()] != size:
+                return None
         return kept
 
     def feed(self, b: Buffer, value: np.ndarray) -> np.ndarray:

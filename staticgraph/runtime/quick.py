@@ -211,12 +211,13 @@ class Call:
                 else:
                     code = _NUMBERS.get(dtype.name, blocks.NONE)
             rounds = dtype.name == "float32" and view.nbytes <= DIRECT_FEED
+            size = plan.told.get(b)
             made.append(
                 _block(
                     blocks.FEED, type=id(dtype), rank=len(shape), sizes=self._sizes(shape),
                     bytes=view.nbytes, place=address(view), patches=len(patches),
                     patched=address(patches), rounds=rounds, scalar=scalar, code=code, low=low,
-                    high=high,
+                    high=high, size=size is not None, value=size or 0,
                 )
             )  # fmt: skip
         return _blocks(made, blocks.FEED)

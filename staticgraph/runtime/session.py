@@ -158,8 +158,9 @@ class BaseSession(Specialising):
                 return entry.plan.rebuild(results)
         arrays = [_array(t, v) for t, v in zip(entry.tensors, values, strict=True)]
         results = self._execute(entry, arrays)
-        if entry.shown is not None and entry.last is not None:
-            self._quick.show(entry, entry.last)
+        ran = entry.last
+        if ran is not None and (entry.shown is not None or ran.known):
+            self._quick.show(entry, ran)
         return entry.plan.rebuild(results)
 
     def _entry_of(self, fetches: Any, feed_dict: Mapping[Any, Any] | None) -> RunEntry:

@@ -393,3 +393,47 @@ def test_a_closed_session_does_not_run_and_keeps_no_plan() -> None:
             call(1.0)
         with pytest.raises(UsageError, match="closed"):
             sess.run(y, {x: 1.0})
+
+
+NUMBERS = {
+    "int": int, "int32": np.int32, "array": lambda n: np.array(n, np.int32), "int64": np.int64,
+    "wide": lambda n: np.array(n), "bool": bool,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("form", NUMBERS)
+def test_numbers_that_are_sizes_choose_the_plan(
+    form: str, python_session: Callable[[], tf.Session]
+) -> None:
+    n, x = tf.placeholder(tf.int32, []), tf.placeholder(tf.float32, [None])
+    v = tf.Variable(np.float32(0.0))
+    powers = tf.scan(lambda a, k: a * x, tf.range(n), initializer=tf.ones_like(x))
+    fetches = [powers, tf.zeros([n]), v.assign_add(tf.cast(n, tf.float32))]
+    native, python = tf.Session(), python_session()
+    for sess in (native, python):
+        sess.run(v.initializer)
+    calls = [sess.make_callable(fetches, [n, x]) for sess in (native, python)]
+    draw = np.random.RandomState(0)
+    for turn in range(80):
+        a = draw.randn(1 + draw.randint(2)).astype(np.float32)
+        k = NUMBERS[form](int(draw.randint(4)))
+        want = outcome(python.run, fetches, {n: k, x: a}), outcome(calls[1], k, a)
+        quick = turn >= 60 and form in ("int", "int32", "array")
+        with no_python() if quick else nullcontext():
+            assert (outcome(native.run, fetches, {n: k, x: a}), outcome(calls[0], k, a)) == want
+    for bad in (2**40, -(2**40), 1.5, "two", -1, np.int64(1)):
+        want = outcome(python.run, fetches, {n: bad, x: a}), outcome(calls[1], bad, a)
+        assert (outcome(native.run, fetches, {n: bad, x: a}), outcome(calls[0], bad, a)) == want
+    assert native.run(v) == python.run(v)
+
+
+def test_a_length_that_never_comes_twice_in_a_row() -> None:
+    n = tf.placeholder(tf.int64, [])
+    total = tf.while_loop(lambda k, s: k < n, lambda k, s: (k + 1, s + k), [np.int64(0)] * 2)[1]
+    ones = tf.reduce_sum(tf.ones([n]))
+    with tf.Session() as sess:
+        for k in [3, 4, 5] * 3:
+            assert sess.run([total, ones], {n: k}) == [k * (k - 1) // 2, k]
+        with no_python():
+            for k in [5, 3, 4]:
+                assert sess.run([total, ones], {n: k}) == [k * (k - 1) // 2, k]

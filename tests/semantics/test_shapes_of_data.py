@@ -167,3 +167,44 @@ def test_the_same_mask_made_twice() -> None:
     np.testing.assert_array_equal(b, kept * 3)
     np.testing.assert_array_equal(g[[0, 2]], 18 * kept)
     np.testing.assert_array_equal(g[1], 0)
+
+
+@pytest.mark.parametrize(
+    ("make", "want"),
+    [
+        (lambda n, m, x: tf.zeros([n, 3]) + x[0], lambda n, m, x: np.zeros((n, 3)) + x[0]),
+        (lambda n, m, x: tf.fill([n, m], 2.0) * x[0], lambda n, m, x: np.full((n, m), 2.0) * x[0]),
+        (lambda n, m, x: tf.reshape(x, [n, -1]), lambda n, m, x: x.reshape(n, -1)),
+        (lambda n, m, x: tf.reshape(x, tf.stack([n, m])), lambda n, m, x: x.reshape(n, m)),
+        (lambda n, m, x: tf.tile(x, [n]), lambda n, m, x: np.tile(x, n)),
+        (
+            lambda n, m, x: tf.ones(tf.concat([[n], tf.shape(x)], 0)) * x,
+            lambda n, m, x: np.ones((n, *x.shape)) * x,
+        ),
+        (
+            lambda n, m, x: tf.nn.rnn_cell.GRUCell(3).zero_state(n, tf.float32) + x[1],
+            lambda n, m, x: np.zeros((n, 3)) + x[1],
+        ),
+    ],
+    ids=["zeros", "fill", "reshape", "stack", "tile", "concat", "state"],
+)
+def test_sizes_that_are_put_together_of_fed_numbers_run_natively(make: Any, want: Any) -> None:
+    n, m = tf.placeholder(tf.int32, []), tf.placeholder(tf.int32, [])
+    x = tf.placeholder(tf.float32, [None])
+    y, data = make(n, m, x), np.arange(12, dtype=np.float32)
+    with tf.Session() as sess:
+        for k in (2, 3, 6, 2):
+            got = sess.run(y, {n: k, m: 12 // k, x: data})
+            np.testing.assert_array_equal(got, want(k, 12 // k, data))
+        (exe,) = sess.executables()
+        assert exe.bound
+        assert exe.counts.calls == exe.counts.runs == 4
+
+
+@pytest.mark.parametrize("make", [tf.zeros, tf.random_uniform])
+def test_fed_sizes_that_are_negative(make: Any) -> None:
+    n, k = tf.placeholder(tf.int32, []), tf.placeholder(tf.int64, [2])
+    with tf.Session() as sess:
+        for y, feed in ((make([2, n]), {n: -3}), (make(k), {k: [-3, 1]}), (make([n - 2]), {n: -1})):
+            with pytest.raises(tf.errors.InvalidArgumentError, match="not negative, got -3"):
+                sess.run(y, feed)
