@@ -25,7 +25,7 @@ from staticgraph.runtime.library import COUNTER_WORDS, draws
 from staticgraph.runtime.row import Row, Sizes, nbytes
 from staticgraph.runtime.store import address
 from staticgraph.runtime.table import Loop, Patch, Spot, Table
-from staticgraph.runtime.threads import BLOCK_WORDS, POOL, chunk, launch_address
+from staticgraph.runtime.threads import BLOCK_WORDS, POOL, chunks, launch_address
 
 FUEL_AMOUNT = 200_000_000  # bytes of traffic, or what takes as long, between looks at signals
 TRIP_WORK = 50  # the same measure, of an iteration of a loop in a kernel
@@ -297,8 +297,11 @@ class Tables:
         for t in tables:
             t.first = count
             count += len(t.rows)
-        chunks = {(t, k): chunk(r, self.threads) for t in tables for k, r in enumerate(t.rows)}
-        shares = {key: self._block([0] * BLOCK_WORDS) for key, size in chunks.items() if size}
+        sizes = {t: chunks(t.rows, self.threads, t is not top) for t in tables}
+        shares = {
+            (t, k): self._block([0] * BLOCK_WORDS)
+            for t, found in sizes.items() for k, size in enumerate(found) if size
+        }  # fmt: skip
         self.words = np.array(self.cells or [0], np.int64)
         self.table = np.zeros((max(1, count), 4), np.int64)
         base, rows_at = address(self.words), address(self.table)
@@ -309,7 +312,7 @@ class Tables:
                 line = (r.function, base + 8 * t.at[k], 0, r.extent)
                 at = shares.get((t, k))
                 if at is not None:
-                    block = (POOL.address, line[0], line[1], chunks[t, k], self.threads - 1)
+                    block = (POOL.address, line[0], line[1], sizes[t][k], self.threads - 1)
                     self.words[at : at + BLOCK_WORDS] = block
                     line = (launch_address(), base + 8 * at, 0, r.extent)
                 self.table[t.first + k] = line

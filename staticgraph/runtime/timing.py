@@ -37,7 +37,7 @@ from staticgraph.runtime.quick import ASIDE
 from staticgraph.runtime.session import BaseSession
 from staticgraph.runtime.stepwise import Segment, Stepwise, host_rule
 from staticgraph.runtime.store import Store, address
-from staticgraph.runtime.threads import chunk
+from staticgraph.runtime.threads import chunks
 
 T = TypeVar("T")
 
@@ -122,7 +122,8 @@ class PlanSites:
         self.steps = tuple(plan.program.steps[order[k]] for k in first)
         self.sites = tuple(unit.of_step(s) for s in self.steps)
         self.first = np.array(first, np.int64)
-        self.threads = tuple(plan.threads if chunk(r, plan.threads) else 1 for r in plan.rows)
+        shared = chunks(plan.rows, plan.threads, repeated=False)
+        self.threads = tuple(plan.threads if size else 1 for size in shared)
         self._env = plan.env
 
     @cached_property

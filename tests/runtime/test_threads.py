@@ -9,7 +9,7 @@ import staticgraph as tf
 from staticgraph.errors import OutOfBoundsError
 from staticgraph.runtime.row import Row
 from staticgraph.runtime.session import Session
-from staticgraph.runtime.threads import SHARE_FROM, chunk
+from staticgraph.runtime.threads import SHARE_AWAKE, SHARE_FROM, chunk, chunks
 
 
 def run(threads: int, n: int) -> list[np.ndarray]:
@@ -63,3 +63,20 @@ def test_a_bad_index_found_by_a_worker_is_reported() -> None:
             index[-1] = 1234
             with pytest.raises(OutOfBoundsError, match=r"index 1234 is outside \[0, 1000\)"):
                 sess.run(y, {i: index})
+
+
+def test_smaller_rows_are_shared_while_the_worker_is_awake() -> None:
+    def shared(*works: int, repeated: bool = False) -> list[bool]:
+        rows = [Row(0, (), 1000, 0, (), work, True) for work in works]
+        return [size > 0 for size in chunks(rows, 2, repeated)]
+
+    small, half = SHARE_AWAKE, SHARE_FROM // 2
+    assert shared(small, SHARE_FROM, small, small - 1) == [False, True, True, False]
+    assert shared(SHARE_FROM, SHARE_AWAKE - 1, small) == [True, False, True]
+    assert shared(SHARE_FROM, *[SHARE_AWAKE - 1] * 3, small) == [True, False, False, False, False]
+    assert shared(small, small, repeated=True) == [False, False]  # nothing wakes it
+    assert shared(small, SHARE_FROM, repeated=True) == [True, True]
+    assert shared(half, SHARE_FROM, 10, repeated=True) == [True, True, False]
+    assert shared(SHARE_FROM, *[SHARE_AWAKE - 1] * 3) == [True, False, False, False]
+    rows = [Row(0, (), 1000, 0, (), SHARE_FROM, True)] * 2
+    assert chunks(rows, 1, True) == [0, 0]
