@@ -66,7 +66,9 @@ def kernel_address(source: str) -> int:
 
 
 def kernel_addresses(
-    sources: Sequence[str], direct: Mapping[str, Callable[[], str]] | None = None
+    sources: Sequence[str],
+    direct: Mapping[str, Callable[[], str]] | None = None,
+    machinery: Sequence[str] = (),
 ) -> list[int]:
     """Return the addresses of the native functions for Numba sources.
 
@@ -76,16 +78,19 @@ def kernel_addresses(
     Args:
       direct: for sources that have it, who writes the same kernel as LLVM IR (``@entry``); it is
         then compiled without Numba.  How a kernel was made is a part of its key.
+      machinery: LLVM IR that is compiled along with them, so that `ir_address` need not wait.
 
     Raises:
       CompileError: a source could not be compiled.  The others are, and asking for them by
         themselves gives their addresses.
     """
     if not direct:
-        return _addresses_of(sources, _compile_numba, counted=True)
+        return _addresses_of(sources, _compile_numba, counted=sources)
     emitters = {_DIRECT + source: emit for source, emit in direct.items()}
+    emitters |= {text: partial(str, text) for text in machinery}
     texts = [_DIRECT + source if source in direct else source for source in sources]
-    return _addresses_of(texts, partial(_compile_either, emitters), counted=True)
+    build = partial(_compile_either, emitters, machinery)
+    return _addresses_of([*texts, *machinery], build, counted=texts)[: len(texts)]
 
 
 _DIRECT = "# written as LLVM IR\n"
@@ -97,19 +102,20 @@ def _compile_numba(texts: dict[str, str]) -> Results:
     return compile_many(texts)
 
 
-def _compile_either(emitters: Mapping[str, Callable[[], str]], texts: dict[str, str]) -> Results:
+def _compile_either(
+    emitters: Mapping[str, Callable[[], str]], machinery: Sequence[str], texts: dict[str, str]
+) -> Results:
     out: Results = {}
     numba = {symbol: text for symbol, text in texts.items() if text not in emitters}
     if numba:
         out.update(_compile_numba(numba))
-    from staticgraph.codegen import native  # it loads LLVM, which code from disk does without
+    written = {symbol: emitters[text] for symbol, text in texts.items() if text in emitters}
+    if written:
+        # it loads LLVM, which code from disk does without
+        from staticgraph.codegen.workers import compile_many_ir
 
-    for symbol, text in texts.items():
-        if text in emitters:
-            try:
-                out[symbol] = native.compile_ir(emitters[text](), symbol)
-            except CompileError as e:
-                out[symbol] = e
+        quick = [symbol for symbol, text in texts.items() if text in machinery]
+        out.update(compile_many_ir(written, quick))
     return out
 
 
@@ -121,7 +127,7 @@ def ir_address(text: str) -> int:
     Raises:
       CompileError: the text could not be compiled.
     """
-    return _addresses_of([text], _compile_ir, counted=False)[0]
+    return _addresses_of([text], _compile_ir, counted=())[0]
 
 
 def _compile_ir(texts: dict[str, str]) -> Results:
@@ -137,7 +143,7 @@ def symbol_of(source: str) -> str:
     return "sg_" + digest.hexdigest()
 
 
-def _addresses_of(sources: Sequence[str], build: Build, counted: bool) -> list[int]:
+def _addresses_of(sources: Sequence[str], build: Build, counted: Sequence[str]) -> list[int]:
     symbols = [symbol_of(source) for source in sources]
     wanted = dict(zip(symbols, sources, strict=True))
     while True:
@@ -179,7 +185,7 @@ def _release(mine: dict[str, str]) -> None:
             _building.pop(symbol).set()
 
 
-def _obtain(mine: dict[str, str], build: Build, counted: bool) -> None:
+def _obtain(mine: dict[str, str], build: Build, counted: Sequence[str]) -> None:
     """Load from disk what is there, and build, load and store the rest."""
     global _compiled, _loaded
     disk = disk_cache()
@@ -190,13 +196,14 @@ def _obtain(mine: dict[str, str], build: Build, counted: bool) -> None:
             assert isinstance(result, bytes)
             built.append((symbol, result))
             disk.put(symbol, result)
-    if counted:
-        with _lock:
-            _loaded += len(mine) - len(missing)
-            _compiled += len(built)
-        for symbol, code in built:
-            for observe in list(on_compile):
-                observe(missing[symbol], code)
+    kernels = {symbol for symbol, source in mine.items() if source in counted}
+    built = [(symbol, code) for symbol, code in built if symbol in kernels]
+    with _lock:
+        _loaded += len(kernels.difference(missing))
+        _compiled += len(built)
+    for symbol, code in built:
+        for observe in list(on_compile):
+            observe(missing[symbol], code)
 
 
 def _load(

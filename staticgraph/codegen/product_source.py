@@ -58,6 +58,7 @@ but for dots.
 WAYS = ("tiles", "dots", "short", "chains", "line")
 
 
+@cache
 def product_source(kind: Kind) -> str:
     """The LLVM IR of products of float32 or float64."""
     x = Vectors(shape(kind))

@@ -2,8 +2,9 @@
 
 Helpers are plain child processes that run this module.  `multiprocessing` will not do: spawned
 children import the user's main script again, and forked ones inherit the locks of threads that
-are not there.  A helper takes about a second to get ready, so they pay only for many kernels; and
-whatever becomes of them, this process compiles what is left.
+are not there; and threads of one process will not do, since llvmlite lets one at a time into LLVM.
+A helper is ready in some 60 ms, or after about a second if it has to import Numba, so that they pay
+for a few kernels or for many; and whatever becomes of them, this process compiles what is left.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import subprocess
 import sys
 import threading
 from collections import deque
+from collections.abc import Callable, Mapping, Sequence
 from typing import IO
 
 from staticgraph.codegen import native, target
@@ -23,18 +25,21 @@ from staticgraph.errors import CompileError
 Results = dict[str, bytes | CompileError]
 """Object code, or why there is none, by symbol."""
 
-PER_HELPER = 12  # kernels for each helper that pay for its start
+PER_HELPER = 12  # kernels for each helper that pay for its start with Numba,
+IR_PER_HELPER = 3  # and without
 READY_WORTH = 12  # kernels this process compiles while a helper starts, if Numba is loaded already
 _SIZES = struct.Struct("<QQ")
 _LARGEST = 1 << 30
 _SMALL = 4000  # characters
+_QUICK = "; no kernel\n"  # a comment that goes with the text to whoever compiles it
+_Compiler = Callable[[str, str], "bytes | CompileError"]
 _COMMAND = """\
 import sys, types
 sys.path[:] = {path!r}
 package = sys.modules["staticgraph"] = types.ModuleType("staticgraph")  # not all that it imports
 package.__path__ = {package!r}
 from staticgraph.codegen.workers import serve
-serve()
+serve(numba={numba})
 """
 
 
@@ -44,30 +49,70 @@ def compile_many(sources: dict[str, str]) -> Results:
     Args:
       sources: Numba source by symbol.
     """
-    batch = _Batch(sources)
-    helpers = [_Helper(batch) for _ in range(helper_count(len(sources)))]
+    helpers = [_Helper(numba=True) for _ in range(helper_count(len(sources)))]
+    return _shared(sources, helpers, _compile)
+
+
+def compile_many_ir(
+    emitters: Mapping[str, Callable[[], str]], quick: Sequence[str] = ()
+) -> Results:
+    """The same for LLVM IR that defines ``@entry``.
+
+    Args:
+      emitters: by symbol, who writes the text.
+      quick: symbols of what is no kernel; see `native.compile_ir`.
+    """
+    helpers = [_Helper(numba=False) for _ in range(ir_helper_count(len(emitters)))]
     try:
+        # written while helpers get ready
+        texts = {s: _QUICK + emit() if s in quick else emit() for s, emit in emitters.items()}
+    except BaseException:
+        _stop(helpers)
+        raise
+    # The largest first: what is left in the end is small, so that nobody waits long.
+    largest = sorted(texts.items(), key=lambda item: -len(item[1]))
+    return _shared(dict(largest), helpers, _compile_ir)
+
+
+def _shared(sources: dict[str, str], helpers: list[_Helper], compile_: _Compiler) -> Results:
+    batch = _Batch(sources)
+    try:
+        for helper in helpers:
+            helper.begin(batch)
         while (kernel := batch.take_or_wait()) is not None:
-            batch.done(kernel, _compile(*kernel))
+            batch.done(kernel, compile_(*kernel))
         return batch.results
     finally:
-        for helper in helpers:
-            helper.stop()
+        _stop(helpers)
+
+
+def _stop(helpers: list[_Helper]) -> None:
+    for helper in helpers:
+        helper.stop()
 
 
 def helper_count(kernels: int) -> int:
     """How many helpers are worth starting for a number of kernels."""
-    if not sys.executable or getattr(sys, "frozen", False):  # no interpreter to start
-        return 0
     if "numba" in sys.modules:
         kernels -= READY_WORTH
-    return max(0, min(_idle_processors(), kernels // PER_HELPER))
+    return _helpers(kernels // PER_HELPER)
+
+
+def ir_helper_count(kernels: int) -> int:
+    """The same for kernels that are written as LLVM IR."""
+    return _helpers(kernels // IR_PER_HELPER)
+
+
+def _helpers(wanted: int) -> int:
+    if wanted < 1 or not sys.executable or getattr(sys, "frozen", False):  # nothing to start
+        return 0
+    return max(0, min(_idle_processors(), wanted))
 
 
 def _idle_processors() -> int:
     """How many processors have nothing to do, this process aside.
 
-    Starting a helper is a second of work: on a busy machine that makes everything slower.
+    Starting a helper is work: on a busy machine that makes everything slower.
     """
     count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     idle = (count or 1) - 1
@@ -79,6 +124,13 @@ def _idle_processors() -> int:
 def _compile(symbol: str, source: str) -> bytes | CompileError:
     try:
         return native.compile_kernel(source, symbol)
+    except CompileError as e:
+        return e
+
+
+def _compile_ir(symbol: str, text: str) -> bytes | CompileError:
+    try:
+        return native.compile_ir(text, symbol, kernel=not text.startswith(_QUICK))
     except CompileError as e:
         return e
 
@@ -131,25 +183,36 @@ class _Batch:
 class _Helper:
     """A child process, and the thread that hands it one kernel at a time."""
 
-    def __init__(self, batch: _Batch) -> None:
-        self._batch = batch
+    def __init__(self, numba: bool) -> None:
         self._process: subprocess.Popen[bytes] | None = None
         self._thread: threading.Thread | None = None
         package = list(sys.modules["staticgraph"].__path__)
         with contextlib.suppress(OSError, RuntimeError):  # no memory, processes or threads left
             self._process = subprocess.Popen(
-                [sys.executable, "-c", _COMMAND.format(path=sys.path, package=package)],
+                [
+                    sys.executable,
+                    "-c",
+                    _COMMAND.format(path=sys.path, package=package, numba=numba),
+                ],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.DEVNULL,
                 env={**os.environ, "OPENBLAS_NUM_THREADS": "1"},
                 creationflags=getattr(subprocess, "CREATE_NO_WINDOW", 0),
             )
-            thread = threading.Thread(target=self._feed, name="staticgraph-compile", daemon=True)
+
+    def begin(self, batch: _Batch) -> None:
+        """Take kernels of a batch from now on."""
+        if self._process is None:
+            return
+        with contextlib.suppress(RuntimeError):  # no threads left
+            thread = threading.Thread(
+                target=self._feed, args=(batch,), name="staticgraph-compile", daemon=True
+            )
             thread.start()
             self._thread = thread
 
-    def _feed(self) -> None:
+    def _feed(self, batch: _Batch) -> None:
         assert self._process is not None
         to, back = self._process.stdin, self._process.stdout
         assert to is not None and back is not None
@@ -161,7 +224,7 @@ class _Helper:
                 # A second kernel waits in the pipe, so that the helper need not wait.  It has to be
                 # small: if both ends wrote more than a pipe holds, each would wait for the other.
                 while len(sent) < 2:
-                    kernel = self._batch.take(largest=_SMALL if sent else _LARGEST)
+                    kernel = batch.take(largest=_SMALL if sent else _LARGEST)
                     if kernel is None:
                         break
                     sent.append(kernel)
@@ -171,12 +234,12 @@ class _Helper:
                 code, failed = _read(back)
                 if failed:  # compiled again by this process, which then has the cause
                     return
-                self._batch.done(sent.popleft(), code)
+                batch.done(sent.popleft(), code)
         except (OSError, EOFError, ValueError):  # the helper died, or was stopped
             return
         finally:
             for kernel in sent:
-                self._batch.put_back(kernel)
+                batch.put_back(kernel)
 
     def stop(self) -> None:
         """End the process, in whatever state it is."""
@@ -210,21 +273,29 @@ def _read(source: IO[bytes]) -> tuple[bytes, bytes]:
     return parts[0], parts[1]
 
 
-def serve() -> None:
-    """Run a helper: read kernels from standard input until it ends, answer with their code."""
+def serve(numba: bool) -> None:
+    """Run a helper: read kernels from standard input until it ends, answer with their code.
+
+    Args:
+      numba: they are Numba source; else LLVM IR.
+    """
     import gc
 
     gc.disable()  # a helper does not live long
     back = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # nothing else may get into the stream of results
-    native.compile_kernel("def kernel(args, lo, hi):\n    return 0\n", "warm_up")
+    if numba:
+        native.compile_kernel("def kernel(args, lo, hi):\n    return 0\n", "warm_up")
+    else:
+        native.target_machine()
+    compile_ = _compile if numba else _compile_ir
     _write(back, target.target_key().encode(), b"")
     while True:
         try:
             symbol, source = _read(sys.stdin.buffer)
         except EOFError:
             return
-        result = _compile(symbol.decode(), source.decode())
+        result = compile_(symbol.decode(), source.decode())
         if isinstance(result, CompileError):
             _write(back, b"", str(result).encode())
         else:

@@ -10,7 +10,7 @@ import os
 from collections.abc import Callable, Mapping
 from functools import partial
 
-from staticgraph.codegen.cache import kernel_addresses
+from staticgraph.codegen.cache import ir_address, kernel_addresses
 from staticgraph.codegen.cpu import SIGNATURE_WORDS, kernel_source
 from staticgraph.errors import CompileError
 from staticgraph.ir import dims as D
@@ -29,15 +29,21 @@ class Code:
     def __init__(self, program: Program) -> None:
         self.sources: dict[Kernel, str] = {k: kernel_source(k) for k in program.kernels()}
         texts = dict.fromkeys(self.sources.values())
+        machinery: dict[str, None] = {}
         for s in program.every_step():
             if isinstance(s, Library):
                 texts |= dict.fromkeys(LIBRARY[s.kind].sources(s))
+                machinery |= dict.fromkeys(LIBRARY[s.kind].machinery(s))
         direct: dict[str, Callable[[], str]] = {}
         if emits_ir():
             direct = {s: partial(_source_ir, s) for s in texts}
             direct |= {s: partial(_kernel_ir, k) for k, s in self.sources.items()}
         try:
-            found = kernel_addresses(list(texts), direct) if texts else []
+            found = (
+                kernel_addresses(list(texts), direct, list(machinery)) if direct or texts else []
+            )
+            for text in machinery:  # there already, unless no kernel was compiled
+                ir_address(text)
         except CompileError as e:
             bad = {text for text in texts if not _compiles(text, direct)}
             raise self._naming(e, program, bad) from (e.__cause__ or e)

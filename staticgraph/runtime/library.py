@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 import numpy as np
 
 from staticgraph.codegen import library_source, philox_source
-from staticgraph.codegen.product_source import product_address
+from staticgraph.codegen.product_source import product_source
 from staticgraph.ir import dims as D
 from staticgraph.ir import philox
 from staticgraph.ir.program import Buffer, Library
@@ -36,10 +36,12 @@ class Kind:
     Args:
       sources: the texts of the kernels a call needs.
       rows: the rows of a call, given its position among the steps and the kernels' addresses.
+      machinery: LLVM IR that a call needs beside them, whatever the program.
     """
 
     sources: Callable[[Library], tuple[str, ...]]
     rows: Callable[[Library, int, Addresses, Sizes, AddressOf], list[Row]]
+    machinery: Callable[[Library], tuple[str, ...]] = lambda _: ()
 
 
 def _copy(
@@ -127,8 +129,11 @@ def _cumulative(step: Library, index: int, code: Addresses, env: Sizes, at: Addr
 
 # ---------------------------------------------------------------- matrix products
 def _matmul_sources(step: Library) -> tuple[str, ...]:
-    product_address(kind_of(step.outputs[0].dtype))  # compiled now, like the kernels
     return (library_source.copy(step.outputs[0].dtype),) if step.attrs["op"] == "GemmAdd" else ()
+
+
+def _matmul_machinery(step: Library) -> tuple[str, ...]:
+    return (product_source(kind_of(step.outputs[0].dtype)),)
 
 
 def _matmul(step: Library, index: int, code: Addresses, env: Sizes, at: AddressOf) -> list[Row]:
@@ -189,7 +194,7 @@ def _general_batches(
 
 
 LIBRARY: Mapping[str, Kind] = {
-    "matmul": Kind(_matmul_sources, _matmul),
+    "matmul": Kind(_matmul_sources, _matmul, _matmul_machinery),
     "philox": Kind(lambda step: (_random_source(step),), _random),
     "scatter": Kind(_scatter_sources, _scatter),
     "cumulative": Kind(lambda step: (_cumulative_source(step),), _cumulative),

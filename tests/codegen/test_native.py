@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import sys
 import threading
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -192,9 +194,23 @@ def test_a_processor_without_fma(tmp_path: Any) -> None:
 # ---- many at once
 
 
-def test_helpers_compile_with_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
-    sources = {f"native_many_{i}": scale(100.0 + i) for i in range(12)}
-    alone = workers.compile_many(sources)
+def many_numba() -> workers.Results:
+    return workers.compile_many({f"native_many_{i}": scale(100.0 + i) for i in range(12)})
+
+
+def many_ir() -> workers.Results:
+    text = "define i64 @entry(ptr %args, i64 %lo, i64 %hi) {{\n  ret i64 {}\n}}\n"
+    emitters = {f"native_ir_{i}": partial(text.format, i) for i in range(9)}
+    return workers.compile_many_ir(emitters, quick=["native_ir_3", "native_ir_4"])
+
+
+@pytest.mark.parametrize("compile_all", [many_numba, many_ir])
+def test_helpers_compile_with_this_process(
+    monkeypatch: pytest.MonkeyPatch, compile_all: Callable[[], workers.Results]
+) -> None:
+    monkeypatch.setattr(workers, "_helpers", lambda wanted: 0)
+    alone = compile_all()
+    assert all(isinstance(code, bytes) for code in alone.values())
     gate = threading.Event()
     take, take_or_wait = workers._Batch.take, workers._Batch.take_or_wait
 
@@ -206,10 +222,10 @@ def test_helpers_compile_with_this_process(monkeypatch: pytest.MonkeyPatch) -> N
         gate.wait(60)  # let the helper be ready first
         return take_or_wait(self)
 
-    monkeypatch.setattr(workers, "helper_count", lambda kernels: 1)
+    monkeypatch.setattr(workers, "_helpers", lambda wanted: 1)
     monkeypatch.setattr(workers._Batch, "take", helper_takes)
     monkeypatch.setattr(workers._Batch, "take_or_wait", this_process_takes)
-    shared = workers.compile_many(sources)
+    shared = compile_all()
     assert gate.is_set(), "the helper did not get ready"
     assert shared == alone
 
@@ -220,6 +236,17 @@ def test_helpers_that_fail_cost_only_time(monkeypatch: pytest.MonkeyPatch, comma
     monkeypatch.setattr(workers, "_COMMAND", command)
     sources = {f"native_failing_{i}": scale(200.0 + i) for i in range(2)}
     assert set(workers.compile_many(sources)) == set(sources)
+
+
+def test_ir_that_is_wrong_or_cannot_be_written(monkeypatch: pytest.MonkeyPatch) -> None:
+    good = "define i64 @entry(ptr %args, i64 %lo, i64 %hi) {\n  ret i64 0\n}\n"
+    monkeypatch.setattr(workers, "_helpers", lambda wanted: 1)
+    found = workers.compile_many_ir({"ir_good": lambda: good, "ir_bad": lambda: "no IR"})
+    assert isinstance(found["ir_good"], bytes)
+    assert isinstance(found["ir_bad"], CompileError)
+    with pytest.raises(ZeroDivisionError):
+        workers.compile_many_ir({"ir_good": lambda: good, "ir_none": lambda: str(1 / 0)})
+    assert not [t for t in threading.enumerate() if t.name == "staticgraph-compile"]
 
 
 def test_helpers_that_cannot_start(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -250,8 +277,9 @@ def test_helpers_are_for_many_kernels_only(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr(workers, "_idle_processors", lambda: 7)
     assert workers.helper_count(4) == 0
     assert 0 < workers.helper_count(60) <= workers.helper_count(500) == 7
+    assert [workers.ir_helper_count(n) for n in (0, 2, 3, 6, 99)] == [0, 0, 1, 2, 7]
     monkeypatch.setattr(workers, "_idle_processors", lambda: -2)
-    assert workers.helper_count(500) == 0
+    assert workers.helper_count(500) == workers.ir_helper_count(500) == 0
 
 
 @pytest.mark.skipif(not hasattr(os, "getloadavg"), reason="the load is not known")

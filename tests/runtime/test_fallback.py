@@ -20,11 +20,13 @@ real = binding.kernel_addresses
 
 
 def _no_tanh(
-    sources: Sequence[str], direct: Mapping[str, Callable[[], str]] | None = None
+    sources: Sequence[str],
+    direct: Mapping[str, Callable[[], str]] | None = None,
+    machinery: Sequence[str] = (),
 ) -> list[int]:
     if any("tanh(" in source for source in sources):
         raise CompileError("the kernel could not be compiled: out of registers")
-    return real(sources, direct)
+    return real(sources, direct, machinery)
 
 
 def test_the_warning_names_what_the_kernel_computes_and_the_run_goes_on(
