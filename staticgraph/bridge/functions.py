@@ -128,7 +128,7 @@ def record(
             return _record(fn, spec, tensors, level)
         except (TracedValueError, RecursionError):
             raise
-        except Exception:
+        except Exception:  # with these sizes open; the last level tells of what is wrong anyway
             continue
     return _record(fn, spec, tensors, last)
 

@@ -46,6 +46,7 @@ from staticgraph.ir.types import TensorType
 PUT_TOGETHER = frozenset({
     "ConcatV2", "ExpandDims", "GatherV2", "Identity", "Pack", "Reshape", "Squeeze", "StridedSlice",
 })  # fmt: skip
+MOST_STEPS = 32  # in which integers are put together, if they are to be known as sizes
 
 
 class OpenRankError(ShapeError):
@@ -140,7 +141,9 @@ class Closing:
         self.streams: dict[str, Value] = {}  # random op -> position of its stream by now
         self.writes_before: dict[Operation, dict[Operation, Operation]] = {}
         self.elements: dict[Value, Any] = {}
-        self.put_together: dict[Value, Node] = {}  # integers that are elements of others
+        # integers that are fed numbers and known ones side by side: how, and in how many steps
+        self.put_together: dict[Value, tuple[Node, int]] = {}
+        self.together: dict[Value, np.ndarray | None] = {}  # the same as sizes
         self.updates: dict[str, Value] = {}
         self.feeds = feeds
         for t, type_ in feeds.items():
@@ -285,8 +288,11 @@ class Closing:
         for i, (t, v) in enumerate(zip(op.outputs, node.outputs, strict=True)):
             self.bind(t, v)
             self.known[v] = known_value(op.record, v.type, types, knowns, attrs, i)
-        if op.type in PUT_TOGETHER and node.output.dtype in (dtypes.int32, dtypes.int64):
-            self.put_together[node.output] = node
+        if op.type in PUT_TOGETHER and all(map(self._is_fed, inputs)):
+            depth = 1 + max((self.put_together[v][1] for v in inputs if v in self.put_together),
+                            default=0)  # fmt: skip
+            if depth <= MOST_STEPS:
+                self.put_together[node.output] = node, depth
         if op.type == "Identity":
             self.copies[node.output] = self.copies.get(inputs[0], inputs[0])
 
@@ -370,16 +376,12 @@ class Closing:
         return have
 
     def _is_fed(self, value: Value) -> bool:
-        """True of integers that are known or fed, and of what is put together of such."""
-        if self.known.get(value) is not None:
+        """True of known integers, of fed numbers, and of what is put together of such."""
+        if self.known.get(value) is not None or value in self.put_together:
             return True
-        node = self.put_together.get(value)
-        if node is not None:
-            return all(map(self._is_fed, node.inputs))
-        fits = value.dtype in (dtypes.int32, dtypes.int64) and len(value.type.shape or (0,)) <= 1
-        return (
-            fits and all(isinstance(d, int) for d in value.type.shape or ()) and self._given(value)
-        )
+        # of a vector all elements would be told, also those that are no sizes
+        whole = value.type.shape == () and value.dtype in (dtypes.int32, dtypes.int64)
+        return whole and self._given(value)
 
     def _given(self, value: Value) -> bool:
         """True of a parameter whose elements can be told before the run."""
@@ -390,13 +392,14 @@ class Closing:
         known = self.known.get(value)
         if known is not None:
             return known
-        node = self.put_together.get(value)
-        if node is not None:
-            parts = [self._fed(v) for v in node.inputs]
-            put: np.ndarray | None = fold_sizes(node.op, parts, node.attrs)
-            return put
+        if value in self.put_together:
+            if value not in self.together:
+                node, _ = self.put_together[value]
+                parts = [self._fed(v) for v in node.inputs]
+                self.together[value] = fold_sizes(node.op, parts, node.attrs)
+            return self.together[value]
         if value not in self.elements:
-            self.elements[value] = self._elements(value)
+            self.elements[value] = self._element(value, 0)
         return np.asarray(self.elements[value], dtype=object)
 
     def _elements(self, value: Value) -> Any:

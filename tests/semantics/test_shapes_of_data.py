@@ -208,3 +208,28 @@ def test_fed_sizes_that_are_negative(make: Any) -> None:
         for y, feed in ((make([2, n]), {n: -3}), (make(k), {k: [-3, 1]}), (make([n - 2]), {n: -1})):
             with pytest.raises(tf.errors.InvalidArgumentError, match="not negative, got -3"):
                 sess.run(y, feed)
+
+
+def test_an_element_of_a_long_vector_is_the_only_one_that_matters() -> None:
+    lengths = tf.placeholder(tf.int32, [4096])
+    y = tf.zeros([lengths[0], 2]) + 1.0
+    with tf.Session() as sess:
+        for k in range(4):
+            sizes = np.full(4096, k, np.int32)
+            sizes[0] = 3
+            assert sess.run(y, {lengths: sizes}).shape == (3, 2)
+        (exe,) = sess.executables()
+        assert len(exe.function.sizes) < 8
+
+
+def test_integers_that_are_put_together_again_and_again() -> None:
+    n = tf.placeholder(tf.int32, [])
+    chained = n
+    for _ in range(2000):
+        chained = tf.identity(chained)
+    doubled = tf.stack([n])
+    for _ in range(12):
+        doubled = tf.concat([doubled[:1], doubled[:1]], 0)
+    with tf.Session() as sess:
+        assert sess.run(tf.zeros([chained, 1]), {n: 3}).shape == (3, 1)
+        assert sess.run(tf.zeros(doubled), {n: 3}).shape == (3, 3)
