@@ -41,6 +41,7 @@ from staticgraph.codegen.llvm_stream import (
 )
 from staticgraph.codegen.vector_math_lanes import call_intrinsic
 from staticgraph.ir.dtypes import int64
+from staticgraph.ir.kept import kept_rows
 from staticgraph.ir.kernel import (
     Accumulate,
     AccumulateArg,
@@ -78,7 +79,9 @@ class _Emitter:
         self.x = Expressions(self.b)
         self.site = 0
         self.bad: tuple[Any, Any, Any] | None = None
-        self.streamed = streamed(kernel)
+        kept = kept_rows(kernel)
+        self.streamed = streamed(kernel, kept)
+        self.kept = {k: row for k, row in kept.items() if k in self.streamed}
         self.blocks: dict[tuple[int, int], Any] = {}
 
     def text(self) -> str:
@@ -138,50 +141,75 @@ class _Emitter:
         """A loop; where it streams what it writes, in one of the two ways of `llvm_stream`."""
         x = self.x
         start, stop = x.emit(loop.start), x.emit(loop.stop)
-        found = streams(loop.var, loop.body, self.streamed)
+        found = streams(loop, self.streamed)
+        rows = {k: row for k, row in self.kept.items() if row.has(loop)}
+        for k, row in rows.items():
+            x.rows[k] = self._block(k, row.length), loop.var, start
+            if loop is not row.loops[-1]:
+                found.pop(k, None)
+        x.staged = {k: x.rows[k] for k in rows if k not in found}
         sizes = [x.pointers[k][1].size for k in found]
         length = whole(loop, max(sizes)) if found else None
         count = divisible(loop, sizes) if found else None
         firsts = {k: x.emit(first) for k, first in found.items()}
-        if length is not None:
+        if count is not None:
+            self._lines(loop, start, stop, firsts, count)
+        elif length is not None:
             self._block_of(loop, start, stop, firsts, length)
-        elif count is not None:
-            self._run(loop, self._lines(loop, start, stop, firsts, count), stop)
         else:
             self._run(loop, start, stop)
+        x.staged = {}
+        x.rows = {}
 
     def _lines(
         self, loop: Loop, start: Any, stop: Any, firsts: Mapping[int, Any], count: int
-    ) -> Any:
-        """Iterations that write whole lines, so many at a time; where the others begin."""
-        b, x, zero = self.b, self.x, ir.Constant(I64, 0)
-        step, lane, piece = ir.Constant(I64, count), f"{loop.var}.lane", f"{loop.var}.lines"
-        places = {k: self._place_of(k, b.add(first, start)) for k, first in firsts.items()}
-        low = zero
-        for place in places.values():
-            low = b.or_(low, b.ptrtoint(place, I64))
-        at_line = b.icmp_signed("==", b.and_(low, ir.Constant(I64, LINE - 1)), zero)
-        many = b.select(at_line, b.sdiv(b.sub(stop, start), step), zero)
+    ) -> None:
+        """Iterations up to a line's boundary, those that write whole lines, and the others."""
+        b, x = self.b, self.x
+        lane, piece, size = f"{loop.var}.lane", f"{loop.var}.lines", ir.Constant(I64, count)
+        rows = x.staged
+        begin = self._boundary(start, stop, firsts)
+        sites = self.site
+        self._run(loop, start, begin)
+        many = b.sdiv(b.sub(stop, begin), size)
+        places = {k: self._place_of(k, b.add(first, begin)) for k, first in firsts.items()}
 
         def body() -> None:
-            x.names[loop.var] = b.add(b.add(start, b.mul(x.names[piece], step)), x.names[lane])
+            x.names[loop.var] = b.add(b.add(begin, b.mul(x.names[piece], size)), x.names[lane])
             self._body(loop.body)
 
         def lines() -> None:
-            x.staged = {k: (self._block(k, count), lane, zero) for k in firsts}
-            self._loop(lane, zero, step, body, _interleaved(loop.body))
-            x.staged = {}
+            zero = ir.Constant(I64, 0)
+            x.staged = rows | {k: (self._block(k, count), lane, zero) for k in firsts}
+            self._loop(lane, zero, size, body, _interleaved(loop.body))
+            x.staged = rows
             for k, place in places.items():
-                size = count * x.pointers[k][1].size
-                to = b.mul(x.names[piece], ir.Constant(I64, size))
+                moved = count * x.pointers[k][1].size
+                to = b.mul(x.names[piece], ir.Constant(I64, moved))
                 to = b.gep(place, [to], source_etype=ir.IntType(8))
-                move_lines(self.module, b, to, self._block(k, count), size)
+                move_lines(self.module, b, to, self._block(k, count), moved)
 
-        sites = self.site
-        self._loop(piece, zero, many, lines, 1)
-        self.site = sites  # what follows has the same checks
-        done = call_intrinsic(b, "llvm.smax", [many, zero])
-        return b.add(start, b.mul(done, step))
+        self.site = sites  # all three have the same checks
+        self._loop(piece, ir.Constant(I64, 0), many, lines, 1)
+        self.site = sites
+        self._run(loop, b.add(begin, b.mul(many, size)), stop)
+
+    def _boundary(self, start: Any, stop: Any, firsts: Mapping[int, Any]) -> Any:
+        """The first iteration at which all that a loop streams is at a line's boundary.
+
+        Where that is never, there is nothing before `stop`.
+        """
+        b, ahead, together = self.b, None, ir.Constant(I1, 1)
+        for k, first in firsts.items():
+            place = b.ptrtoint(self._place_of(k, b.add(first, start)), I64)
+            left = b.and_(b.sub(ir.Constant(I64, 0), place), ir.Constant(I64, LINE - 1))
+            count = b.sdiv(left, ir.Constant(I64, self.x.pointers[k][1].size))
+            if ahead is None:
+                ahead = count
+            else:
+                together = b.and_(together, b.icmp_signed("==", count, ahead))
+        begin = call_intrinsic(b, "llvm.smin", [b.add(start, ahead), stop])
+        return b.select(together, begin, stop)
 
     def _place_of(self, param: int, index: Any) -> Any:
         address, dtype, _ = self.x.pointers[param]
@@ -195,7 +223,7 @@ class _Emitter:
     ) -> None:
         """A loop that writes into blocks, and the blocks' way to where they belong."""
         x = self.x
-        x.staged = {k: (self._block(k, length), loop.var, start) for k in firsts}
+        x.staged |= {k: (self._block(k, length), loop.var, start) for k in firsts}
         self._run(loop, start, stop)
         x.staged = {}
         for k, first in firsts.items():

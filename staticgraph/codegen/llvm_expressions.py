@@ -72,7 +72,9 @@ class Expressions:
         self.b = builder
         self.names: dict[str, Any] = {}
         self.pointers: dict[int, tuple[Any, DType, Any]] = {}
-        self.staged: dict[int, tuple[Any, str, Any]] = {}  # block, loop variable, its first value
+        # block, loop variable, its first value: what is written there, and read from there
+        self.staged: dict[int, tuple[Any, str, Any]] = {}
+        self.rows: dict[int, tuple[Any, str, Any]] = {}
 
     def emit(self, e: Expr) -> Any:
         """The LLVM value of an expression."""
@@ -104,7 +106,7 @@ class Expressions:
 
     def load(self, param: int, index: Expr) -> Any:
         """An element as a value."""
-        where, dtype, scopes = self._address(param, index)
+        where, dtype, scopes = self._place(self.rows, param, index)
         x = self.b.load(where, typ=storage_type(dtype), align=max(1, dtype.size))
         scopes(x)
         if dtype is dtypes.float16:
@@ -115,19 +117,21 @@ class Expressions:
             return self.b.icmp_unsigned("!=", x, ir.Constant(x.type, 0))
         return x
 
-    def _place(self, param: int, index: Expr) -> tuple[Any, DType, Any]:
-        """The address to store an element to."""
-        if param not in self.staged:
+    def _place(
+        self, blocks: dict[int, tuple[Any, str, Any]], param: int, index: Expr
+    ) -> tuple[Any, DType, Any]:
+        """Where an element is: in a block, if its array is in one, else in memory."""
+        if param not in blocks:
             return self._address(param, index)
         _, dtype, _ = self.pointers[param]
-        block, var, first = self.staged[param]
+        block, var, first = blocks[param]
         at = self.b.sub(self.names[var], first)
         where = self.b.gep(block, [at], inbounds=True, source_etype=storage_type(dtype))
         return where, dtype, lambda instruction: None
 
     def store(self, param: int, index: Expr, value: Any) -> None:
         """Write an element."""
-        where, dtype, scopes = self._place(param, index)
+        where, dtype, scopes = self._place(self.staged, param, index)
         if dtype is dtypes.float16:
             value = self.b.fptrunc(value, ir.HalfType())
         elif dtype is dtypes.bfloat16:

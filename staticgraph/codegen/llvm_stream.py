@@ -4,52 +4,58 @@ A processor that writes a line of memory first fetches it, unless the whole line
 by stores that say they are not temporal.  Such stores need a line's boundary, and LLVM vectorises
 none whose place it does not know.  There are two ways around that:
 
-- A row of some kilobytes is written into a block on the stack, which stays in the first-level
-  cache, and `flush` moves the block on, line by line; what is left before the first boundary and
-  behind the last one is stored as usual.
-- A longer loop is done some lines at a time, if it begins at a boundary.  Its block is so small
-  that LLVM keeps it in registers.  What does not fill the lines is stored as usual.
+- A loop is done some lines at a time, from the first boundary on.  Its block is so small that LLVM
+  keeps it in registers, and memory is written to while the loop goes on.  What does not fill the
+  lines is stored as usual.
+- Where a loop has a sum, which is not divided, a row of some kilobytes is written into a block on
+  the stack, which stays in the first-level cache, and `flush` moves the block on, line by line.
 
 Which loops do: those with nothing but straight code in them, for stores at one element after the
 other.  Everywhere else a store is a store.  No value depends on it.
+
+A row that a kernel comes back to before it is done with it (`ir.kept`) is in a block on the stack,
+too, until the last loop writes it.
 """
 
 from __future__ import annotations
 
 import platform
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 from llvmlite import ir  # type: ignore[import-untyped]  # llvmlite ships no stubs
 
 from staticgraph.codegen.llvm_expressions import I64
+from staticgraph.ir.kept import LONGEST, place
 from staticgraph.ir.kernel import (
     Accumulate,
     AccumulateArg,
     Init,
     Kernel,
-    Let,
     Loop,
     Pointer,
     Set,
-    Statement,
     Store,
-    Temp,
     Var,
     expressions,
     subexpressions,
+    walk,
 )
-from staticgraph.ir.scalar import Expr, Lit, Load, Prim
+from staticgraph.ir.scalar import Expr, Lit, Load
 
 PIECE = 256  # bytes of an array for which a long loop runs at a time: as many as are registers
 SHORT = 512  # bytes of a loop for which it is not worth the trouble
-WHOLE = 16384  # bytes of a loop that is not divided
+WHOLE = LONGEST  # bytes of a loop that is not divided
 LINE = 64  # bytes that are moved at a time: a line of the caches
 _X86 = frozenset({"x86_64", "amd64", "i386", "i686"})
 
 
-def streamed(kernel: Kernel) -> frozenset[int]:
-    """The parameters that are marked, and that nothing in the kernel reads."""
+def streamed(kernel: Kernel, kept: Collection[int]) -> frozenset[int]:
+    """The parameters that are marked, and that nothing in the kernel reads from memory.
+
+    Args:
+      kept: those that it reads from a row of its own; see `ir.kept`.
+    """
     marked = {
         i
         for i, p in enumerate(kernel.params)
@@ -57,34 +63,31 @@ def streamed(kernel: Kernel) -> frozenset[int]:
     }
     if not marked:
         return frozenset()
-    stack, read = list(kernel.body), set[int]()
-    while stack:
-        s = stack.pop()
-        if isinstance(s, Loop):
-            stack += s.body
-        read |= {
-            x.operand for e in expressions(s) for x in subexpressions(e) if isinstance(x, Load)
-        }
-    return frozenset(marked - read)
+    read = {
+        x.operand
+        for s in walk(kernel.body)
+        for e in expressions(s)
+        for x in subexpressions(e)
+        if isinstance(x, Load)
+    }
+    return frozenset(marked - (read - set(kept)))
 
 
-def streams(var: str, body: tuple[Statement, ...], params: frozenset[int]) -> dict[int, Expr]:
+def streams(loop: Loop, params: Collection[int]) -> dict[int, Expr]:
     """The parameters that a loop's body stores to once, at one element after the other.
 
     Returns:
       For each the index less the loop's variable, which nothing inside the loop changes.
     """
-    if not params or any(isinstance(s, Loop) for s in body):
+    if not params or any(isinstance(s, Loop) for s in loop.body):
         return {}
-    named = (Let, Init, Var, Set, Accumulate, AccumulateArg)
-    changing = {var} | {s.name for s in body if isinstance(s, named)}
     found: dict[int, Expr] = {}
     seen: set[int] = set()
-    for s in body:
+    for s in loop.body:
         if not isinstance(s, Store) or s.param not in params:
             continue
-        first = _less(s.index, var)
-        if s.param in seen or first is None or _changes(first, changing):
+        first = place(s.index, loop)
+        if s.param in seen or first is None:
             found.pop(s.param, None)
         else:
             found[s.param] = first
@@ -105,7 +108,7 @@ def whole(loop: Loop, size: int) -> int | None:
 
 
 def divisible(loop: Loop, sizes: Sequence[int]) -> int | None:
-    """How many iterations of a longer loop make lines of all that it streams.
+    """How many iterations of a loop make lines of all that it streams.
 
     A sum is not divided: its last bit would tell.
     """
@@ -116,26 +119,6 @@ def divisible(loop: Loop, sizes: Sequence[int]) -> int | None:
             return None
     count = PIECE // max(sizes)
     return count if all(count * size % LINE == 0 for size in sizes) else None
-
-
-def _less(index: Expr, var: str) -> Expr | None:
-    """An index less the variable, where that is a summand of it."""
-    if isinstance(index, Temp):
-        return Lit(0, index.dtype) if index.name == var else None
-    if isinstance(index, Prim) and index.name == "add":
-        x, y = index.args
-        for one, other in ((x, y), (y, x)):
-            rest = _less(one, var)
-            if rest is not None:
-                plain = isinstance(rest, Lit) and rest.value == 0
-                return other if plain else Prim("add", (rest, other), index.dtype)
-    return None
-
-
-def _changes(e: Expr, names: set[str]) -> bool:
-    return any(
-        isinstance(x, Load) or (isinstance(x, Temp) and x.name in names) for x in subexpressions(e)
-    )
 
 
 def flush_function(module: Any) -> Any:

@@ -13,12 +13,14 @@ from __future__ import annotations
 from dataclasses import replace
 
 from staticgraph.ir import dims as D
+from staticgraph.ir.kept import kept_rows
 from staticgraph.ir.kernel import Loop, Pointer, expressions, subexpressions, walk
 from staticgraph.ir.program import Buffer, Launch, Program, Step
 from staticgraph.ir.scalar import Load
 from staticgraph.passes.memory import donations
+from staticgraph.passes.sink import sink
 
-CACHE = 1 << 25  # bytes that a launch must touch: more than a last-level cache of most machines
+CACHE = 3 << 23  # bytes that a launch must touch: most of a last-level cache of 32 MiB
 ARRAY = 1 << 20  # bytes of an array for which it is worth the trouble
 LIGHT = 64  # additions an element up to which memory can be what a flat launch waits for
 
@@ -54,14 +56,14 @@ def _touched(s: Launch) -> int:
 
 
 def _written(s: Launch) -> list[tuple[int, Buffer]]:
-    """The arrays that are written and not read, each with the number of its parameter."""
+    """The arrays that are written and not read before, each with the number of its parameter."""
     read = {
         x.operand
         for statement in walk(s.kernel.body)
         for e in expressions(statement)
         for x in subexpressions(e)
         if isinstance(x, Load)
-    }
+    } - kept_rows(s.kernel).keys()
     return [
         (k, b)
         for k, (q, b) in enumerate(zip(s.kernel.params, s.args, strict=True))
@@ -85,7 +87,7 @@ def _marked(s: Launch, params: set[int]) -> Launch:
             for k, q in enumerate(s.kernel.params)
         ),
     )
-    return replace(s, kernel=kernel)
+    return replace(s, kernel=sink(kernel, params))
 
 
 __all__ = ["stream"]

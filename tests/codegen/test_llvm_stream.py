@@ -8,6 +8,7 @@ import pytest
 from staticgraph.codegen import native
 from staticgraph.codegen.cpu import kernel_source
 from staticgraph.codegen.llvm import kernel_ir
+from staticgraph.ir.kept import kept_rows
 from staticgraph.ir.kernel import Kernel
 from staticgraph.ir.parse_kernel import parse_kernel
 from tests.codegen.kernels import arguments, call
@@ -134,8 +135,71 @@ def test_other_stores_are_left_as_they_are(body: str) -> None:
 def test_a_long_sum_is_not_divided_for_it() -> None:
     flushed = 'call void @"flush"'
     short, long = (kernel_ir(kernel(ROW, "stream ", n=n)) for n in (4096, 5000))
-    assert (short.count(flushed), short.count("r.lines.body:")) == (2, 0)
+    assert (short.count(flushed), short.count("r.lines.body:")) == (1, 1)
     assert (long.count(flushed), long.count("r.lines.body:")) == (0, 1)
+
+
+TWICE = """\
+kernel row(a0: {mode}mut f32*, a1: f32*) parallel p {{
+  for q in 0:i64 .. 2:i64 {{
+    var s: f32 = sum()
+    for r in {start}:i64 .. {stop}:i64 {{
+      x: f32 = exp(a1[add(mul(add(mul(p, 2:i64), q), {n}:i64), r)])
+      a0[add(mul(add(mul(p, 2:i64), q), {n}:i64), r)] = x
+      s sum= x
+    }}
+    for r in {start}:i64 .. {stop}:i64 {{
+      y: f32 = a0[add(mul(add(mul(p, 2:i64), q), {n}:i64), r)]
+      a0[add(mul(add(mul(p, 2:i64), q), {n}:i64), r)] = {last}
+      {more}
+    }}
+  }}
+}}"""
+
+
+@pytest.mark.parametrize("n", [200, 333, 1000, 4096])
+@pytest.mark.parametrize("shift", [0, 3])
+@pytest.mark.parametrize("more", ["", "s sum= y"])  # the latter's row is moved on in one go
+def test_a_row_that_is_written_twice_is_kept_between(n: int, shift: int, more: str) -> None:
+    rows, start, stop = 6, 2, n - 1
+    x = np.random.default_rng(n).normal(size=(rows, n)).astype("f4")
+    out = []
+    for mode in ("", "stream "):
+        k = kernel(TWICE, mode, n=n, start=start, stop=stop, last="div(y, s)", more=more)
+        assert is_streamed(k) == (mode != "")
+        y, around = room(rows * n, "f4", shift)
+        assert call(address(k), arguments(y, x), 0, rows // 2) == 0
+        assert np.count_nonzero(around != GUARD) == rows * (stop - start)
+        out.append(y.copy())
+    assert out[0].tobytes() == out[1].tobytes()
+    if not more:
+        e = np.exp(x[:, start:stop].astype("f8"))
+        want = e / e.sum(1, keepdims=True)
+        np.testing.assert_allclose(out[1].reshape(rows, n)[:, start:stop], want, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        ("      x: f32 = exp(a1", "      z: f32 = a0[r]\n      x: f32 = exp(a1"),  # read first
+        ("y: f32 = a0[add(mul(add(mul(p, 2:i64), q), 1000:i64), r)]", "y: f32 = a0[r]"),
+        ("    for r in 1:i64 .. 900:i64 {\n      y", "    for r in 1:i64 .. 899:i64 {\n      y"),
+        ("y: f32 = a0", "a0[r] = 1.0:f32\n      y: f32 = a0"),
+        (" = div(y, s)", " = div(y, s)\n      z: f32 = a0[r]"),
+        ("    var s: f32 = sum()", "    var s: f32 = sum()\n    t: f32 = a0[q]"),
+    ],
+)  # fmt: skip
+def test_a_row_that_may_be_read_from_memory_is_in_memory(change: tuple[str, str]) -> None:
+    text = TWICE.format(mode="stream ", n=1000, start=1, stop=900, last="div(y, s)", more="")
+    assert kept_rows(parse_kernel(text)) and is_streamed(parse_kernel(text))
+    assert text.count(change[0]) == 1
+    other = parse_kernel(text.replace(*change))
+    assert not kept_rows(other) and not is_streamed(other)
+
+
+def test_a_long_row_is_not_kept() -> None:
+    long = kernel(TWICE, "stream ", n=5000, start=0, stop=5000, last="y", more="")
+    assert not kept_rows(long) and not is_streamed(long)
 
 
 def test_an_index_that_is_out_of_range_is_told_wherever_it_stands() -> None:
