@@ -4,7 +4,9 @@ python -m benchmarks.limits
 
 Every line is the smallest time of many calls in this one process.  Streams are shared between the
 threads of the pool as steps of a plan are; arithmetic is one thread's, on arrays that fit the
-first-level cache, so that memory plays no part.  `docs/limits.md` says what follows from it.
+first-level cache, so that memory plays no part.  In the end works that memory bounds take turns
+with what memory has to do for them and nothing else: the medians of both, since that is what their
+times in `docs/performance.md` are, and the smallest.  `docs/limits.md` says what follows from it.
 """
 
 from __future__ import annotations
@@ -13,10 +15,13 @@ import ctypes
 import time
 from collections.abc import Callable
 from functools import partial
+from statistics import median
 
 import numpy as np
 
 import staticgraph as tf
+from benchmarks.case import load
+from benchmarks.peers import OURS
 from staticgraph.codegen import native
 from staticgraph.codegen.llvm import kernel_ir
 from staticgraph.codegen.pool import POOL, default_threads, launch_address
@@ -53,6 +58,22 @@ kernel row(a0: mut f32*, a1: f32*) parallel p {
   }
   a0[p] = s
 }"""
+_TWO = "a0: stream mut f32*, a1: stream mut f32*, a2: f32*, a3: f32*"
+LEAST = (  # work, what memory has to do, and a kernel for that: text, arrays, elements, extent
+    ("column_sums", "its matrix read", (_READ, 2, 4096 * 4096, 256)),
+    (
+        "layer_norm", "two arrays copied past the caches",
+        (_FLAT.format(_TWO, "a0[p] = a2[p]\na1[p] = a3[p]"), 4, 4096 * 768, 4096 * 768),
+    ),
+    (
+        "softmax_xent", "an array copied past the caches",
+        (_FLAT.format(_PAST, "a0[p] = a1[p]"), 2, 4096 * 1000, 4096 * 1000),
+    ),
+    (
+        "adam", "three arrays changed by a fourth",
+        (_FLAT.format(_THREE, STREAMS["update of three arrays by a fourth"][2]), 4, LARGE, LARGE),
+    ),
+)  # fmt: skip
 CHAIN = "div(mul(tanh(x), exp(neg(mul(x, x)))), add(1.0:f32, mul(x, x)))"
 ARITHMETIC = {  # what is done with an element, as a loop over a row
     "exp": "x: f32 = a1[{}]\na0[{}] = exp(x)",
@@ -127,6 +148,46 @@ def streams(rounds: int = 10) -> None:
         print(f"{name:36s} {one:6.1f} GB/s, {threads} threads {both:6.1f} GB/s")
 
 
+def shared(text: str, arrays: list[np.ndarray], extent: int, chunk: int) -> Callable[[], object]:
+    """A kernel over an extent, shared between the threads as a step of a plan is."""
+    threads = default_threads()
+    POOL.ensure(threads)
+    launch, args = SIGNATURE(launch_address()), block(*arrays)
+    words = np.array([POOL.address, compiled(text), args.ctypes.data, chunk, threads - 1], np.int64)
+
+    def call() -> object:
+        assert arrays and args.size  # both have to be there as long as the words are
+        return launch(words.ctypes.data, 0, extent)
+
+    return call
+
+
+def works(rounds: int = 40, calls: int = 15) -> None:
+    """Print works beside what they have to read and write at the least."""
+    for name, least, (text, count, elements, extent) in LEAST:
+        case = load(name)
+        step = case.build(OURS, next(iter(case.variants)), False).step
+        arrays = [aligned_empty((elements,), np.dtype(np.float32)) for _ in range(count)]
+        for a in arrays:
+            a.fill(1.0)
+        chunk = -(-extent // (PIECES * default_threads()))
+        chunk = -(-chunk // LANES) * LANES if extent == elements else 1
+        both = step, shared(text, arrays, extent, chunk)
+        taken: tuple[list[float], list[float]] = [], []
+        for _ in range(rounds):
+            for call, times in zip(both, taken, strict=True):
+                for _ in range(calls):
+                    start = time.perf_counter()
+                    call()
+                    times.append(1e3 * (time.perf_counter() - start))
+        (mine, lowest), (memory, least_of_all) = ((median(t), min(t)) for t in taken)
+        print(
+            f"{name:14s} {mine:6.2f} ms ({lowest:.2f}), {least} {memory:6.2f} ms"
+            f" ({least_of_all:.2f}): {100 * memory / mine:.0f} %"
+        )
+        tf.reset_default_graph()
+
+
 def arithmetic(columns: int = 1024) -> None:
     """Print what an element costs one thread when nothing waits for memory."""
     at = f"add(mul(p, {columns}:i64), r)"
@@ -168,3 +229,4 @@ def layer_norm(rows: int = 8, columns: int = 768) -> float:
 if __name__ == "__main__":
     streams()
     arithmetic()
+    works()
