@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import os
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -69,6 +69,7 @@ def kernel_addresses(
     sources: Sequence[str],
     direct: Mapping[str, Callable[[], str]] | None = None,
     machinery: Sequence[str] = (),
+    likely: Sequence[str] = (),
 ) -> list[int]:
     """Return the addresses of the native functions for Numba sources.
 
@@ -79,6 +80,7 @@ def kernel_addresses(
       direct: for sources that have it, who writes the same kernel as LLVM IR (``@entry``); it is
         then compiled without Numba.  How a kernel was made is a part of its key.
       machinery: LLVM IR that is compiled along with them, so that `ir_address` need not wait.
+      likely: the same, but left alone where all of those are there already.
 
     Raises:
       CompileError: a source could not be compiled.  The others are, and asking for them by
@@ -87,10 +89,10 @@ def kernel_addresses(
     if not direct:
         return _addresses_of(sources, _compile_numba, counted=sources)
     emitters = {_DIRECT + source: emit for source, emit in direct.items()}
-    emitters |= {text: partial(str, text) for text in machinery}
+    quick = {text: partial(str, text) for text in (*machinery, *likely)}
     texts = [_DIRECT + source if source in direct else source for source in sources]
-    build = partial(_compile_either, emitters, machinery)
-    return _addresses_of([*texts, *machinery], build, counted=texts)[: len(texts)]
+    build = partial(_compile_either, emitters | quick, quick)
+    return _addresses_of([*texts, *machinery], build, texts, likely)[: len(texts)]
 
 
 _DIRECT = "# written as LLVM IR\n"
@@ -103,7 +105,7 @@ def _compile_numba(texts: dict[str, str]) -> Results:
 
 
 def _compile_either(
-    emitters: Mapping[str, Callable[[], str]], machinery: Sequence[str], texts: dict[str, str]
+    emitters: Mapping[str, Callable[[], str]], machinery: Container[str], texts: dict[str, str]
 ) -> Results:
     out: Results = {}
     numba = {symbol: text for symbol, text in texts.items() if text not in emitters}
@@ -143,16 +145,22 @@ def symbol_of(source: str) -> str:
     return "sg_" + digest.hexdigest()
 
 
-def _addresses_of(sources: Sequence[str], build: Build, counted: Sequence[str]) -> list[int]:
+def _addresses_of(
+    sources: Sequence[str], build: Build, counted: Sequence[str], likely: Sequence[str] = ()
+) -> list[int]:
     symbols = [symbol_of(source) for source in sources]
     wanted = dict(zip(symbols, sources, strict=True))
     while True:
         mine, others = _claim(wanted)
         if mine:
+            more: dict[str, str] = {}
             try:
-                _obtain(mine, build, counted)
+                missing = _not_on_disk(mine)
+                if missing and likely:
+                    more, _ = _claim({symbol_of(text): text for text in likely})
+                _obtain(mine, missing | _not_on_disk(more), build, counted)
             finally:
-                _release(mine)
+                _release(mine | more)
         for event in others:
             event.wait()
         for symbol in wanted:
@@ -185,11 +193,18 @@ def _release(mine: dict[str, str]) -> None:
             _building.pop(symbol).set()
 
 
-def _obtain(mine: dict[str, str], build: Build, counted: Sequence[str]) -> None:
-    """Load from disk what is there, and build, load and store the rest."""
+def _not_on_disk(mine: dict[str, str]) -> dict[str, str]:
+    """Load from disk what is there, and return the rest."""
+    disk = disk_cache()
+    return {s: source for s, source in mine.items() if not _load(s, disk.get(s))}
+
+
+def _obtain(
+    mine: dict[str, str], missing: dict[str, str], build: Build, counted: Sequence[str]
+) -> None:
+    """Build, load and store what is missing, and count."""
     global _compiled, _loaded
     disk = disk_cache()
-    missing = {s: source for s, source in mine.items() if not _load(s, disk.get(s))}
     built = []
     for symbol, result in (build(missing) if missing else {}).items():
         if _load(symbol, result, _failures):

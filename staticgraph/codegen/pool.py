@@ -298,6 +298,11 @@ def _text(body: str) -> str:
 BLOCK_WORDS = 5
 
 
+def sources() -> tuple[str, str]:
+    """The LLVM IR of what shares a kernel's work, and of what a worker does."""
+    return _text(_LAUNCH), _text(_WORKER)
+
+
 @cache
 def launch_address() -> int:
     """The address of a function with a kernel's signature that shares a kernel's work.
@@ -305,13 +310,13 @@ def launch_address() -> int:
     Its argument block is: the pool, the kernel, the kernel's arguments, iterations per chunk, and
     how many workers may join.
     """
-    return ir_address(_text(_LAUNCH))
+    return ir_address(sources()[0])
 
 
 @cache
 def worker_address() -> int:
     """The address of what a worker does: of the pool, the generation it has seen, its share."""
-    return ir_address(_text(_WORKER))
+    return ir_address(sources()[1])
 
 
 class Pool:

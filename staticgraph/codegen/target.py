@@ -37,9 +37,14 @@ def target_key() -> str:
 
 @cache
 def _target_key(chosen: tuple[str, ...]) -> str:
+    return "\n".join([compiler(), *chosen, processor()])
+
+
+@cache
+def compiler() -> str:
+    """The part of the key that tells by what code is made."""
     parts = [f"codegen {CODEGEN_VERSION}", _own_code()]
-    parts += [f"numba {_numba_version()}", f"llvmlite {llvmlite.__version__}"]
-    return "\n".join([*parts, *chosen, processor()])
+    return "\n".join([*parts, f"numba {_numba_version()}", f"llvmlite {llvmlite.__version__}"])
 
 
 @cache

@@ -3,7 +3,7 @@
 Helpers are plain child processes that run this module.  `multiprocessing` will not do: spawned
 children import the user's main script again, and forked ones inherit the locks of threads that
 are not there; and threads of one process will not do, since llvmlite lets one at a time into LLVM.
-A helper is ready in some 60 ms, or after about a second if it has to import Numba, so that they pay
+A helper is ready in some 50 ms, or after about a second if it has to import Numba, so that they pay
 for a few kernels or for many; and whatever becomes of them, this process compiles what is left.
 """
 
@@ -19,8 +19,10 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from typing import IO
 
-from staticgraph.codegen import native, target
+from staticgraph.codegen import target
 from staticgraph.errors import CompileError
+
+# LLVM is imported where it is used: helpers are started before this process imports it.
 
 Results = dict[str, bytes | CompileError]
 """Object code, or why there is none, by symbol."""
@@ -122,6 +124,8 @@ def _idle_processors() -> int:
 
 
 def _compile(symbol: str, source: str) -> bytes | CompileError:
+    from staticgraph.codegen import native
+
     try:
         return native.compile_kernel(source, symbol)
     except CompileError as e:
@@ -129,6 +133,8 @@ def _compile(symbol: str, source: str) -> bytes | CompileError:
 
 
 def _compile_ir(symbol: str, text: str) -> bytes | CompileError:
+    from staticgraph.codegen import native
+
     try:
         return native.compile_ir(text, symbol, kernel=not text.startswith(_QUICK))
     except CompileError as e:
@@ -191,6 +197,7 @@ class _Helper:
             self._process = subprocess.Popen(
                 [
                     sys.executable,
+                    "-S",  # where modules are is told by the command
                     "-c",
                     _COMMAND.format(path=sys.path, package=package, numba=numba),
                 ],
@@ -218,7 +225,7 @@ class _Helper:
         assert to is not None and back is not None
         sent: deque[tuple[str, str]] = deque()
         try:
-            if _read(back)[0] != target.target_key().encode():  # would make other code
+            if _read(back)[0] != _compiler():  # would make other code
                 return
             while True:
                 # A second kernel waits in the pipe, so that the helper need not wait.  It has to be
@@ -255,6 +262,13 @@ class _Helper:
         self._process.wait()
 
 
+def _compiler() -> bytes:
+    """What tells whether two processes make the same code; found without numpy, unlike the key."""
+    from staticgraph.codegen import native
+
+    return "\n".join([target.compiler(), *native.cpu()]).encode()
+
+
 def _write(to: IO[bytes], first: bytes, second: bytes) -> None:
     to.write(_SIZES.pack(len(first), len(second)) + first + second)
     to.flush()
@@ -281,6 +295,8 @@ def serve(numba: bool) -> None:
     """
     import gc
 
+    from staticgraph.codegen import native
+
     gc.disable()  # a helper does not live long
     back = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # nothing else may get into the stream of results
@@ -289,7 +305,7 @@ def serve(numba: bool) -> None:
     else:
         native.target_machine()
     compile_ = _compile if numba else _compile_ir
-    _write(back, target.target_key().encode(), b"")
+    _write(back, _compiler(), b"")
     while True:
         try:
             symbol, source = _read(sys.stdin.buffer)

@@ -10,12 +10,13 @@ import os
 from collections.abc import Callable, Mapping
 from functools import partial
 
+from staticgraph.codegen import driver, loop_source, pool
 from staticgraph.codegen.cache import ir_address, kernel_addresses
 from staticgraph.codegen.cpu import SIGNATURE_WORDS, kernel_source
 from staticgraph.errors import CompileError
 from staticgraph.ir import dims as D
 from staticgraph.ir.kernel import Kernel
-from staticgraph.ir.program import Buffer, Launch, Library, Program, Step, by_line
+from staticgraph.ir.program import Branch, Buffer, Launch, Library, Program, Repeat, Step, by_line
 from staticgraph.runtime.library import LIBRARY
 from staticgraph.runtime.row import AddressOf, Row, Sizes, nbytes
 from staticgraph.runtime.threads import bytes_like
@@ -40,7 +41,9 @@ class Code:
             direct |= {s: partial(_kernel_ir, k) for k, s in self.sources.items()}
         try:
             found = (
-                kernel_addresses(list(texts), direct, list(machinery)) if direct or texts else []
+                kernel_addresses(list(texts), direct, list(machinery), _likely(program))
+                if direct or texts
+                else []
             )
             for text in machinery:  # there already, unless no kernel was compiled
                 ir_address(text)
@@ -70,6 +73,20 @@ class Code:
         if isinstance(s, Launch):
             return (self.sources[s.kernel],)
         return LIBRARY[s.kind].sources(s) if isinstance(s, Library) else ()
+
+
+def _likely(program: Program) -> list[str]:
+    """LLVM IR that plans for the program will ask for, at first or some day."""
+    steps = list(program.every_step())
+    texts = [driver.SOURCE]
+    large = program.sizes or any(isinstance(s, Library) for s in steps)  # perhaps: to be shared
+    if large and pool.default_threads() > 1:
+        texts += pool.sources()
+    if any(isinstance(s, Repeat) for s in steps):
+        texts += (loop_source.LOOP_SOURCE, loop_source.MOVE_SOURCE)
+    if any(isinstance(s, Branch) for s in steps):
+        texts.append(loop_source.BRANCH_SOURCE)
+    return texts
 
 
 def _kernel_ir(kernel: Kernel) -> str:

@@ -1,0 +1,84 @@
+"""What a process with an empty cache does, and in which order: counts, never times."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from staticgraph.codegen import cache, native, workers
+from tests.codegen.kernels import finish, python
+
+TEXT = "define i64 @entry(ptr %args, i64 %lo, i64 %hi) {{\n  ret i64 {}\n}}\n"
+
+HELPER = """
+import sys, types
+package = sys.modules["staticgraph"] = types.ModuleType("staticgraph")
+package.__path__ = [sys.argv[1]]
+from staticgraph.codegen import native, workers
+native.target_machine()
+assert workers._compiler()
+print([m for m in ("numpy", "numba", "staticgraph.ir") if m in sys.modules])
+"""
+
+FIRST = """
+import sys
+from staticgraph.codegen import workers
+
+seen = []
+begin = workers._Helper.__init__
+workers._Helper.__init__ = lambda self, numba: seen.append("llvmlite.binding" in sys.modules)
+workers._helpers = lambda wanted: 1
+workers._Helper.begin = workers._Helper.stop = lambda self, *batch: None
+text = "define i64 @entry(ptr %args, i64 %lo, i64 %hi) {\\n  ret i64 0\\n}\\n"
+assert all(workers.compile_many_ir({"cold_one": lambda: text}).values())
+print(seen, "llvmlite.binding" in sys.modules)
+"""
+
+
+class Counted:
+    """A function that counts its calls."""
+
+    def __init__(self, function: object) -> None:
+        self.function, self.calls = function, 0
+
+    def __call__(self, *args: object, **more: object) -> object:
+        self.calls += 1
+        return self.function(*args, **more)  # type: ignore[operator]
+
+
+def test_a_helper_imports_llvm_and_nothing_else_that_is_heavy(tmp_path: Path) -> None:
+    package = str(Path(workers.__file__).parents[1])
+    assert finish(python(HELPER, package, cache=tmp_path)) == "[]"
+
+
+def test_helpers_start_before_this_process_imports_llvm(tmp_path: Path) -> None:
+    assert finish(python(FIRST, cache=tmp_path)) == "[False] True"
+
+
+def test_what_is_likely_is_compiled_along_with_what_is_missing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("STATICGRAPH_CACHE", str(tmp_path / "kernels"))
+    likely = [TEXT.format(700 + i) for i in range(2)]
+    texts = {f"# cold start {i}": partial(TEXT.format, 710 + i) for i in range(2)}
+    made: list[list[str]] = []
+    compile_many_ir = workers.compile_many_ir
+
+    def watched(emitters: dict[str, object], quick: list[str]) -> workers.Results:
+        made.append(sorted(emitters))
+        return compile_many_ir(emitters, quick)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(workers, "compile_many_ir", watched)
+    here = Counted(native.compile_ir)
+    monkeypatch.setattr(native, "compile_ir", here)
+    before = cache.compiled_count()
+    cache.kernel_addresses(list(texts), texts, likely=likely)
+    assert [len(symbols) for symbols in made] == [4]
+    assert set(map(cache.symbol_of, likely)) <= set(made[0])
+    assert cache.compiled_count() == before + 2, "machinery is not counted"
+    alone = here.calls
+    assert cache.ir_address(likely[0]) and cache.ir_address(likely[1])
+    cache.kernel_addresses(list(texts), texts, likely=[*likely, TEXT.format(702)])
+    assert (len(made), here.calls) == (1, alone), "nothing was missing"
