@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 
 from benchmarks.peers import FLOOR, OURS, PEERS
-from benchmarks.results import Results
+from benchmarks.results import Results, put
 from benchmarks.verdict import ratio
 
 
@@ -49,6 +50,7 @@ def draw(results: Results, path: Path) -> None:
             ncols=6,
             frameon=False,
         )
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=110, bbox_inches="tight")
+    picture = io.BytesIO()
+    figure.savefig(picture, format="png", dpi=110, bbox_inches="tight")
     plt.close(figure)
+    put(path, picture.getvalue())

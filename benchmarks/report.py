@@ -8,7 +8,7 @@ from pathlib import Path
 
 from benchmarks.case import Work, load
 from benchmarks.peers import OURS
-from benchmarks.results import Results, Row
+from benchmarks.results import Results, Row, put
 from benchmarks.table import duration, markdown, size
 from benchmarks.verdict import judge, ratio, row_of
 
@@ -215,12 +215,12 @@ def write(results: Results, sources: Sequence[Path], root: Path) -> Path:
     path = docs / "performance.md"
     names = [s.name for s in sources]
     text = document(results, names, "../benchmarks/results", "images/performance.png")
-    path.write_text(text, encoding="utf-8")
+    put(path, text.encode())
     readme = root / "README.md"
     if readme.exists():
         before, start, rest = readme.read_text(encoding="utf-8").partition(MARKS[0])
         _, end, after = rest.partition(MARKS[1])
         if start and end:
             parts = [before + start, summary(results), end + after]
-            readme.write_text("\n\n".join(parts), encoding="utf-8")
+            put(readme, "\n\n".join(parts).encode())
     return path

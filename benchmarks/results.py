@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import tempfile
@@ -10,6 +11,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from benchmarks.works import NAMES
 
 Row = dict[str, Any]
 FOLDER = Path(__file__).parent / "results"
@@ -31,29 +34,64 @@ class Results:
         return out
 
 
-def write(path: Path, lines: Iterable[Row]) -> None:
-    """Write a file as a whole: whoever reads it never sees a part."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    fd, name = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=path.suffix)
+def make_room(path: Path) -> None:
+    """Make the folder of a file that is to be written, and see that it can be.
+
+    Raises:
+      OSError: it cannot; the error names the file.
+    """
     try:
-        with os.fdopen(fd, "w", encoding="utf-8") as file:
-            for line in lines:
-                file.write(json.dumps(line, ensure_ascii=False) + "\n")
+        if path.is_dir():
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+        path.parent.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=path.parent).close()
+    except OSError as e:
+        raise OSError(e.errno, f"cannot write {path}: {e.strerror}") from None
+
+
+def put(path: Path, data: bytes) -> None:
+    """Write a file as a whole: whoever reads it never sees a part.
+
+    Raises:
+      OSError: it cannot be written, and is as it was; the error names it.
+    """
+    make_room(path)
+    name = ""
+    try:
+        fd, name = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=path.suffix)
+        with os.fdopen(fd, "wb") as file:
+            file.write(data)
         os.chmod(name, 0o644)
         os.replace(name, path)
-    except BaseException:
+    except BaseException as e:
         with contextlib.suppress(OSError):
             os.unlink(name)
+        if isinstance(e, OSError):
+            raise OSError(e.errno, f"cannot write {path}: {e.strerror}") from None
         raise
+
+
+def write(path: Path, lines: Iterable[Row]) -> None:
+    """Write results, as `put` does."""
+    text = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
+    put(path, text.encode())
 
 
 def read(path: Path) -> Results:
     """Read a file.
 
     Raises:
-      ValueError: it does not tell of a run.
+      ValueError: it does not tell of a run, or is damaged.
+      OSError: it cannot be read.
     """
-    lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line]
+    lines = []
+    for number, text in enumerate(path.read_bytes().split(b"\n"), 1):
+        if text.strip():
+            try:
+                lines.append(json.loads(text))
+                lines[-1]["kind"]
+            except (ValueError, TypeError, KeyError):
+                raise ValueError(f"{path} is damaged: line {number} is no result") from None
     run = next((line for line in lines if line["kind"] == "run"), None)
     if run is None:
         raise ValueError(f"{path} does not tell of a run")
@@ -83,13 +121,15 @@ def _best(parts: Sequence[Results]) -> Row:
     return {"kind": "ceilings", "copies": copies, **best}
 
 
-def last(folder: Path = FOLDER) -> Path:
-    """The newest file of a whole run, by the date in its name.
+def last(folder: Path = FOLDER, works: Iterable[str] = NAMES) -> Path:
+    """The newest file of a whole run, by the date in its name: one that has all works.
 
     Raises:
       FileNotFoundError: there is none.
+      ValueError: a newer file is damaged.
     """
-    files = sorted(folder.glob("*.jsonl"))
-    if not files:
-        raise FileNotFoundError(f"no results in {folder}; `python -m benchmarks` makes them")
-    return files[-1]
+    for path in sorted(folder.glob("*.jsonl"), reverse=True):
+        found = read(path)
+        if not found.run.get("quick") and {r["work"] for r in found.rows} >= set(works):
+            return path
+    raise FileNotFoundError(f"no whole run in {folder}; `python -m benchmarks` makes one")

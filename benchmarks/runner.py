@@ -106,9 +106,12 @@ class Runner:
         self._folder = tempfile.TemporaryDirectory(prefix="benchmarks-", ignore_cleanup_errors=True)
         self.env = environment(Path(self._folder.name))
         self.env["BENCHMARKS_CACHES"] = self._folder.name
+        self._remotes: list[Remote] = []
 
     def close(self) -> None:
-        """Remove the caches."""
+        """End what is still running, as after an interrupt, and remove the caches."""
+        for remote in self._remotes:
+            remote.end()
         self._folder.cleanup()
 
     # ---- one variant
@@ -157,6 +160,7 @@ class Runner:
 
     def _built(self, work: Work, variant: str, peer: str, row: Row) -> Entrant | None:
         entrant = Entrant(peer, Remote(self.pythons[peer], self.env, self.worker), row)
+        self._remotes.append(entrant.remote)
         self._ask(entrant, do="build", work=work.name, variant=variant, peer=peer,
                   quick=self.settings.quick, package=self.package)  # fmt: skip
         if "error" in row or "not_yet" in row:

@@ -95,7 +95,7 @@ def plain(rows: Sequence[Row], copies: Mapping[str, float], gemm: float) -> str:
     body = [cells(r, rows, copies, gemm) for r in ordered(rows)]
     full = [HEAD, *(c for c in body if len(c) == len(HEAD))]
     widths = [max(len(c[k]) for c in full) for k in range(len(HEAD))]
-    widths[0] = max(widths[0], *(len(c[0]) for c in body))
+    widths[0] = max(widths[0], *(len(c[0]) for c in body), 0)
     lines = []
     for c in [list(HEAD), *body]:
         kept = c if len(c) == len(HEAD) else [c[0]]

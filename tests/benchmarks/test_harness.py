@@ -193,12 +193,7 @@ def test_files_are_written_whole(tmp_path: Path) -> None:
     assert results.read(path) == read
 
 
-def test_the_last_file_is_the_newest(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError, match="makes them"):
-        results.last(tmp_path)
-    for name in ("2026-01-02T000000-a.jsonl", "2026-01-10T000000-a.jsonl"):
-        (tmp_path / name).touch()
-    assert results.last(tmp_path).name.startswith("2026-01-10")
+def test_a_file_without_a_run_is_refused(tmp_path: Path) -> None:
     empty = tmp_path / "empty.jsonl"
     empty.touch()
     with pytest.raises(ValueError, match="does not tell of a run"):
