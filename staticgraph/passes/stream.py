@@ -10,13 +10,22 @@ Open sizes are taken for small: a kernel has one text for all of them.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 
 from staticgraph.ir import dims as D
 from staticgraph.ir.kept import kept_rows
-from staticgraph.ir.kernel import Loop, Pointer, expressions, subexpressions, walk
+from staticgraph.ir.kernel import (
+    Loop,
+    Pointer,
+    Statement,
+    Store,
+    expressions,
+    subexpressions,
+    walk,
+)
 from staticgraph.ir.program import Buffer, Launch, Program, Step
-from staticgraph.ir.scalar import Load
+from staticgraph.ir.scalar import Lit, Load
 from staticgraph.passes.memory import donations
 from staticgraph.passes.sink import sink
 
@@ -52,7 +61,28 @@ def _bytes(b: Buffer) -> int:
 
 
 def _touched(s: Launch) -> int:
-    return sum(map(_bytes, dict.fromkeys(s.reads)))
+    """Bytes that a launch reads or writes: of each array no more than loads and stores can."""
+    trips = float(s.extent) if isinstance(s.extent, int) else float("inf")
+    most: dict[Buffer, float] = {}
+    for k, n in _accesses(s.kernel.body, trips):
+        b = s.args[k]
+        if isinstance(b, Buffer):
+            most[b] = most.get(b, 0.0) + n * b.dtype.size
+    return int(sum(min(n, _bytes(b)) for b, n in most.items()))
+
+
+def _accesses(body: tuple[Statement, ...], trips: float) -> Iterator[tuple[int, float]]:
+    """The loads and stores in statements that run so often: a parameter, and how often."""
+    for s in body:
+        if isinstance(s, Store):
+            yield s.param, trips
+        for e in expressions(s):
+            yield from ((x.operand, trips) for x in subexpressions(e) if isinstance(x, Load))
+        match s:
+            case Loop(_, Lit(start), Lit(stop), inner):
+                yield from _accesses(inner, trips * max(0, stop - start))
+            case Loop(_, _, _, inner):
+                yield from _accesses(inner, float("inf"))
 
 
 def _written(s: Launch) -> list[tuple[int, Buffer]]:

@@ -32,6 +32,9 @@ def streamed(p: Program) -> list[tuple[int, ...]]:
 def test_what_is_larger_than_the_caches() -> None:
     x = tf.placeholder(tf.float32, [3000, 2000])
     assert streamed(program(x * 2.0 + 1.0)) == [(3000, 2000)]
+    assert streamed(program(x[:1000] * 2.0 + 1.0)) == []  # the rest is not touched
+    i = tf.placeholder(tf.int32, [500])
+    assert streamed(program(tf.gather(x, i))) == []
     x = tf.placeholder(tf.float32, [1500, 2000])
     assert streamed(program(x * 2.0 + 1.0)) == []
 
