@@ -80,7 +80,8 @@ def _accesses(body: tuple[Statement, ...], trips: float) -> Iterator[tuple[int, 
             yield from ((x.operand, trips) for x in subexpressions(e) if isinstance(x, Load))
         match s:
             case Loop(_, Lit(start), Lit(stop), inner):
-                yield from _accesses(inner, trips * max(0, stop - start))
+                if stop > start:
+                    yield from _accesses(inner, trips * (stop - start))
             case Loop(_, _, _, inner):
                 yield from _accesses(inner, float("inf"))
 

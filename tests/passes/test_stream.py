@@ -44,6 +44,11 @@ def test_open_sizes_are_taken_for_small() -> None:
     assert streamed(program(x * 2.0 + 1.0)) == []
 
 
+def test_rows_of_no_elements() -> None:
+    x = tf.placeholder(tf.float32, [None, 0])
+    assert streamed(program(tf.reduce_sum(x, 1) + 1.0)) == []
+
+
 def test_what_waits_for_arithmetic_is_written_as_usual() -> None:
     x = tf.placeholder(tf.float32, [6_000_000])
     assert streamed(program(tf.exp(x) / tf.tanh(x))) == [(6_000_000,)]
