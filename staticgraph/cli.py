@@ -2,7 +2,7 @@
 
 A subcommand is a function that takes the parsed arguments and returns the exit status, with
 another that adds its arguments; `COMMANDS` lists them.  Exit status: 0 done, 1 the script failed,
-2 the command was misused.
+2 the command was misused, 130 the script was interrupted; what it did before is told all the same.
 """
 
 from __future__ import annotations
@@ -41,10 +41,20 @@ class Command:
 # ---------------------------------------------------------------- running the user's script
 @dataclass(frozen=True, slots=True)
 class ScriptRun:
-    """What is left after a script: the graph it built and how it ended."""
+    """What is left after a script: the graph it built and how it ended, as an exit status."""
 
     graph: Graph
-    failed: bool
+    status: int
+
+    def nothing(self, text: str) -> int:
+        """The exit status where there is nothing to tell: a script that failed has said why.
+
+        Raises:
+          CommandError: the script did not fail.
+        """
+        if not self.status:
+            raise CommandError(text)
+        return self.status
 
 
 @contextmanager
@@ -67,7 +77,7 @@ def run_script(script: str, arguments: Sequence[str] = ()) -> ScriptRun:
     """Run a script as ``__main__`` with its own arguments and return the graph it built.
 
     The graph is the default one, or, where that is empty, the last non-empty one that the script
-    made.  A script that exits or fails has still built a graph.
+    made.  A script that exits, fails or is interrupted has still built a graph.
 
     Raises:
       CommandError: there is no such script.
@@ -76,7 +86,7 @@ def run_script(script: str, arguments: Sequence[str] = ()) -> ScriptRun:
     if not path.is_file():
         raise CommandError(f"there is no script {script!r}")
     graphs: list[Graph] = []
-    failed = False
+    status = 0
     old_argv, old_path = sys.argv, list(sys.path)
     sys.argv = [script, *arguments]
     sys.path.insert(0, str(path.resolve().parent))
@@ -84,26 +94,29 @@ def run_script(script: str, arguments: Sequence[str] = ()) -> ScriptRun:
         with _recorded(graphs):
             runpy.run_path(script, run_name="__main__")
     except SystemExit as e:
-        failed = e.code not in (None, 0)
-        if failed:
+        status = int(e.code not in (None, 0))
+        if status:
             print(f"staticgraph: {script} exited with {e.code!r}", file=sys.stderr)
+    except KeyboardInterrupt:
+        status = 130
+        print(f"staticgraph: {script} was interrupted", file=sys.stderr)
     except Exception as e:
-        failed = True
+        status = 1
         _print_failure(e, script)
     finally:
         sys.argv, sys.path[:] = old_argv, old_path
     built = get_default_graph()
     if not built.get_operations():
         built = next((g for g in reversed(graphs) if g.get_operations()), built)
-    return ScriptRun(built, failed)
+    return ScriptRun(built, status)
 
 
 def _print_failure(error: Exception, script: str) -> None:
-    """Print a traceback that starts in the script."""
+    """Print a traceback that starts in the script; it has no frame where it cannot be read."""
     frames = error.__traceback__
     while frames is not None and frames.tb_frame.f_code.co_filename != script:
         frames = frames.tb_next
-    traceback.print_exception(type(error), error, frames or error.__traceback__)
+    traceback.print_exception(type(error), error, frames)
     print(f"staticgraph: {script} failed", file=sys.stderr)
 
 
@@ -163,7 +176,7 @@ def _draw(args: argparse.Namespace) -> int:
     run = run_script(args.script, args.arguments)
     count = len(run.graph.get_operations())
     if not count:
-        raise CommandError(f"{args.script} built no graph: there is nothing to draw")
+        return run.nothing(f"{args.script} built no graph: there is nothing to draw")
     title = os.path.basename(args.script) if args.title is None else args.title
     if args.after:
         drawing = viz.before_after(
@@ -178,7 +191,7 @@ def _draw(args: argparse.Namespace) -> int:
         )  # fmt: skip
     nodes = len(drawing.picture.items)
     print(f"{args.output}: {count} operations, drawn as {nodes} nodes")
-    return int(run.failed)
+    return run.status
 
 
 def _fetches(graph: Graph, names: Sequence[str] | None) -> list[Any]:
@@ -215,43 +228,79 @@ def _explain(args: argparse.Namespace) -> int:
     from staticgraph.runtime.compile import stages  # which pulls in Numba
     from staticgraph.runtime.session import BaseSession
 
-    told: list[Any] = []
-    with _explained(BaseSession, told, args.sources):
+    with _explained(args.sources) as told:
         run = run_script(args.script, args.arguments)
-    named = _fetches(run.graph, args.fetch)  # the name of an operation asks for what it computes
-    fetches = [getattr(f, "outputs", ()) or f for f in named]
-    if args.stage:
-        print(stages(fetches, stop_after=args.stage, graph=run.graph))
-    elif args.fetch:
-        print(BaseSession(graph=run.graph).explain(fetches, args.sources))
+    if args.stage or args.fetch:
+        named = _fetches(run.graph, args.fetch)  # the name of an operation asks for what it gives
+        fetches = [getattr(f, "outputs", ()) or f for f in named]
+        if args.stage:
+            print(stages(fetches, stop_after=args.stage, graph=run.graph))
+        else:
+            print(BaseSession(graph=run.graph).explain(fetches, args.sources))
     elif not told:
-        raise CommandError(f"{args.script} ran nothing; --fetch tells of what it did not run")
+        return run.nothing(f"{args.script} ran nothing; --fetch tells of what it did not run")
     else:
         print("\n\n".join(map(str, told)))
-    return int(run.failed)
+    return run.status
 
 
 @contextmanager
-def _explained(kind: Any, told: list[Any], sources: bool) -> Iterator[None]:
-    """Collect what every session tells of itself before it is closed, or at the end."""
-    opened: dict[Any, None] = {}
-    init, close = kind.__init__, kind.close
+def _explained(sources: bool) -> Iterator[list[Any]]:
+    """Collect what every session tells of itself before it is closed, or at the end.
 
-    def opening(self: Any, *args: Any, **kwargs: Any) -> None:
-        init(self, *args, **kwargs)
-        opened[self] = None
+    In the order in which they were opened, and behind them what compiled functions tell.
+    """
+    from staticgraph.bridge.compiled import Runner
+    from staticgraph.runtime.explain import Explanation, report
+    from staticgraph.runtime.session import BaseSession
+
+    opened: list[Any] = []
+    closed: dict[int, Any] = {}
+    functions: list[Runner] = []
+    told: list[Any] = []
+
+    def opening(self: Any, *_: Any) -> None:
+        opened.append(self)
 
     def closing(self: Any) -> None:
-        if opened.pop(self, self) is None and self.executables():
-            told.append(self.explain(sources=sources))
-        close(self)
+        if self.executables():
+            closed[id(self)] = self.explain(sources=sources)
 
-    kind.__init__, kind.close = opening, closing
+    with (
+        _around(BaseSession, "__init__", after=opening),
+        _around(BaseSession, "close", before=closing),
+        _around(Runner, "__init__", after=lambda self, *_: functions.append(self)),
+    ):
+        yield told
+    for s in opened:
+        seen = s.explain(sources=sources) if s.executables() else closed.get(id(s))
+        told += [seen] if seen is not None else []
+    compiled = [(r.function.name, r.executable) for r in functions if r.executable is not None]
+    if compiled:
+        told.append(Explanation(tuple(report([name], exe) for name, exe in compiled), sources))
+
+
+@contextmanager
+def _around(
+    kind: Any, name: str, before: Callable[..., None] | None = None,
+    after: Callable[..., None] | None = None,
+) -> Iterator[None]:  # fmt: skip
+    """Let every call of a method be preceded or followed by a call of a function."""
+    method = getattr(kind, name)
+
+    def call(*args: Any, **kwargs: Any) -> Any:
+        if before is not None:
+            before(*args)
+        result = method(*args, **kwargs)
+        if after is not None:
+            after(*args)
+        return result
+
+    setattr(kind, name, call)
     try:
         yield
     finally:
-        kind.__init__, kind.close = init, close
-        told += [s.explain(sources=sources) for s in opened if s.executables()]
+        setattr(kind, name, method)
 
 
 # ---------------------------------------------------------------- profile
@@ -284,11 +333,11 @@ def _profile(args: argparse.Namespace) -> int:
     with every_session(profile):
         run = run_script(args.script, args.arguments)
     if not profile.runs:
-        raise CommandError(f"{args.script} ran nothing: there is nothing to tell")
+        return run.nothing(f"{args.script} ran no session: there is nothing to tell")
     print(profile.table(args.by, args.rows))
     if args.trace:
         profile.save(args.trace)
-    return int(run.failed)
+    return run.status
 
 
 # ---------------------------------------------------------------- compare
@@ -345,13 +394,23 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; returns the exit status."""
     given = list(sys.argv[1:] if argv is None else argv)
     cut = given.index("--") if "--" in given else len(given)
-    args = _parser().parse_args(given[:cut])
+    parser = _parser()
+    args, unknown = parser.parse_known_args(given[:cut])
+    if unknown:
+        hint = "; arguments of the script stand after --" if hasattr(args, "script") else ""
+        parser.error(f"unrecognized arguments: {' '.join(unknown)}{hint}")
     args.arguments = given[cut + 1 :]
     try:
         return int(args.run(args))
-    except (CommandError, StaticGraphError, OSError) as e:
-        print(f"staticgraph {args.command}: error: {e}", file=sys.stderr)
-        return 2
+    except StaticGraphError as e:  # its place would be one in here
+        error = "\n  hint: ".join(filter(None, [e.message, e.hint]))
+    except BrokenPipeError:  # who read the output has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except (CommandError, OSError) as e:
+        error = str(e)
+    print(f"staticgraph {args.command}: error: {error}", file=sys.stderr)
+    return 2
 
 
 __all__ = ["COMMANDS", "Command", "CommandError", "ScriptRun", "main", "run_script"]

@@ -69,7 +69,7 @@ def test_misuse_gives_status_2_and_a_failed_script_1(
     empty = tmp_path / "empty.py"
     empty.write_text("import staticgraph as tf\ntf.constant(1.0)\n", encoding="utf-8")
     assert main(["profile", str(empty)]) == 2
-    assert "ran nothing" in capsys.readouterr().err
+    assert "ran no session" in capsys.readouterr().err
     failing = tmp_path / "failing.py"
     failing.write_text(SCRIPT + "1 / 0\n", encoding="utf-8")
     assert main(["profile", str(failing)]) == 1

@@ -15,7 +15,7 @@ executable 0: cost:0, train
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import field
 
 import numpy as np
@@ -183,8 +183,13 @@ def _count(n: int, what: str) -> str:
     return f"{n} {what}{'' if n == 1 else 's'}"
 
 
-def report(plan: FetchPlan, exe: Executable) -> ExecutableReport:
-    """The report of a compiled executable."""
+def names_of(plan: FetchPlan) -> tuple[str, ...]:
+    """The names of what is fetched."""
+    return tuple(f.name for f in (*plan.fetches, *plan.final))
+
+
+def report(names: Sequence[str], exe: Executable) -> ExecutableReport:
+    """The report of a compiled executable; `names` are those of what it computes."""
     if exe.reference:
         mode = "evaluated by the numpy reference"
     elif exe.bound:
@@ -201,7 +206,7 @@ def report(plan: FetchPlan, exe: Executable) -> ExecutableReport:
     reports = tuple(PlanReport(_named(p.env), len(p.rows), p.footprint) for p in plans)
     arenas = exe.arena_bytes if exe.stepwise is None else None
     runs = exe.counts.runs
-    return program_report(plan, exe.program, exe.reason, mode, runs, reports, env, arenas)
+    return program_report(names, exe.program, exe.reason, mode, runs, reports, env, arenas)
 
 
 def forecast(
@@ -211,11 +216,12 @@ def forecast(
     env = sizes_of(program, feeds, store)
     needed = footprint(program, env, store)
     plans = () if needed is None else (PlanReport(_named(env), len(program.steps), needed),)
-    return program_report(plan, program, "no, these fetches were not run", "", 0, plans, env)
+    reason = "no, these fetches were not run"
+    return program_report(names_of(plan), program, reason, "", 0, plans, env)
 
 
 def program_report(
-    plan: FetchPlan, program: Program, reason: str, mode: str, runs: int = 0,
+    names: Sequence[str], program: Program, reason: str, mode: str, runs: int = 0,
     plans: tuple[PlanReport, ...] = (), env: Mapping[Symbol, int] | None = None,
     arenas: int | None = None,
 ) -> ExecutableReport:  # fmt: skip
@@ -234,7 +240,7 @@ def program_report(
         return StepReport(text.step(s), kernel, s.origins, cost, inside)
 
     return ExecutableReport(
-        tuple(f.name for f in (*plan.fetches, *plan.final)),
+        tuple(names),
         tuple(
             f"{q.name}: {type_text(TensorType(q.buffer.dtype, q.buffer.dims))}"
             for q in program.params if q.kind == "feed"
@@ -256,5 +262,5 @@ def _sizes(sizes: Mapping[str, int]) -> str:
 
 __all__ = [
     "ExecutableReport", "Explanation", "KernelReport", "PlanReport", "StepReport",
-    "forecast", "report",
+    "forecast", "names_of", "report",
 ]  # fmt: skip

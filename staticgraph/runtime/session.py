@@ -23,7 +23,7 @@ from staticgraph.runtime.compile import function_stages
 from staticgraph.runtime.config import ConfigProto
 from staticgraph.runtime.entries import RunEntry
 from staticgraph.runtime.executable import Executable
-from staticgraph.runtime.explain import Explanation, forecast, report
+from staticgraph.runtime.explain import Explanation, forecast, names_of, report
 from staticgraph.runtime.fetches import FetchPlan, check_feed_dict, feed_tensors
 from staticgraph.runtime.fetches import fed_array as _array
 from staticgraph.runtime.fetches import frozen as _frozen
@@ -333,7 +333,7 @@ class BaseSession(Specialising):
         with self._lock:
             wanted = None if fetches is None else FetchPlan(self._graph, fetches)
             reports = [
-                report(entry.plan, exe)
+                report(names_of(entry.plan), exe)
                 for entry in self._entries.values()
                 if wanted is None or _needs(entry.plan) == _needs(wanted)
                 for _, exe in reversed(entry.executables)
