@@ -26,6 +26,7 @@ from typing import Any, Literal
 from staticgraph.errors import InvalidArgumentError
 from staticgraph.ir import dims as D
 from staticgraph.ir import dtypes
+from staticgraph.ir.arrays import ALIGNMENT, room
 from staticgraph.ir.dims import Dim, Poly, Symbol
 from staticgraph.ir.evaluate import BrokenGuardError, check_guards
 from staticgraph.ir.program import (
@@ -39,7 +40,7 @@ from staticgraph.ir.program import (
     Step,
 )
 from staticgraph.ir.record import record
-from staticgraph.passes.memory import ALIGNMENT, Placement, elementwise, place, room, sources
+from staticgraph.passes.memory import Placement, elementwise, place, sources
 
 Sizes = Mapping[Symbol, int]
 Rooms = Mapping[Repeat, int]  # for how many iterations of a late loop there is room

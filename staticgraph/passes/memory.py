@@ -12,13 +12,13 @@ Two questions, both answered before a run:
 
 from __future__ import annotations
 
-import math
 from bisect import insort
 from collections.abc import Callable, Mapping, Sequence
 from weakref import WeakKeyDictionary
 
 import numpy as np
 
+from staticgraph.ir.arrays import ALIGNMENT
 from staticgraph.ir.kernel import (
     Kernel,
     Let,
@@ -46,7 +46,6 @@ from staticgraph.ir.scalar import Load
 from staticgraph.passes.loop_kernel import serial
 
 FEW = 64  # temporaries up to which plain loops are quicker than numpy's
-ALIGNMENT = 64  # bytes: a cache line, and the widest vector
 
 
 _donations: WeakKeyDictionary[Program, dict[Buffer, Buffer]] = WeakKeyDictionary()
@@ -200,11 +199,6 @@ class Placement:
 
     offsets: Mapping[Buffer, int]
     size: int
-
-
-def room(shape: Sequence[int]) -> int:
-    """Elements to have room for: kernels clamp indices to 0 and load, even from empty arrays."""
-    return math.prod(max(d, 1) for d in shape)
 
 
 def place(

@@ -277,16 +277,18 @@ class Executable:
             plan.set_counters(store.counters)
         after = [(name, store.counters.get(name, 0) + used) for _, name, used in plan.counters]
         values: list[tuple[str, np.ndarray]] = []
+        # What is updated in place cannot be taken back, so memory for the rest comes first.
+        places = store.reserve((n, plan.views[b]) for n, b in plan.commits if plan.in_place)
         plan.failed[0] = -1
         try:
             plan.walk()
             results = self._results(plan, kept)
             values = self._values(plan, kept)
-            store.apply(values, [*after, *plan.moved()])
+            store.apply(values, [*after, *plan.moved()], places)
         except KeyboardInterrupt:
             # What was updated in place cannot be taken back, so the rest follows.
             if plan.in_place and plan.walked:
-                store.apply(values or self._values(plan, kept), [*after, *plan.moved()])
+                store.apply(values or self._values(plan, kept), [*after, *plan.moved()], places)
             raise
         if plan.generation != store.generation:  # it knows variables that have moved since
             self._forget(plan)
@@ -342,11 +344,9 @@ class Executable:
                 args.append(np.int64(store.counters.get(p.name, 0)))
         results, updates = self._evaluate(args)
         out = [r[()] if r.ndim == 0 else np.array(r) for r in results]
-        for name, value in updates.items():
-            if name.startswith("counter:"):
-                store.counters[name[8:]] = int(value)
-            else:
-                store.put(name, value)
+        streams = [n for n in updates if n.startswith("counter:")]
+        after = [(n[8:], int(updates.pop(n))) for n in streams]
+        store.apply(updates.items(), after)
         return out
 
     def _evaluate(self, args: Sequence[Any]) -> tuple[list[np.ndarray], dict[str, np.ndarray]]:

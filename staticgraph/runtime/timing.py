@@ -461,9 +461,10 @@ class TimedStore(Store):
     recorder: Recorder
 
     def apply(
-        self, values: Iterable[tuple[str, np.ndarray]], counters: Iterable[tuple[str, int]]
-    ) -> None:
-        self.recorder.timed("commit", super().apply, values, counters)
+        self, values: Iterable[tuple[str, np.ndarray]], counters: Iterable[tuple[str, int]],
+        places: Mapping[str, np.ndarray] | None = None,
+    ) -> None:  # fmt: skip
+        self.recorder.timed("commit", super().apply, values, counters, places)
 
 
 def _timed_nodes(function: Function, recorder: Recorder) -> Function:

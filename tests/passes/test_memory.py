@@ -11,9 +11,10 @@ from hypothesis import strategies as st
 
 import staticgraph as tf
 from staticgraph.ir import dtypes
+from staticgraph.ir.arrays import ALIGNMENT
 from staticgraph.ir.program import Buffer, Program
 from staticgraph.passes import memory
-from staticgraph.passes.memory import ALIGNMENT, donations, fit, overwritten
+from staticgraph.passes.memory import donations, fit, overwritten
 from staticgraph.runtime import plan as plans
 from staticgraph.runtime.compile import function_stages
 

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from staticgraph.ir import dims as D
+from staticgraph.ir.arrays import room
 from staticgraph.ir.evaluate import check_guards, concrete_attrs, emptied
 from staticgraph.ir.kernel import (
     Accumulate,
@@ -43,7 +44,6 @@ from staticgraph.ir.program import (
 )
 from staticgraph.ir.scalar import Expr, Lit, Load, Prim
 from staticgraph.passes.memory import donations, place
-from staticgraph.runtime.store import room
 
 Numpy = Callable[..., Any]
 
