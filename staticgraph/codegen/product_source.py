@@ -19,13 +19,11 @@ from functools import cache
 from staticgraph.codegen.cache import ir_address
 from staticgraph.codegen.narrow_source import chains, dots, line, short, turn
 from staticgraph.codegen.tile_source import (
-    HEIGHTS,
     HIGHEST,
-    LEAVE,
-    TILE,
     Kind,
     Vectors,
     leave,
+    rows,
     shape,
     tile,
 )
@@ -42,6 +40,7 @@ WORDS = (
     "depth_0", "depth_1", "depth_2", "depth_3", "step_0", "step_1", "step_2", "step_3",
     "times", "run", "b_row", "b_column", "ldc", "alpha", "beta",
     "unit", "down", "span", "across", "direct", "way", "c_column",
+    "tiles_1", "tiles_2", "tiles_3", "tiles_4",
 )  # fmt: skip
 """The words of an argument block.
 
@@ -52,40 +51,51 @@ are done at once: one of them is all of its axis or the other is one.  One of ``
 columns; there are ``down`` times ``across`` of them in each product.  ``direct`` says to read B
 where it is.  ``way`` is one of `WAYS`; all but the first are in `codegen.narrow_source` and take
 rows and columns of A with one axis each.  Elements of a row of C are ``c_column`` apart, which is 1
-but for dots.
+but for dots.  ``tiles_i`` are the addresses of `rows_source` for i vectors, where that is needed.
 """
 
 WAYS = ("tiles", "dots", "short", "chains", "line")
 
 
+PART_OF = {"tiles": "tiles", "dots": "dots", "short": "dots", "chains": "lines", "line": "lines"}
+"""The text that a way is in.  They are texts of their own, as are tiles of each width, since most
+programs need few of them, and one that has to be compiled is waited for.
+"""
+
+
 @cache
-def product_source(kind: Kind) -> str:
-    """The LLVM IR of products of float32 or float64."""
+def product_source(kind: Kind, part: str) -> str:
+    """The LLVM IR of products of float32 or float64, done in the ways of one part."""
     x = Vectors(shape(kind))
     x.declare()
-    tiles = [(rows, width) for width, heights in x.shape.tiles for rows in heights]
-    for rows, width in tiles:
-        tile(x, rows, width)
-    for name, values in (
-        ("tiles", [f"ptr @tile_{rows}_{width}" for rows, width in tiles]),
-        ("heights", [f"i64 {rows}" for rows, _ in tiles]),
-    ):
-        element = values[0].split()[0]
-        x(f"@{name} = internal constant [{len(tiles)} x {element}] [{', '.join(values)}]")
-    _pack(x)
-    _pack_turned(x)
-    _rows(x)
-    _panel(x)
-    for part in (leave, _offsets, dots, short, turn, chains, line, _narrow):
-        part(x)
-    _entry(x)
+    for function in _FUNCTIONS[part]:
+        function(x)
+    _entry(x, part)
     return "\n".join(x.lines)
 
 
 @cache
-def product_address(kind: Kind) -> int:
-    """The address of the function; iterations are units."""
-    return ir_address(product_source(kind))
+def rows_source(kind: Kind, width: int) -> str:
+    """The LLVM IR of tiles of so many vectors, which those of the part ``tiles`` call."""
+    x = Vectors(shape(kind))
+    x.declare()
+    heights = dict(x.shape.tiles)[width]
+    for height in heights:
+        tile(x, height, width)
+    rows(x, width, heights)
+    return "\n".join(x.lines)
+
+
+@cache
+def product_address(kind: Kind, way: str) -> int:
+    """The address of the function for a way; iterations are units."""
+    return ir_address(product_source(kind, PART_OF[way]))
+
+
+@cache
+def rows_address(kind: Kind, width: int) -> int:
+    """The address of the function for tiles of so many vectors."""
+    return ir_address(rows_source(kind, width))
 
 
 def _pack(x: Vectors) -> None:
@@ -149,34 +159,8 @@ def _pack_turned(x: Vectors) -> None:
         x("  ret void")
 
 
-def _rows(x: Vectors) -> None:
-    """All tiles of a panel, over some of the depth; `which` is that of the width's first tile."""
-    outside = LEAVE.format(element=x.shape.element)
-    head = f"{TILE}, {outside}, i64 %m, i64 %which"
-    inside = f"{TILE}, {outside}".replace("%offsets", "{offsets}").replace("ptr %c,", "ptr {c},")
-    with x.function(f"internal void @rows({head}) noinline"):
-        place = x.value("alloca i64")
-        x(f"  store i64 0, ptr {place}")
-        with x.loop("%which", x.number("add", "%which", HEIGHTS)) as slot:
-            start = x.value(f"load i64, ptr {place}")
-            tile, rows = (
-                x.value(f"load {t}, ptr {x.value(f'getelementptr {t}, ptr @{name}, i64 {slot}')}")
-                for t, name in (("ptr", "tiles"), ("i64", "heights"))
-            )
-            left = x.number("sub", "%m", start)
-            spare = x.number("urem", left, rows)
-            last = x.value(f"icmp ne i64 {x.number('and', slot, HEIGHTS - 1)}, 0")
-            whole = x.number("sub", left, x.value(f"select i1 {last}, i64 0, i64 {spare}"))
-            with x.when(x.value(f"icmp sgt i64 {whole}, 0")):
-                offsets = x.value(f"getelementptr i64, ptr %offsets, i64 {start}")
-                operands = inside.format(offsets=offsets, c=x.times("%c", start, "%ldc"))
-                x(f"  call void {tile}({operands}, i64 {whole})")
-            x(f"  store i64 {x.number('add', start, whole)}, ptr {place}")
-        x("  ret void")
-
-
 _PANEL = (
-    "ptr %w, ptr %offsets, ptr %a, ptr %b, ptr %c, i64 %m, i64 %columns, i64 %width, i64 %which, "
+    "ptr %w, ptr %offsets, ptr %a, ptr %b, ptr %c, i64 %m, i64 %columns, i64 %width, ptr %rows, "
     "{element} %alpha, {element} %beta, ptr %packed, ptr %sums"
 )
 
@@ -187,7 +171,7 @@ def _word(x: Vectors, name: str) -> str:
 
 
 def _panel(x: Vectors) -> None:
-    """The rows of a unit times one panel of B; `which` is the number of its width's first tile."""
+    """The rows of a unit times one panel of B; `rows` is the function for its width."""
     s = x.shape
     with x.function(f"internal void @panel({_PANEL.format(element=s.element)}) noinline"):
         room = x.number("mul", "%width", s.lanes)
@@ -225,21 +209,22 @@ def _panel(x: Vectors) -> None:
                 rows_of_b = x.value(f"select i1 {direct}, ptr {b}, ptr %packed")
                 first = x.value(f"icmp eq i64 {done}, 0")
                 beta = x.value(f"select i1 {first}, {s.element} %beta, {s.element} 1.0")
-                x(f"  call void @rows(ptr %offsets, ptr {a}, i64 {s3}, i64 {long}, i64 {now}, "
-                  f"i64 {s2}, ptr {rows_of_b}, i64 {line}, ptr %sums, ptr %c, i64 {ldc}, "
-                  f"i64 {c_column}, {s.element} %alpha, {s.element} {beta}, i64 {last}, i64 %m, "
-                  f"i64 %which)")  # fmt: skip
+                x(f"  call void %rows(ptr %offsets, ptr {a}, i64 {s3}, i64 {long}, i64 {now}, "
+                  f"i64 {s2}, ptr {rows_of_b}, i64 {line}, ptr %sums, ptr @leave, ptr %c, "
+                  f"i64 {ldc}, i64 {c_column}, {s.element} %alpha, {s.element} {beta}, "
+                  f"i64 {last}, i64 %m)")  # fmt: skip
                 x(f"  store i64 {x.number('add', done, depth)}, ptr {place}")
         x("  ret void")
 
 
-def _entry(x: Vectors) -> None:
+def _entry(x: Vectors, part: str) -> None:
     s = x.shape
     wide = s.columns
     with x.function("i64 @entry(ptr %w, i64 %lo, i64 %hi)"):
         packed = x.value(f"alloca [{DEPTH * wide} x {s.element}], align 64")
-        sums = x.value(f"alloca [{HIGHEST * wide} x {s.element}], align 64")
-        offsets = x.value(f"alloca [{MOST_ROWS} x i64]")
+        if part == "tiles":
+            sums = x.value(f"alloca [{HIGHEST * wide} x {s.element}], align 64")
+            offsets = x.value(f"alloca [{MOST_ROWS} x i64]")
         alpha, beta = (_scalar(x, name) for name in ("alpha", "beta"))
         m, n, unit, down = (_word(x, w) for w in ("m", "n", "unit", "down"))
         span, across = _word(x, "span"), _word(x, "across")
@@ -258,28 +243,32 @@ def _entry(x: Vectors) -> None:
             b_at = x.times(x.times(b, batch, _word(x, "batch_b")), j, b_column)
             c_at = x.times(c, batch, _word(x, "batch_c"))
             c_at = x.times(x.times(c_at, i, ldc), j, c_column)
-            factors = f"{s.element} {alpha}, {s.element} {beta}"
-            tail = f"{factors}, ptr {packed}"
-            with x.when(_is(x, "tiles")):
+            tail = f"{s.element} {alpha}, {s.element} {beta}, ptr {packed}"
+            if part == "tiles":
                 x(f"  call void @offsets(ptr %w, ptr {offsets}, i64 {i}, i64 {rows})")
                 head = f"ptr %w, ptr {offsets}, ptr {a_at}"
                 more = f"{tail}, ptr {sums}"
                 _panels(x, head, more, (b_at, b_column), c_at, rows, columns)
-            with x.when(_is(x, "tiles"), unless=True):
+            else:
                 a_at = x.times(a_at, i, _word(x, "row_3"))
-                x(f"  call void @narrow(ptr %w, ptr {a_at}, ptr {b_at}, ptr {c_at}, "
+                x(f"  call void @unit(ptr %w, ptr {a_at}, ptr {b_at}, ptr {c_at}, "
                   f"i64 {rows}, i64 {columns}, {tail})")  # fmt: skip
         x("  ret i64 0")
 
 
-def _narrow(x: Vectors) -> None:
-    """A unit done in one of the other ways."""
-    s = x.shape
-    head = "ptr %w, ptr %a, ptr %b, ptr %c, i64 %m, i64 %n"
-    factors = f"{s.element} %alpha, {s.element} %beta"
-    with x.function(f"internal void @narrow({head}, {factors}, ptr %packed) noinline"):
-        words = ("row_3", "step_3", "depth_3", "b_row", "b_column", "ldc", "c_column")
-        row, step, k, b_row, b_column, ldc, c_column = (_word(x, w) for w in words)
+_UNIT = (
+    "internal void @unit(ptr %w, ptr %a, ptr %b, ptr %c, i64 %m, i64 %n, "
+    "{element} %alpha, {element} %beta, ptr %packed) noinline"
+)
+
+
+def _dots_unit(x: Vectors) -> None:
+    """A unit that is made of dot products."""
+    element = x.shape.element
+    factors = f"{element} %alpha, {element} %beta"
+    with x.function(_UNIT.format(element=element)):
+        words = ("row_3", "depth_3", "b_row", "b_column", "ldc", "c_column")
+        row, k, b_row, b_column, ldc, c_column = (_word(x, w) for w in words)
         with x.when(_is(x, "dots")):
             apart = x.value(f"icmp ne i64 {b_row}, 1")
             with x.when(apart):
@@ -290,9 +279,18 @@ def _narrow(x: Vectors) -> None:
               f"i64 {next_b}, i64 {ldc}, i64 {c_column}, {factors})")  # fmt: skip
         with x.when(_is(x, "short")):
             x(f"  call void @short(ptr %a, ptr %b, ptr %c, i64 %m, i64 {k}, i64 {row}, {factors})")
-        rows = x.value(f"select i1 {_is(x, 'dots')}, i64 0, i64 %m")
-        rows = x.value(f"select i1 {_is(x, 'short')}, i64 0, i64 {rows}")
-        with x.loop(0, rows) as i:
+        x("  ret void")
+
+
+def _lines_unit(x: Vectors) -> None:
+    """A unit of which the rows are done one by one."""
+    element = x.shape.element
+    factors = f"{element} %alpha, {element} %beta"
+    with x.function(_UNIT.format(element=element)):
+        row, step, k, b_row, ldc = (
+            _word(x, w) for w in ("row_3", "step_3", "depth_3", "b_row", "ldc")
+        )
+        with x.loop(0, "%m") as i:
             a, c = x.times("%a", i, row), x.times("%c", i, ldc)
             operands = f"ptr {a}, i64 {step}, ptr %b, i64 {b_row}, ptr {c}, i64 %n, i64 {k}"
             with x.when(_is(x, "chains")):
@@ -311,13 +309,14 @@ def _panels(
 ) -> None:
     """Cut columns into panels: wide ones, and one that has as many vectors as it takes."""
     s = x.shape
-    c_column, widest = _word(x, "c_column"), s.tiles[0][0]
+    c_column, first = _word(x, "c_column"), WORDS.index("tiles_1") - 1
     with x.loop(0, columns, s.columns) as j:
         left = x.least(s.columns, x.number("sub", columns, j))
         width = x.number("udiv", x.number("add", left, s.lanes - 1), s.lanes)
-        which = x.number("mul", x.number("sub", widest, width), HEIGHTS)
+        place = x.value(f"getelementptr i64, ptr %w, i64 {x.number('add', width, first)}")
+        function = x.value(f"load ptr, ptr {place}")
         x(f"  call void @panel({head}, ptr {x.times(b[0], j, b[1])}, "
-          f"ptr {x.times(c, j, c_column)}, i64 {rows}, i64 {left}, i64 {width}, i64 {which}, "
+          f"ptr {x.times(c, j, c_column)}, i64 {rows}, i64 {left}, i64 {width}, ptr {function}, "
           f"{tail})")  # fmt: skip
 
 
@@ -358,3 +357,10 @@ def _offsets(x: Vectors) -> None:
                 carry = x.value(f"zext i1 {over} to i64")
             x(f"  store i64 {x.number('add', now[0], carry)}, ptr {digits[0]}")
         x("  ret void")
+
+
+_FUNCTIONS = {
+    "tiles": (_pack, _pack_turned, _panel, leave, _offsets),
+    "dots": (dots, short, turn, _dots_unit),
+    "lines": (chains, line, _lines_unit),
+}

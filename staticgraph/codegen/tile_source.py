@@ -27,7 +27,6 @@ MANY = (4, (6, 2)), (3, (8, 2)), (2, (8, 2)), (1, (8, 4))
 FEW = (2, (6, 2)), (1, (8, 4))
 """Tiles for 16 registers."""
 
-HEIGHTS = 2  # that tiles of one width may have
 HIGHEST = 8  # rows
 
 
@@ -61,6 +60,12 @@ class Shape:
     def columns(self) -> int:
         """Columns of the widest tile."""
         return self.tiles[0][0] * self.lanes
+
+    def widths(self, columns: int) -> set[int]:
+        """The widths of tiles that a result of so many columns has, in vectors."""
+        whole, rest = divmod(columns, self.columns)
+        widest = {self.tiles[0][0]} if whole else set()
+        return widest | ({-(-rest // self.lanes)} if rest else set())
 
     def rows(self, columns: int) -> int:
         """Rows of the highest tiles that a result of so many columns has."""
@@ -227,9 +232,10 @@ class Vectors(Text):
 
 
 TILE = (
-    "ptr %offsets, ptr %a, i64 %step, i64 %run, i64 %times, i64 %jump, ptr %b, i64 %line, ptr %sums"
+    "ptr %offsets, ptr %a, i64 %step, i64 %run, i64 %times, i64 %jump, ptr %b, i64 %line, "
+    "ptr %sums, ptr %leave"
 )
-"""What tiles add up.
+"""What tiles add up, and the address of the function `leave`.
 
 Elements of A are at ``a + offsets[row] + t * jump + k * step`` for t in ``times`` and k in ``run``;
 for each there is a row of B, ``line`` elements apart.
@@ -282,7 +288,7 @@ def tile(x: Vectors, rows: int, width: int) -> None:
                     x.store(x.value(f"load {v}, ptr {slot}"), x.at("%sums", number * s.lanes))
                 c, left = x.times("%c", row, "%ldc"), x.least(x.number("sub", "%stop", row), rows)
                 columns = x.number("add", "%last", (width - 1) * s.lanes)
-                x(f"  call void @leave(ptr {c}, i64 %ldc, i64 %c_column, {s.element} %alpha, "
+                x(f"  call void %leave(ptr {c}, i64 %ldc, i64 %c_column, {s.element} %alpha, "
                   f"{s.element} %beta, i64 {columns}, i64 {width * s.lanes}, ptr %sums, "
                   f"i64 {left})")  # fmt: skip
         x("  ret void")
@@ -301,6 +307,27 @@ def _steps(x: Vectors, here: str, offsets: list[str], place: str, sums: list[lis
                 old = x.value(f"load {s.vector}, ptr {slot}")
                 x(f"  store {s.vector} {x.multiply_add(one, q, old)}, ptr {slot}")
         x(f"  store ptr {x.at(b, '%line')}, ptr {place}")
+
+
+def rows(x: Vectors, width: int, heights: tuple[int, ...]) -> None:
+    """The function ``@entry``: all tiles of a panel of `width` vectors, over some of the depth.
+
+    The highest tiles come first; the last ones may have rows too many.
+    """
+    outside = LEAVE.format(element=x.shape.element)
+    inside = f"{TILE}, {outside}".replace("%offsets", "{offsets}").replace("ptr %c,", "ptr {c},")
+    with x.function(f"void @entry({TILE}, {outside}, i64 %m)"):
+        start = "0"
+        for height in heights:
+            left = x.number("sub", "%m", start)
+            last = height == heights[-1]
+            stop = left if last else x.number("sub", left, x.number("urem", left, height))
+            with x.when(x.value(f"icmp sgt i64 {stop}, 0")):
+                offsets = x.value(f"getelementptr i64, ptr %offsets, i64 {start}")
+                operands = inside.format(offsets=offsets, c=x.times("%c", start, "%ldc"))
+                x(f"  call void @tile_{height}_{width}({operands}, i64 {stop})")
+            start = x.number("add", start, stop)
+        x("  ret void")
 
 
 def leave(x: Vectors) -> None:

@@ -11,11 +11,10 @@ import math
 from collections.abc import Mapping
 
 from staticgraph.codegen import conv_source
-from staticgraph.codegen.product_source import product_address
 from staticgraph.ir import dims as D
 from staticgraph.ir.program import Buffer, Library
 from staticgraph.ir.record import record
-from staticgraph.runtime.products import Axes, Operand, Product, kind_of, matrix_product
+from staticgraph.runtime.products import Axes, Operand, Product, matrix_product, tile_texts
 from staticgraph.runtime.row import AddressOf, Row, Sizes, count, nbytes, whole
 
 Addresses = Mapping[str, int]  # of functions, by source text
@@ -24,10 +23,22 @@ Addresses = Mapping[str, int]  # of functions, by source text
 def sources(step: Library) -> tuple[str, ...]:
     """The texts of the kernels that a call needs."""
     dtype = step.outputs[0].dtype
-    product_address(kind_of(dtype))  # compiled now, like the kernels
     if step.attrs["op"] == "ConvByInput":
         return conv_source.back(dtype), conv_source.zero(dtype)
     return (conv_source.frame(dtype),)
+
+
+def machinery(step: Library) -> tuple[str, ...]:
+    """The LLVM IR of the products that a call is made of."""
+    if step.attrs["op"] == "ConvByInput":
+        columns = (step.inputs[0].dims or ())[:-1]  # those of a window
+    elif step.attrs["op"] == "ConvForward":
+        columns = (step.inputs[1].dims or ())[-1:]
+    else:
+        columns = (step.outputs[0].dims or ())[-1:]
+    known = [d for d in columns if type(d) is int]
+    every = len(known) == len(columns)
+    return tile_texts(step.outputs[0].dtype, math.prod(known) if every else None)
 
 
 @record(frozen=True, slots=True)

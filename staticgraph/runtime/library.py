@@ -12,13 +12,12 @@ from collections.abc import Callable, Mapping
 import numpy as np
 
 from staticgraph.codegen import library_source, philox_source
-from staticgraph.codegen.product_source import product_source
 from staticgraph.ir import dims as D
 from staticgraph.ir import philox
 from staticgraph.ir.program import Buffer, Library
 from staticgraph.ir.record import record
 from staticgraph.runtime import convolution
-from staticgraph.runtime.products import Operand, kind_of, matrix_product
+from staticgraph.runtime.products import OPEN, Operand, matrix_product, tile_texts
 from staticgraph.runtime.row import AddressOf, Row, Sizes, count, nbytes, whole
 
 Addresses = Mapping[str, int]  # of functions, by source text
@@ -133,14 +132,27 @@ def _matmul_sources(step: Library) -> tuple[str, ...]:
 
 
 def _matmul_machinery(step: Library) -> tuple[str, ...]:
-    return (product_source(kind_of(step.outputs[0].dtype)),)
+    """What the sizes need that are known; a size that needs more gets it when it comes."""
+    out = step.outputs[0]
+    transposed = _transposed(step)
+    dims = (*(out.dims or ())[-2:], step.shape(len(step.inputs) - 2)[-2 if transposed[0] else -1])
+    m, n, k = (d if type(d) is int else OPEN for d in dims)
+    product = matrix_product(out.dtype, (m, n, k), transposed)
+    if type(dims[0 if product.swapped else 1]) is int:
+        return product.texts()
+    return product.texts() + tile_texts(out.dtype, None)
+
+
+def _transposed(step: Library) -> tuple[bool, bool]:
+    attrs = step.attrs
+    names = ("transpose_a", "transpose_b") if "transpose_a" in attrs else ("adj_x", "adj_y")
+    return bool(attrs[names[0]]), bool(attrs[names[1]])
 
 
 def _matmul(step: Library, index: int, code: Addresses, env: Sizes, at: AddressOf) -> list[Row]:
     attrs, out = step.attrs, step.outputs[0]
     a, b = step.inputs[-2:]
-    names = ("transpose_a", "transpose_b") if "transpose_a" in attrs else ("adj_x", "adj_y")
-    ta, tb = (bool(attrs[n]) for n in names)
+    ta, tb = _transposed(step)
     sizes = (step.shape(len(step.inputs) - 2), step.shape(len(step.inputs) - 1), out.dims or ())
     shapes = [[d if type(d) is int else D.evaluate(d, env) for d in dims] for dims in sizes]
     m, n = shapes[2][-2:]
@@ -198,5 +210,5 @@ LIBRARY: Mapping[str, Kind] = {
     "philox": Kind(lambda step: (_random_source(step),), _random),
     "scatter": Kind(_scatter_sources, _scatter),
     "cumulative": Kind(lambda step: (_cumulative_source(step),), _cumulative),
-    "conv": Kind(convolution.sources, convolution.rows),
+    "conv": Kind(convolution.sources, convolution.rows, convolution.machinery),
 }

@@ -10,7 +10,16 @@ import math
 import struct
 from collections.abc import Sequence
 
-from staticgraph.codegen.product_source import DEPTH, MOST_ROWS, WAYS, product_address
+from staticgraph.codegen.product_source import (
+    DEPTH,
+    MOST_ROWS,
+    PART_OF,
+    WAYS,
+    product_address,
+    product_source,
+    rows_address,
+    rows_source,
+)
 from staticgraph.codegen.tile_source import Kind, Shape, shape
 from staticgraph.ir import dtypes
 from staticgraph.ir.dtypes import DType
@@ -19,6 +28,7 @@ from staticgraph.ir.record import record
 from staticgraph.runtime.row import Row
 from staticgraph.runtime.threads import UNIT_FLOPS, UNITS, bytes_like_flops
 
+OPEN = 64  # what a size that is not known yet is taken for, to have code for it
 Axes = Sequence[tuple[int, int]]  # sizes and strides, in elements; the last runs fastest
 PACKED_ROWS = 36  # of a unit, at least: to lay out a row of B costs as much as two rows take
 FEW_ROWS = 24  # for which B is not laid out
@@ -96,16 +106,18 @@ class Product:
         (_, row_0), (rows_1, row_1), (rows_2, row_2), (rows_3, row_3) = rows
         (depth_0, step_0), (depth_1, step_1), (depth_2, step_2), (depth_3, step_3) = depth
         times, run = _at_once(depth_2, depth_3)
+        widths = tiles.widths(n) if way == "tiles" else ()
+        tile_rows = [rows_address(kind, i) if i in widths else 0 for i in (1, 2, 3, 4)]
         words = (
             a.address, b.address, c.address, m, n, *self.strides,
             rows_1, rows_2, rows_3, row_0, row_1, row_2, row_3,
             depth_0, depth_1, depth_2, depth_3, step_0, step_1, step_2, step_3,
             times, run, *self.b, ldc, _bits(self.alpha), _bits(self.beta),
-            unit, down, span, across, int(direct), WAYS.index(way), c_column,
+            unit, down, span, across, int(direct), WAYS.index(way), c_column, *tile_rows,
         )  # fmt: skip
         moved = self.batch * (m * n + m * k + k * n) * size
         return Row(
-            product_address(kind),
+            product_address(kind, way),
             words,
             self.batch * down * across if m and n else 0,
             step,
@@ -113,6 +125,14 @@ class Product:
             moved + bytes_like_flops(2 * self.batch * m * n * k, size),
             splits=True,
         )
+
+    def texts(self) -> tuple[str, ...]:
+        """The LLVM IR that the row refers to."""
+        kind = kind_of(self.dtype)
+        way = self._way(_four(self.rows), _four(self.depth), shape(kind))
+        if way == "tiles":
+            return tile_texts(self.dtype, self.columns)
+        return (product_source(kind, PART_OF[way]),)
 
     def _ordered(self, operands: Sequence[Operand]) -> Sequence[Operand]:
         a, b, c = operands
@@ -155,6 +175,14 @@ class Product:
         unit = min(max(wanted, worth, least), most)
         even = -(-m // max(1, -(-m // unit)))  # units alike, of whole tiles
         return max(1, -(-even // tall)) * tall, wide
+
+
+def tile_texts(dtype: DType, columns: int | None) -> tuple[str, ...]:
+    """The LLVM IR of products that are made of tiles, with so many columns or any number."""
+    kind = kind_of(dtype)
+    tiles = shape(kind)
+    widths = sorted(tiles.widths(columns)) if columns is not None else dict(tiles.tiles)
+    return product_source(kind, PART_OF["tiles"]), *(rows_source(kind, i) for i in widths)
 
 
 def matrix_product(
@@ -238,4 +266,4 @@ def _bits(x: float) -> int:
     return int(struct.unpack("<q", struct.pack("<d", x))[0])
 
 
-__all__ = ["Operand", "Product", "kind_of", "matrix_product"]
+__all__ = ["OPEN", "Operand", "Product", "kind_of", "matrix_product", "tile_texts"]

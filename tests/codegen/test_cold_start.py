@@ -82,3 +82,42 @@ def test_what_is_likely_is_compiled_along_with_what_is_missing(
     assert cache.ir_address(likely[0]) and cache.ir_address(likely[1])
     cache.kernel_addresses(list(texts), texts, likely=[*likely, TEXT.format(702)])
     assert (len(made), here.calls) == (1, alone), "nothing was missing"
+
+
+STEP = """
+import sys
+import numpy as np
+import staticgraph as tf
+from staticgraph.codegen import cache, workers
+
+alone, batches = [], []
+compile_alone, compile_many_ir = cache._compile_ir, workers.compile_many_ir
+cache._compile_ir = lambda texts: alone.append(len(texts)) or compile_alone(texts)
+workers.compile_many_ir = lambda texts, quick=(): (
+    batches.append(sorted(len(texts[s]()) for s in quick)) or compile_many_ir(texts, quick)
+)
+x = tf.placeholder(tf.float32, [None, 70])
+w = tf.Variable(tf.ones([70, 10]))
+image = tf.placeholder(tf.float32, [None, 8, 8, 2])
+filters = tf.Variable(tf.ones([3, 3, 2, 5]))
+what = {"dense": tf.matmul(x, w), "image": tf.nn.conv2d(image, filters, [1, 1, 1, 1], "SAME")}
+loss = tf.reduce_sum(what[sys.argv[1]] ** 2.0)
+train = tf.train.GradientDescentOptimizer(0.1).minimize(loss)
+given = {"dense": {x: np.ones((64, 70))}, "image": {image: np.ones((2, 8, 8, 2))}}[sys.argv[1]]
+with tf.Session() as sess:
+    sess.run(tf.global_variables_initializer())
+    del alone[:], batches[:]
+    sess.run([loss, train], given)
+    first = len(alone)
+    if x in given:
+        for n in (1, 3, 200):
+            assert sess.run(what["dense"], {x: np.ones((n, 70))}).shape == (n, 10)
+    print(first, len(batches) > 0, sum(batches[0]) < 100_000)
+"""
+
+
+@pytest.mark.parametrize("what", ["dense", "image"])
+def test_the_first_step_compiles_everything_at_once(tmp_path: Path, what: str) -> None:
+    # alone: 0, and of the code for products no more than the sizes need
+    code = python(STEP, what, cache=tmp_path / "kernels", STATICGRAPH_CODEGEN="")
+    assert finish(code) == "0 True True"

@@ -143,7 +143,7 @@ def test_runs_without_the_gil() -> None:
 def test_needs_no_numba(tmp_path: Any) -> None:
     code = (
         "import sys; from staticgraph.codegen import driver, product_source\n"
-        "driver.driver(); product_source.product_address('f32')\n"
+        "driver.driver(); product_source.product_address('f32', 'tiles')\n"
         "assert not {'numba', 'scipy.linalg'} & set(sys.modules)"
     )
     finish(python(code, cache=tmp_path / "fresh"))

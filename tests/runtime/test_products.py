@@ -12,11 +12,13 @@ import numpy as np
 import pytest
 
 import staticgraph as tf
+from staticgraph.codegen.cache import ir_address
 from staticgraph.codegen.product_source import WAYS, WORDS, product_address
+from staticgraph.codegen.tile_source import shape
 from staticgraph.ir import dtypes
 from staticgraph.ir.program import Buffer
 from staticgraph.runtime import products
-from staticgraph.runtime.products import Operand, Product, matrix_product
+from staticgraph.runtime.products import Operand, Product, kind_of, matrix_product, tile_texts
 from staticgraph.runtime.threads import chunk
 from tests.codegen.kernels import arguments, call, finish, python
 
@@ -91,6 +93,26 @@ def test_every_way_is_taken() -> None:
             assert WAYS[row.words[WORDS.index("way")]] == way, sizes
             found.add(way)
     assert found == set(WAYS)
+
+
+@pytest.mark.parametrize("dtype", KINDS)
+def test_a_row_refers_to_the_code_that_its_sizes_need(dtype: Any) -> None:
+    tiles, first = shape(kind_of(dtype)), WORDS.index("tiles_1")
+    widest = tiles.tiles[0][0]
+    for n in (1, 9, tiles.columns, tiles.columns + 1, 3 * tiles.columns - 1):
+        product = matrix_product(dtype, (40, n, 9), (False, True))
+        row = product.row([NOWHERE] * 3, 0)
+        found = {i + 1 for i, word in enumerate(row.words[first:]) if word}
+        expected = {-(-n // tiles.lanes)} if n <= tiles.columns else {widest, 1}
+        if n == 3 * tiles.columns - 1:
+            expected = {widest}
+        assert found == (expected if WAYS[row.words[WORDS.index("way")]] == "tiles" else set()), n
+        assert {ir_address(t) for t in product.texts()} == {
+            row.function, *(word for word in row.words[first:] if word)
+        }  # fmt: skip
+    every = set(tile_texts(dtype, None))
+    assert len(every) == 1 + len(tiles.tiles)
+    assert all(set(tile_texts(dtype, n)) <= every for n in range(200))
 
 
 @pytest.mark.parametrize("dtype", KINDS)
@@ -227,7 +249,7 @@ def run(threads: int) -> tuple[list[np.ndarray], int]:
                 chunk(r, threads) > 0
                 for p in plans
                 for r in p.rows
-                if r.function == product_address("f32")
+                if r.function == product_address("f32", "tiles")
             )
             return out, shared
 
