@@ -33,11 +33,9 @@ from staticgraph.codegen.llvm_stream import (
     LINE,
     divisible,
     fence,
-    flush_function,
     move_lines,
     streamed,
     streams,
-    whole,
 )
 from staticgraph.codegen.vector_math_lanes import call_intrinsic
 from staticgraph.ir.dtypes import int64
@@ -138,7 +136,7 @@ class _Emitter:
 
     # ---- statements
     def _range(self, loop: Loop) -> None:
-        """A loop; where it streams what it writes, in one of the two ways of `llvm_stream`."""
+        """A loop, which may stream what it writes, and keep rows; see `llvm_stream`."""
         x = self.x
         start, stop = x.emit(loop.start), x.emit(loop.stop)
         found = streams(loop, self.streamed)
@@ -149,13 +147,10 @@ class _Emitter:
                 found.pop(k, None)
         x.staged = {k: x.rows[k] for k in rows if k not in found}
         sizes = [x.pointers[k][1].size for k in found]
-        length = whole(loop, max(sizes)) if found else None
         count = divisible(loop, sizes) if found else None
-        firsts = {k: x.emit(first) for k, first in found.items()}
         if count is not None:
+            firsts = {k: x.emit(first) for k, first in found.items()}
             self._lines(loop, start, stop, firsts, count)
-        elif length is not None:
-            self._block_of(loop, start, stop, firsts, length)
         else:
             self._run(loop, start, stop)
         x.staged = {}
@@ -217,19 +212,6 @@ class _Emitter:
 
     def _run(self, loop: Loop, start: Any, stop: Any) -> None:
         self._loop(loop.var, start, stop, lambda: self._body(loop.body), _interleaved(loop.body))
-
-    def _block_of(
-        self, loop: Loop, start: Any, stop: Any, firsts: Mapping[int, Any], length: int
-    ) -> None:
-        """A loop that writes into blocks, and the blocks' way to where they belong."""
-        x = self.x
-        x.staged |= {k: (self._block(k, length), loop.var, start) for k in firsts}
-        self._run(loop, start, stop)
-        x.staged = {}
-        for k, first in firsts.items():
-            to = self._place_of(k, self.b.add(first, start))
-            size = ir.Constant(I64, length * x.pointers[k][1].size)
-            self.b.call(flush_function(self.module), [to, self._block(k, length), size])
 
     def _block(self, param: int, count: int) -> Any:
         """Room on the stack for so many elements of an array."""

@@ -2,19 +2,17 @@
 
 A processor that writes a line of memory first fetches it, unless the whole line is written at once
 by stores that say they are not temporal.  Such stores need a line's boundary, and LLVM vectorises
-none whose place it does not know.  There are two ways around that:
+none whose place it does not know.  So a loop is done some lines at a time, from the first boundary
+on: into a block that is so small that LLVM keeps it in registers, and from there to memory, which
+is written to while the loop goes on.  What does not fill the lines is stored as usual.
 
-- A loop is done some lines at a time, from the first boundary on.  Its block is so small that LLVM
-  keeps it in registers, and memory is written to while the loop goes on.  What does not fill the
-  lines is stored as usual.
-- Where a loop has a sum, which is not divided, a row of some kilobytes is written into a block on
-  the stack, which stays in the first-level cache, and `flush` moves the block on, line by line.
+Which loops are: those with nothing but straight code in them, for stores at one element after the
+other.  Not those with a sum, whose last bit would tell in which order it was added up; to write a
+whole row of such a loop at once takes longer than to write it as usual.  Everywhere else a store is
+a store.  No value depends on it.
 
-Which loops do: those with nothing but straight code in them, for stores at one element after the
-other.  Everywhere else a store is a store.  No value depends on it.
-
-A row that a kernel comes back to before it is done with it (`ir.kept`) is in a block on the stack,
-too, until the last loop writes it.
+A row that a kernel comes back to before it is done with it (`ir.kept`) is in a block on the stack
+until the last loop writes it.
 """
 
 from __future__ import annotations
@@ -26,7 +24,7 @@ from typing import Any
 from llvmlite import ir  # type: ignore[import-untyped]  # llvmlite ships no stubs
 
 from staticgraph.codegen.llvm_expressions import I64
-from staticgraph.ir.kept import LONGEST, place
+from staticgraph.ir.kept import place
 from staticgraph.ir.kernel import (
     Accumulate,
     AccumulateArg,
@@ -45,7 +43,6 @@ from staticgraph.ir.scalar import Expr, Lit, Load
 
 PIECE = 256  # bytes of an array for which a long loop runs at a time: as many as are registers
 SHORT = 512  # bytes of a loop for which it is not worth the trouble
-WHOLE = LONGEST  # bytes of a loop that is not divided
 LINE = 64  # bytes that are moved at a time: a line of the caches
 _X86 = frozenset({"x86_64", "amd64", "i386", "i686"})
 
@@ -95,18 +92,6 @@ def streams(loop: Loop, params: Collection[int]) -> dict[int, Expr]:
     return found
 
 
-def whole(loop: Loop, size: int) -> int | None:
-    """The length of a loop that writes its block at once, if it is known and fits.
-
-    Args:
-      size: bytes of the widest element that is streamed.
-    """
-    if not (isinstance(loop.start, Lit) and isinstance(loop.stop, Lit)):
-        return None
-    length = int(loop.stop.value - loop.start.value)
-    return length if SHORT <= length * size <= WHOLE else None
-
-
 def divisible(loop: Loop, sizes: Sequence[int]) -> int | None:
     """How many iterations of a loop make lines of all that it streams.
 
@@ -119,46 +104,6 @@ def divisible(loop: Loop, sizes: Sequence[int]) -> int | None:
             return None
     count = PIECE // max(sizes)
     return count if all(count * size % LINE == 0 for size in sizes) else None
-
-
-def flush_function(module: Any) -> Any:
-    """The function ``flush(to, from, bytes)``, which is made when first asked for."""
-    known = module.globals.get("flush")
-    if known is not None:
-        return known
-    pointer = ir.PointerType()
-    function = ir.Function(module, ir.FunctionType(ir.VoidType(), [pointer, pointer, I64]), "flush")
-    to, source, size = function.args
-    b = ir.IRBuilder(function.append_basic_block("entry"))
-    byte = ir.IntType(8)
-
-    def const(n: int) -> Any:
-        return ir.Constant(I64, n)
-
-    def moved(offset: Any, count: Any) -> None:
-        with b.if_then(b.icmp_signed(">", count, const(0)), likely=False):
-            places = (b.gep(p, [offset], source_etype=byte) for p in (to, source))
-            b.call(_memcpy(module), [*places, count, ir.Constant(ir.IntType(1), 0)])
-
-    before = b.and_(b.sub(const(0), b.ptrtoint(to, I64)), const(LINE - 1))
-    before = b.select(b.icmp_unsigned("<", before, size), before, size)
-    whole = b.and_(b.sub(size, before), const(-LINE))
-    last = b.add(before, whole)
-    moved(const(0), before)
-    entry = b.block
-    inside, after = function.append_basic_block("line"), function.append_basic_block("rest")
-    b.cbranch(b.icmp_unsigned("<", before, last), inside, after)
-    b.position_at_end(inside)
-    at = b.phi(I64)
-    at.add_incoming(before, entry)
-    _move(module, b, *(b.gep(p, [at], source_etype=byte) for p in (to, source)))
-    following = b.add(at, const(LINE))
-    at.add_incoming(following, inside)
-    b.cbranch(b.icmp_unsigned("<", following, last), inside, after)
-    b.position_at_end(after)
-    moved(last, b.sub(size, last))
-    b.ret_void()
-    return function
 
 
 def move_lines(module: Any, b: Any, to: Any, source: Any, size: int) -> None:
@@ -174,16 +119,6 @@ def _move(module: Any, b: Any, to: Any, source: Any) -> None:
     b.store(line, to, align=LINE).set_metadata("nontemporal", mark)
 
 
-def _memcpy(module: Any) -> Any:
-    name = "llvm.memcpy.p0.p0.i64"
-    known = module.globals.get(name)
-    if known is not None:
-        return known
-    pointer = ir.PointerType()
-    kind = ir.FunctionType(ir.VoidType(), [pointer, pointer, I64, ir.IntType(1)])
-    return ir.Function(module, kind, name)
-
-
 def fence(module: Any, b: Any) -> None:
     """Put what was streamed before all that follows: on x86 such stores keep no order."""
     if platform.machine().lower() not in _X86:
@@ -194,6 +129,4 @@ def fence(module: Any, b: Any) -> None:
     b.call(known or ir.Function(module, ir.FunctionType(ir.VoidType(), []), name), [])
 
 
-__all__ = [
-    "LINE", "divisible", "fence", "flush_function", "move_lines", "streamed", "streams", "whole",
-]  # fmt: skip
+__all__ = ["LINE", "divisible", "fence", "move_lines", "streamed", "streams"]
