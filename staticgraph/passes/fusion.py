@@ -26,8 +26,8 @@ from typing import Literal, cast
 import numpy as np
 
 from staticgraph.ir import dtypes
-from staticgraph.ir.dims import Dim, Poly, product
-from staticgraph.ir.function import Function, Node, Value
+from staticgraph.ir.dims import Dim, Poly, product, symbols_of
+from staticgraph.ir.function import Function, Given, Node, Value
 from staticgraph.ir.kernel import distinct
 from staticgraph.ir.record import record
 from staticgraph.ir.scalar import (
@@ -39,6 +39,7 @@ from staticgraph.ir.scalar import (
     Operand,
     Reduce,
     ReduceKind,
+    Size,
 )
 from staticgraph.passes.checks import Apart, Check, has_checks, numbered
 from staticgraph.passes.indexing import clamps, rewrite, substitute, unsafe_when_empty
@@ -98,6 +99,9 @@ class _Fusion:
         self.checking: set[Value] = set()
         self.places = {n.outputs[0]: i for i, n in enumerate(f.nodes) if n.outputs}
         self.external: set[Value] = set(f.outputs())
+        self.origins = {
+            s: o.value for s, o in f.sizes.items() if not isinstance(o, Given)
+        }  # fmt: skip
         made = f.producers()
         for n in f.nodes:
             for v in n.inputs:
@@ -272,7 +276,8 @@ class _Fusion:
         loads = {e.operand for e in distinct(low.body) if type(e) is Load}
         cost = measure(low.body)[1]
         latest = max((self.home.get(n, -1) for n in loads), default=-1)
-        for region in self._candidates(loads, low, latest):
+        told = max((self.home.get(n, -1) for n in self._origins(low.body)), default=-1)
+        for region in self._candidates(loads, low, max(latest, told + 1)):
             member = self._fit(region, node, low, loads, latest, cost)
             if member is not None:
                 self._join(region, member, low, cost, loads)
@@ -282,6 +287,12 @@ class _Fusion:
         member = Member(value, node, low.body, low.reduce, "full", low.axes)
         self._join(region, member, low, cost, loads)
         self.by_dims[low.dims] = region
+
+    def _origins(self, body: Expr) -> set[int]:
+        """The values on which sizes that an expression reads as numbers are measured."""
+        symbols = {s for e in distinct(body) if type(e) is Size for s in symbols_of(e.dim)}
+        measured = {self.origins[s] for s in symbols if s in self.origins}
+        return {self.number[v] for v in measured if v in self.number}
 
     def _candidates(self, loads: set[int], low: _Lowered, latest: int) -> Iterator[Region]:
         if not self.enabled:

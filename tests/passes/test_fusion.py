@@ -200,3 +200,14 @@ def test_a_part_that_may_be_empty_is_not_read_beyond_its_end() -> None:
         assert len(launches(p)) == count, p
         (got,), _ = run_program(p, args)
         np.testing.assert_array_equal(got, want)
+
+
+def test_what_reads_a_size_as_a_number_stands_behind_what_tells_it() -> None:
+    x, b = tf.placeholder(tf.float32, [None]), tf.placeholder(tf.float32, [])
+    early = tf.tanh(b)
+    positive = tf.boolean_mask(x, x > 0)
+    (slope,) = tf.gradients(tf.reduce_mean(positive), positive, grad_ys=b)
+    with tf.Session() as sess:
+        first, share = sess.run([early, slope], {x: [1.0, -1.0, 2.0], b: 3.0})
+    np.testing.assert_allclose(first, np.tanh(3.0), rtol=1e-6)
+    assert share.tolist() == [1.5, 1.5]
