@@ -103,7 +103,7 @@ def to_array(value: object, dtype: DType | None, strict: bool) -> np.ndarray:
                 loc=loc.caller(),
                 hint="use tf.cast to convert",
             )
-    return array.astype(target.np)
+    return array.astype(target.np, copy=False)
 
 
 def _no_tensor(value: object, target: DType) -> DtypeError:

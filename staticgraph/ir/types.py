@@ -7,6 +7,7 @@ from functools import cached_property
 
 import numpy as np
 
+from staticgraph.ir.arrays import ALIGNMENT, aligned_copy
 from staticgraph.ir.dims import Dim
 from staticgraph.ir.dtypes import DType
 from staticgraph.ir.record import record
@@ -55,6 +56,9 @@ class TensorType:
 class ConstantArray:
     """A read-only numpy array that compares and hashes by content.
 
+    It is a copy in row-major order, since the user's array may change later.  What is longer than
+    a cache line begins at one, so that kernels read it where it lies.
+
     >>> ConstantArray(np.arange(3)) == ConstantArray(np.arange(3))
     True
     """
@@ -64,16 +68,21 @@ class ConstantArray:
     array: np.ndarray
 
     def __init__(self, array: object) -> None:
-        a = np.array(array)  # a copy: the user's array may change later
-        a.flags.writeable = False
-        self.array = a
+        a = np.asarray(array)
+        short = a.nbytes <= ALIGNMENT or a.dtype == object
+        self.array = np.array(a, order="C") if short else aligned_copy(a)
+        self.array.flags.writeable = False
 
     @cached_property
     def digest(self) -> bytes:
         """A content hash that tells NaN payloads and signed zeros apart."""
         a = self.array
-        body = repr(a.tolist()).encode() if a.dtype == object else np.ascontiguousarray(a).tobytes()
-        return hashlib.blake2b(f"{a.dtype.str}{a.shape}".encode() + body, digest_size=16).digest()
+        out = hashlib.blake2b(f"{a.dtype.str}{a.shape}".encode(), digest_size=16)
+        if a.dtype == object:
+            out.update(repr(a.tolist()).encode())
+        elif a.nbytes:
+            out.update(a.reshape(-1).view(np.uint8).data)  # of what is no buffer, too
+        return out.digest()
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, ConstantArray) and self.digest == other.digest

@@ -102,7 +102,7 @@ class Fold:
                         lookup("Const"), (),
                         {"value": ConstantArray(folded), "dtype": node.output.dtype}, node.name,
                     )  # fmt: skip
-                constants[new.output] = folded
+                constants[new.output] = new.attrs["value"].array  # `folded` can go
             env.update(zip(node.outputs, new.outputs, strict=True))
         return b.finish(f.results, f.updates, env)
 

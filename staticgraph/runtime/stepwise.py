@@ -438,15 +438,22 @@ class Body:
         return np.zeros((0, *known), b.dtype.np)
 
 
-def constants_of(program: Program) -> dict[Buffer, np.ndarray]:
-    """The constants of a program and those in it, where kernels can read them."""
+def constants_in(program: Program) -> Iterator[Buffer]:
+    """The constants of a program and of those in it; several may be one array."""
     inner = [p for s in program.every_step() if isinstance(s, Repeat | Branch) for p in s.programs]
-    return {
-        b: aligned(np.asarray(b.data)) if b.dtype.np != object else np.asarray(b.data)
-        for p in (program, *inner)
-        for b in p.buffers
-        if b.role == "constant"
-    }
+    return (b for p in (program, *inner) for b in p.buffers if b.role == "constant")
+
+
+def constants_of(program: Program) -> dict[Buffer, np.ndarray]:
+    """The constants of a program and of those in it, where kernels can read them."""
+    there: dict[int, np.ndarray] = {}
+    out: dict[Buffer, np.ndarray] = {}
+    for b in constants_in(program):
+        if id(b.data) not in there:
+            data = np.asarray(b.data)
+            there[id(b.data)] = data if data.dtype == object else aligned(data)
+        out[b] = there[id(b.data)]
+    return out
 
 
 def read_size(o: SizeSource, array: np.ndarray) -> int:
