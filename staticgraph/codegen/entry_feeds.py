@@ -109,9 +109,11 @@ same:
   %odd = icmp ne i64 %low, 0
   %staged = or i1 %odd, %fixed
   br i1 %staged, label %stage, label %direct
-stage:
+stage: ; to where the last run through Python need not have read it
   %to = call ptr @pointer(ptr %feed, i64 $feed_place)
+  %to.address = ptrtoint ptr %to to i64
   call void @copy(ptr %to, ptr %data, i64 %bytes)
+  call void @patch(ptr %feed, i64 %to.address)
   ret i1 true
 direct:
   call void @patch(ptr %feed, i64 %address)

@@ -243,6 +243,18 @@ def test_between_runs_no_address_of_a_feed_is_kept() -> None:
         np.testing.assert_array_equal(plan.words, words)
 
 
+def test_a_large_feed_is_read_where_it_is_now_whatever_python_has_read_before() -> None:
+    x = tf.placeholder(tf.float32, [40_000])
+    with tf.Session() as sess:
+        call = sess.make_callable(tf.reduce_sum(x), [x])
+        a, apart = np.full(40_000, 5, np.float32), np.full(40_001, 3, np.float32)[1:]
+        assert apart.ctypes.data % 16  # and so copied to a place of the plan
+        for _ in range(2):
+            assert call(a) == 200_000.0
+        with no_python():
+            assert [call(apart), call(a), call(apart)] == [120_000.0, 200_000.0, 120_000.0]
+
+
 STRUCTURES: list[Callable[..., Any]] = [
     lambda y, op, v: y, lambda y, op, v: op, lambda y, op, v: v, lambda y, op, v: [y],
     lambda y, op, v: (y,), lambda y, op, v: [y, op, v, y], lambda y, op, v: (op, v, y),
