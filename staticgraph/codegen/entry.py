@@ -22,7 +22,8 @@ from staticgraph.codegen.entry_source import source
 from staticgraph.errors import CompileError
 
 _NUMPY_ABI = 0x02000000
-_NEW_ARRAY, _NEW_SCALAR, _ABI_VERSION, _ARRAY_TYPE = 94, 60, 0, 2  # places in numpy's table
+NEW_ARRAY, ARRAY_TYPE = 94, 2  # places in numpy's table
+_NEW_SCALAR, _ABI_VERSION, _TABLE = 60, 0, 307  # and how many there are
 
 _PYTHON = {
     "vectorcall": "PyObject_Vectorcall", "as_int": "PyLong_AsLongLongAndOverflow",
@@ -56,8 +57,8 @@ class Entry:
 
     def __init__(self, slot: int, python_run: Callable[..., Any]) -> None:
         self._address = ir_address(source(slot))
-        self._kept: list[Any] = [python_run]  # for good, and so is what stands below
         self._known = np.array(_known(python_run), np.int64)
+        for_good([python_run, self._known])  # a class has its methods for as long as it lives
         word = ctypes.c_void_p
         start = ctypes.CFUNCTYPE(word, word, word, ctypes.c_ssize_t, word)(self._address)
         start(None, self._known.__array_interface__["data"][0], -1, None)
@@ -66,7 +67,7 @@ class Entry:
     def _definition(self, name: str, doc: str | None) -> ctypes.c_void_p:
         text = doc.encode() if doc is not None else None
         made = _MethodDef(name.encode(), self._address, _FLAGS, text)
-        self._kept.append(made)
+        for_good(made)
         return ctypes.cast(ctypes.byref(made), ctypes.c_void_p)
 
     def method(self, cls: type, name: str, doc: str) -> Any:
@@ -87,39 +88,45 @@ class Entry:
         return made
 
 
+def for_good(x: Any) -> None:
+    """Let something live to the end of the process, beyond that of all modules."""
+    ctypes.pythonapi.Py_IncRef(ctypes.py_object(x))
+
+
 def _function(name: str, *arguments: Any) -> Any:
     """A function of Python's C interface that returns an object, called with the lock held."""
-    return ctypes.PYFUNCTYPE(ctypes.py_object, *arguments)(_address(name))
+    return ctypes.PYFUNCTYPE(ctypes.py_object, *arguments)(function_address(name))
 
 
-def _address(name: str) -> int:
+def function_address(name: str) -> int:
+    """The address of a function of Python's C interface."""
     return ctypes.cast(getattr(ctypes.pythonapi, name), ctypes.c_void_p).value or 0
 
 
 def _known(python_run: Any) -> list[int]:
-    numpy_table = _numpy_table()
-    assert numpy_table is not None
+    table = numpy_table()
+    assert table is not None
     known: dict[str, int] = {
-        "array": numpy_table[_ARRAY_TYPE], "doubles": id(np.dtype(np.float64)),
+        "array": table[ARRAY_TYPE], "doubles": id(np.dtype(np.float64)),
         "list": id(list), "tuple": id(tuple), "dict": id(dict), "int": id(int),
         "float": id(float), "float32": id(np.float32), "float64": id(np.float64),
         "none": id(None), "true": id(True), "false": id(False),
         "feed_dict": id(sys.intern("feed_dict")), "run": id(python_run),
-        "new_array": numpy_table[_NEW_ARRAY], "new_scalar": numpy_table[_NEW_SCALAR],
+        "new_array": table[NEW_ARRAY], "new_scalar": table[_NEW_SCALAR],
     }  # fmt: skip
-    known |= {name: _address(function) for name, function in _PYTHON.items()}
+    known |= {name: function_address(function) for name, function in _PYTHON.items()}
     return [known[name] for name in API]
 
 
-def _numpy_table() -> Any:
+def numpy_table() -> Any:
     """numpy's table of its C interface as an array of addresses, or None."""
     capsule = getattr(sys.modules.get("numpy._core._multiarray_umath"), "_ARRAY_API", None)
     if capsule is None:
         return None
     get = ctypes.PYFUNCTYPE(ctypes.c_void_p, ctypes.py_object, ctypes.c_char_p)(
-        _address("PyCapsule_GetPointer")
+        function_address("PyCapsule_GetPointer")
     )
-    return (ctypes.c_void_p * (_NEW_ARRAY + 1)).from_address(get(capsule, None))
+    return (ctypes.c_void_p * _TABLE).from_address(get(capsule, None))
 
 
 @cache
@@ -129,8 +136,8 @@ def available() -> bool:
         return False
     if object.__basicsize__ != 16 or not getattr(sys, "_is_gil_enabled", lambda: True)():
         return False
-    table = _numpy_table()
-    if table is None or table[_ARRAY_TYPE] != id(np.ndarray):
+    table = numpy_table()
+    if table is None or table[ARRAY_TYPE] != id(np.ndarray):
         return False
     version = ctypes.CFUNCTYPE(ctypes.c_uint)(table[_ABI_VERSION])
     return version() == _NUMPY_ABI and _layouts_hold()

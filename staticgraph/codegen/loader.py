@@ -111,6 +111,8 @@ def _place(code: bytes, symbol: str) -> int | None:
     if _c().mprotect(ctypes.c_void_p(base), ctypes.c_size_t(fixed), _PROTECTION):
         return None
     _memory.append(memory)
+    if sys.implementation.name == "cpython":  # arrays give memory back when modules are gone
+        ctypes.pythonapi.Py_IncRef(ctypes.py_object(memory))
     return base + entry
 
 
