@@ -17,10 +17,10 @@ import sys
 import tempfile
 import threading
 import time
-import warnings
 from pathlib import Path
 
 from staticgraph.errors import CacheWarning
+from staticgraph.ir import loc
 from staticgraph.ir.record import record
 
 MAGIC = b"SGKERNEL"
@@ -96,7 +96,7 @@ class KernelCache:
             return None
         file = self._file(key)
         try:
-            with open(file, "rb") as f:
+            with open(file, "rb", opener=_opened) as f:
                 data = f.read()
                 changed = os.fstat(f.fileno()).st_mtime
         except OSError:
@@ -181,11 +181,11 @@ class KernelCache:
         return self._usable
 
     def _warn(self, reason: str) -> None:
-        warnings.warn(
-            f"kernel cache {self.path} {reason}; kernels are compiled anew in each process "
-            "(STATICGRAPH_CACHE names another folder, or is 0 for none)",
-            CacheWarning,
-            stacklevel=2,
+        loc.warn(
+            CacheWarning(
+                f"kernel cache {self.path} {reason}; kernels are compiled anew in each process "
+                "(STATICGRAPH_CACHE names another folder, or is 0 for none)"
+            )
         )
 
     # ---- the limit
@@ -254,6 +254,11 @@ def _unpack(data: bytes) -> bytes | None:
     if magic != MAGIC or version != FORMAT or length != len(code) or digest != _digest(code):
         return None
     return code
+
+
+def _opened(file: str, flags: int) -> int:
+    """Open without waiting: what is no file, a pipe say, is no reason to hang."""
+    return os.open(file, flags | getattr(os, "O_NONBLOCK", 0))
 
 
 def _write(file: str, data: bytes) -> None:

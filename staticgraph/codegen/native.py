@@ -112,7 +112,7 @@ def compile_kernel(source: str, symbol: str) -> bytes:
     except (CompileError, MemoryError):
         raise
     except Exception as e:  # Numba raises many types; its texts mean nothing to a user
-        raise CompileError(f"kernel {symbol} could not be compiled") from e
+        raise CompileError("a kernel could not be compiled") from e
 
 
 def _compile(source: str, symbol: str) -> bytes:
@@ -141,7 +141,7 @@ def compile_ir(text: str, symbol: str, kernel: bool = True) -> bytes:
         module.get_function("entry").name = symbol
         return emit(module, symbol, kernel)
     except (RuntimeError, NameError) as e:
-        raise CompileError(f"function {symbol} could not be compiled") from e
+        raise CompileError(f"a {'kernel' if kernel else 'function'} could not be compiled") from e
 
 
 _ENTRY = """
@@ -223,7 +223,7 @@ def emit(module: Any, symbol: str, kernel: bool = True) -> bytes:
     code = bytes(machine.emit_object(module))
     foreign = sorted(undefined_symbols(code, module) - ALLOWED_SYMBOLS)
     if foreign:
-        raise CompileError(f"kernel {symbol} needs symbols from outside: {', '.join(foreign)}")
+        raise CompileError(f"a kernel needs symbols from outside: {', '.join(foreign)}")
     return code
 
 

@@ -9,8 +9,9 @@ from __future__ import annotations
 import linecache
 import os
 import sys
+import warnings
 from dataclasses import dataclass
-from types import CodeType
+from types import CodeType, FrameType
 
 _PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
 _INTERNAL: dict[CodeType, bool] = {}
@@ -100,10 +101,26 @@ def caller() -> Loc:
     >>> caller().function
     '<module>'
     """
-    frame = sys._getframe(1)
-    while frame is not None and _is_internal(frame.f_code):
-        back = frame.f_back
-        if back is None:
-            return UNKNOWN
-        frame = back
+    frame = _users_frame()
+    if frame is None:
+        return UNKNOWN
     return Loc(frame.f_code.co_filename, frame.f_lineno, frame.f_code.co_name)
+
+
+def _users_frame() -> FrameType | None:
+    frame: FrameType | None = sys._getframe(2)
+    while frame is not None and _is_internal(frame.f_code):
+        frame = frame.f_back
+    return frame
+
+
+def warn(warning: Warning) -> None:
+    """Warn at the user's line, as `caller` finds it."""
+    frame = _users_frame()
+    if frame is None:
+        warnings.warn(warning, stacklevel=2)
+        return
+    file, names = frame.f_code.co_filename, frame.f_globals
+    seen = names.setdefault("__warningregistry__", {})
+    module = names.get("__name__") or "<unknown>"
+    warnings.warn_explicit(warning, None, file, frame.f_lineno, module, seen)

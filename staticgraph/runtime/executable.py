@@ -12,7 +12,6 @@ If a kernel cannot be compiled the function is evaluated by the numpy reference,
 
 from __future__ import annotations
 
-import warnings
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -25,6 +24,7 @@ from staticgraph.errors import (
     StaticGraphError,
     UninitializedError,
 )
+from staticgraph.ir import loc
 from staticgraph.ir.dims import Symbol
 from staticgraph.ir.evaluate import check_guards, evaluate
 from staticgraph.ir.function import Function
@@ -82,12 +82,11 @@ class Executable:
                 self.code = Code(program)
             except CompileError as e:
                 lines = "".join(f"\n  {line}" for line in e.operands)
-                warnings.warn(
+                loc.warn(
                     CompileFallbackWarning(
                         f"{e.message}; the run falls back to the numpy reference, which is slow"
                         + (f"; it is code for{lines}" if lines else "")
-                    ),
-                    stacklevel=2,
+                    )
                 )
                 self.reference = True
         self.asked: dict[str, int | None] = {}  # ranks of variables it was compiled for

@@ -224,7 +224,12 @@ class Profile:
         Args:
           by: see `rows_by`.
           limit: rows to show, the longest; all of them if None.
+
+        Raises:
+          UsageError: `by` is something else, or `limit` negative.
         """
+        if limit is not None and limit < 0:
+            raise UsageError(f"a table cannot have {limit} rows", loc=loc.caller())
         rows = self.rows_by(by)
         shown = rows if limit is None else rows[:limit]
         head = f"profile of {_count(self.runs, 'run')} in {_time(self.seconds)}"
@@ -259,7 +264,8 @@ class Profile:
         ]
         zero = runs[0].start if runs else 0
         for run in runs:
-            for site, start, end, args in _events(run):
+            # by time, what is around before what is within
+            for site, start, end, args in sorted(_events(run), key=lambda e: (e[1], -e[2])):
                 events.append({
                     "ph": "X", "name": site.name, "cat": site.kind, "pid": pid,
                     "tid": run.thread[0], "ts": (start - zero) / 1e3, "dur": (end - start) / 1e3,

@@ -24,8 +24,9 @@ def listening(session: BaseSession, listener: Listener) -> Iterator[None]:
     with session._lock:
         recorder = _recorders.get(session)
         if recorder is None:
-            recorder = _recorders[session] = Recorder(session)
+            recorder = Recorder(session)
             recorder.begin()
+            _recorders[session] = recorder
         recorder.listeners.append(listener)
     try:
         yield

@@ -13,7 +13,6 @@ plan and makes the results.  Whatever it does not know it leaves to the Python c
 from __future__ import annotations
 
 import os
-import warnings
 from collections.abc import Callable, Sequence
 from functools import cache, partial
 from typing import TYPE_CHECKING, Any, Protocol
@@ -24,6 +23,7 @@ from staticgraph.codegen import entry_blocks as blocks
 from staticgraph.codegen.driver import walk_address
 from staticgraph.codegen.entry import Entry, available, slot_of
 from staticgraph.errors import CompileError, CompileFallbackWarning
+from staticgraph.ir import loc
 from staticgraph.ir.program import Buffer
 from staticgraph.runtime.fetches import FetchPlan
 from staticgraph.runtime.footprint import DIRECT_FEED
@@ -75,11 +75,10 @@ def native_entry(cls: type, slot: str, python_run: Callable[..., Any]) -> Entry 
     try:
         made = Entry(slot_of(cls, slot), python_run)
     except CompileError as e:
-        warnings.warn(
+        loc.warn(
             CompileFallbackWarning(
                 f"{e.message}; runs are called through Python, which takes longer"
-            ),
-            stacklevel=2,
+            )
         )
         return None
     text = f"run($self, /, {_ARGUMENTS})\n--\n\n{python_run.__doc__}"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import warnings
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from functools import partial
@@ -202,15 +201,14 @@ class BaseSession(Specialising):
         self._words[SEEN] = version
         if self._growing == GROWTH_RUNS:
             last = self._graph.get_operations()[-1]
-            warnings.warn(
+            loc.warn(
                 GraphGrowthWarning(
                     "operations are added to the graph between runs: "
                     f"{last.type} {last.name!r} is made "
                     f"again and again at\n  {last.loc.excerpt()}\n"
                     "  hint: build the graph once, before the loop; "
                     "graph.finalize() finds such lines"
-                ),
-                stacklevel=2,
+                )
             )
 
     def make_callable(

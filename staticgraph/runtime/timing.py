@@ -25,6 +25,8 @@ import numpy as np
 
 from staticgraph.codegen import driver
 from staticgraph.codegen.loop_source import SUSPENDED, resume
+from staticgraph.errors import CompileError, CompileFallbackWarning
+from staticgraph.ir import loc
 from staticgraph.ir.evaluate import evaluate
 from staticgraph.ir.function import Function, Node
 from staticgraph.ir.kernel import Kernel
@@ -197,6 +199,7 @@ class Recorder:
         self.listeners: list[Listener] = []
         self.runs: list[Run] = []  # those that are going on, outermost first
         self.count = 0
+        self.clock = True  # whether steps can be timed one by one
         self.units: WeakKeyDictionary[Executable, Unit] = WeakKeyDictionary()
         self.plans: WeakKeyDictionary[Plan, PlanSites] = WeakKeyDictionary()
         self.functions: WeakKeyDictionary[Executable, Function] = WeakKeyDictionary()
@@ -207,7 +210,12 @@ class Recorder:
     # ---- changing classes
     def begin(self) -> None:
         """Let the session and all that it has compiled be timed."""
-        driver.timed()  # compiled now, not in the first run
+        try:
+            driver.timed()  # compiled now, not in the first run
+        except CompileError as e:
+            text = f"{e.message}; what kernels take is told as the time of python"
+            loc.warn(CompileFallbackWarning(text))
+            self.clock = False
         self.session._words[ASIDE] += 1  # native runs have no clock
         kind = type(self.session)
         names = {"__slots__": (), "__module__": kind.__module__, "__qualname__": kind.__qualname__}
@@ -402,14 +410,16 @@ class TimedPlan(Plan):
         return self.recorder.timed("feed", super().feed, b, value, size=size)
 
     def walk(self) -> None:
+        if not self.recorder.clock:
+            return super().walk()
         times = np.zeros((max(1, len(self.rows)), 2), np.int64)
         walk, failed = driver.timed(), address(self.failed)
+        at = begin = 0
         try:
             for first, last in self.slices:
                 status = walk(address(self.table), first, last, failed, address(times))
                 while status == SUSPENDED:
-                    at = int(self.failed[0])
-                    begin = times[at, 0]
+                    at, begin = int(self.failed[0]), int(times[self.failed[0], 0])
                     status = resume()(
                         driver.timed_address(), self.flag, driver.clock_address(),
                         address(self.table), at, last, failed, address(times),
@@ -417,6 +427,15 @@ class TimedPlan(Plan):
                     times[at, 0] = begin
                 if status:
                     raise self.failure(status)
+        except KeyboardInterrupt:
+            cut = int(self.failed[0])
+            if begin and not times[cut + 1 :].any():  # a loop that was stopped has run until now
+                times[cut] = begin if cut == at else times[cut, 0], now()
+            done = int(times[:, 1].nonzero()[0].max(initial=-1))
+            for k in range(done + 1, len(self.rows)):  # and has no further parts
+                if self.rows[k].step == self.rows[done].step:
+                    times[k] = times[done, 1]
+            raise
         finally:
             self.recorder.walked(self, times)
 

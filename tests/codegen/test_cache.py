@@ -126,6 +126,18 @@ def test_a_damaged_entry_is_compiled_again(
     assert file.read_bytes() == good
 
 
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes")
+def test_an_entry_that_is_a_pipe_does_not_hang(folder: Path) -> None:
+    source = scale(3.25)
+    store = KernelCache(folder)
+    store.put("other", b"code")
+    os.mkfifo(folder / f"{cache.symbol_of(source)}.o")
+    before = counts()
+    assert scales(cache.kernel_address(source), 3.25)
+    assert gained(before) == (1, 0)
+    assert store.get(cache.symbol_of(source)) is not None
+
+
 def test_an_entry_that_does_not_load_is_compiled_again(folder: Path) -> None:
     source = scale(3.75)
     symbol = cache.symbol_of(source)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import linecache
+import warnings
 
 import staticgraph.ops  # noqa: F401
 from staticgraph.ir import dtypes, loc
@@ -54,3 +55,16 @@ def test_lambdas_and_comprehensions_are_user_code() -> None:
         also = (lambda: constant(1, dtypes.int32))()
     assert made[0].op.loc.line == made[1].op.loc.line
     assert also.op.loc.line == made[0].op.loc.line + 1
+
+
+def test_warnings_are_at_the_users_line_and_told_once() -> None:
+    scope: dict[str, object] = {"warn": loc.warn}
+    code = compile("for text in 'aab':\n    warn(UserWarning(text))\n", "program.py", "exec")
+    with warnings.catch_warnings(record=True) as seen:
+        warnings.simplefilter("default")
+        exec(code, scope)
+        exec(code, scope)
+    assert [(str(w.message), w.filename, w.lineno) for w in seen] == [
+        ("a", "program.py", 2),
+        ("b", "program.py", 2),
+    ]

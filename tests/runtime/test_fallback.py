@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -19,14 +20,10 @@ ROOT = Path(__file__).parents[2]
 real = binding.kernel_addresses
 
 
-def _no_tanh(
-    sources: Sequence[str],
-    direct: Mapping[str, Callable[[], str]] | None = None,
-    machinery: Sequence[str] = (),
-) -> list[int]:
+def _no_tanh(sources: Sequence[str], *more: Any) -> list[int]:
     if any("tanh(" in source for source in sources):
         raise CompileError("the kernel could not be compiled: out of registers")
-    return real(sources, direct, machinery)
+    return real(sources, *more)
 
 
 def test_the_warning_names_what_the_kernel_computes_and_the_run_goes_on(
@@ -53,6 +50,7 @@ def test_the_warning_names_what_the_kernel_computes_and_the_run_goes_on(
     assert told.count("evaluated by the numpy reference") == 1
     (warning,) = recwarn
     assert issubclass(warning.category, CompileFallbackWarning)
+    assert warning.filename == __file__
     first, *lines = str(warning.message).splitlines()
     assert first == (
         "the kernel could not be compiled: out of registers; "
@@ -81,6 +79,43 @@ def test_of_many_lines_some_are_named(
     lines = str(recwarn[0].message).splitlines()
     assert len(lines) == 1 + binding.LINES_NAMED + 1
     assert lines[-1] == "  and from 4 lines more"
+
+
+BROKEN = """
+import sys
+import llvmlite.binding as llvm
+import numpy as np
+import staticgraph as tf
+
+def broken(*_):
+    raise RuntimeError("no")
+
+llvm.parse_assembly = broken
+x = tf.placeholder(tf.float32, [None])
+w = tf.Variable(2.0)
+step = tf.assign_add(w, tf.reduce_sum(tf.tanh(x)))
+with tf.Session() as sess:
+    sess.run(tf.global_variables_initializer())
+    with sess.profile() as profile:
+        for _ in range(5):
+            found = sess.run(step, {x: [0.0, 1.0]})
+    print(found.round(3), profile.runs, {r.kind for r in profile.rows} >= {"reference"})
+"""
+
+
+def test_programs_run_where_nothing_can_be_compiled(tmp_path: Path) -> None:
+    script = tmp_path / "broken.py"
+    script.write_text(BROKEN)
+    done = subprocess.run(
+        [sys.executable, str(script)], capture_output=True, text=True, check=True,
+        env={**os.environ, "STATICGRAPH_CACHE": "off", "PYTHONPATH": str(ROOT)},
+    )  # fmt: skip
+    assert done.stdout == "5.808 5 True\n"
+    told = [line for line in done.stderr.splitlines() if "Warning" in line]
+    assert len(told) == 2
+    assert all(line.startswith(f"{script}:") for line in told)
+    assert "Sum, Tanh" in done.stderr or "Tanh, Sum" in done.stderr
+    assert "sg_" not in done.stderr
 
 
 PROGRAM = """

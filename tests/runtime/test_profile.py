@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import sys
 import threading
 from collections import Counter
@@ -374,8 +375,69 @@ def test_a_trace_is_written_whole_or_not_at_all(
     assert file.read_text() == "before"
     p.save(str(file))
     assert json.loads(file.read_text())["traceEvents"] == []
-    with pytest.raises(OSError, match="nowhere"):
-        p.save(tmp_path / "nowhere" / "trace.json")
+    missing = tmp_path / "nowhere" / "trace.json"
+    with pytest.raises(FileNotFoundError) as nowhere:
+        p.save(missing)
+    assert nowhere.value.filename == str(missing)
+    with pytest.raises(IsADirectoryError) as folder:
+        p.save(tmp_path)
+    assert folder.value.filename == str(tmp_path)
+
+
+@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="no timers")
+def test_a_loop_that_is_stopped_has_the_time_it_took() -> None:
+    n = tf.placeholder(tf.int32, [])
+    end = tf.while_loop(lambda i, _: i < n, lambda i, v: (i + 1, v * 0.5 + 1.0), [0, 1.0])[1]
+    with tf.Session() as sess:
+        sess.run(end, {n: 3})
+        before = signal.signal(signal.SIGALRM, signal.default_int_handler)
+        try:
+            with sess.profile() as p:
+                signal.setitimer(signal.ITIMER_REAL, 0.2)
+                with pytest.raises(KeyboardInterrupt):
+                    sess.run(end, {n: 2_000_000_000})
+        finally:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            signal.signal(signal.SIGALRM, before)
+        assert sess.run(end, {n: 0}) == 1.0
+    (loop,) = [r for r in p.rows if r.step is not None]
+    assert loop.calls == 1
+    assert any("Mul" in line and "test_profile.py:" in line for line in loop.lines())
+    assert max(p.rows, key=lambda r: r.total) == loop
+    assert sum(r.total for r in p.rows) == pytest.approx(p.seconds)
+
+
+def test_the_events_of_a_run_are_in_order() -> None:
+    x = tf.placeholder(tf.float32, [None])
+    values, _ = tf.unique(tf.exp(x))
+    with tf.Session() as sess, sess.profile() as p:
+        for _ in range(2):
+            sess.run(tf.reduce_sum(values), {x: [1.0, 2.0, 1.0]})
+    events = [e for e in p.trace()["traceEvents"] if e["ph"] == "X"]
+    assert len(events) > 8
+    assert [e["ts"] for e in events] == sorted(e["ts"] for e in events)
+    around: list[float] = []  # where what is open ends
+    for e in events:
+        around = [end for end in around if end > e["ts"] + 1e-3]
+        assert all(e["ts"] + e["dur"] <= end + 2e-3 for end in around)
+        around.append(e["ts"] + e["dur"])
+
+
+def test_a_profile_without_a_clock_in_native_code(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse() -> None:
+        raise CompileError("a function could not be compiled")
+
+    x = tf.placeholder(tf.float32, [])
+    y = tf.exp(x)
+    with tf.Session() as sess:
+        sess.run(y, {x: 0.0})
+        monkeypatch.setattr(driver, "timed", refuse)
+        told_as = "what kernels take is told as the time of python"
+        with pytest.warns(CompileFallbackWarning, match=told_as) as told, sess.profile() as p:
+            assert sess.run(y, {x: 0.0}) == 1.0
+        assert told[0].filename == __file__
+    assert p.runs == 1
+    assert {r.kind for r in p.rows} == {"feed", "results", "python"}
 
 
 def _full(*_: Any) -> None:
