@@ -316,5 +316,9 @@ class CompileFallbackWarning(UserWarning):
     """A kernel could not be compiled and is evaluated by the reference instead."""
 
 
+class ThreadsWarning(UserWarning):
+    """There are not as many threads as were asked for; speed may suffer, results do not."""
+
+
 class CacheWarning(UserWarning):
     """The kernel cache cannot be used; speed suffers, results do not."""

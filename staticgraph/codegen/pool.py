@@ -31,11 +31,13 @@ from functools import cache
 import numpy as np
 
 from staticgraph.codegen.cache import ir_address
+from staticgraph.errors import ThreadsWarning
+from staticgraph.ir import loc
 
 _LINE = 16  # words from one share to the next: what one thread writes is not near another's
 _SHARES = 96  # where they begin
-_MOST_SHARES = 64
-_WORDS = _SHARES + _LINE * _MOST_SHARES
+MOST_THREADS = 64  # which have a share each
+_WORDS = _SHARES + _LINE * MOST_THREADS
 _STACK = 1 << 19  # bytes: products of matrices lay out 64 KiB in it
 _SPINS = 4000  # looks at the state before a worker goes to sleep: some 50 microseconds
 
@@ -291,7 +293,7 @@ def _text(body: str) -> str:
     declare, pause = _PAUSE.get(platform.machine().lower(), ("", ""))
     return (_COMMON + body).format(
         declare=declare, pause=pause, spins=_SPINS, line=_LINE, shares=_SHARES,
-        most_shares=_MOST_SHARES,
+        most_shares=MOST_THREADS,
     )  # fmt: skip
 
 
@@ -362,6 +364,9 @@ class Pool:
                     )  # fmt: skip
                     worker.start()
                     self.workers.append(worker)
+            except RuntimeError:  # the system has no more: those that there are do the work
+                text = f"{1 + len(self.workers)} threads are used instead of {threads}"
+                loc.warn(ThreadsWarning(f"no more threads can be started; {text}"))
             finally:
                 threading.stack_size(size)
 
@@ -374,13 +379,21 @@ def _work(
 
 
 def default_threads() -> int:
-    """$STATICGRAPH_NUM_THREADS, or the number of cores this process may use."""
-    wanted = os.environ.get("STATICGRAPH_NUM_THREADS", "")
-    if wanted.isdigit() and int(wanted) > 0:
-        return int(wanted)
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+    """$STATICGRAPH_NUM_THREADS, or, where that is empty or 0, the cores this process may use."""
+    wanted = os.environ.get("STATICGRAPH_NUM_THREADS", "").strip()
+    asked = int(wanted or "0") if not wanted.strip("0123456789") else -1
+    if asked > 0:
+        return min(asked, MOST_THREADS)
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    if asked < 0:
+        _refuse(wanted, cores or 1)
+    return min(cores or 1, MOST_THREADS)
+
+
+@cache
+def _refuse(wanted: str, used: int) -> None:
+    text = f"STATICGRAPH_NUM_THREADS is {wanted!r}, which is no number of threads; {used} are used"
+    loc.warn(ThreadsWarning(text))
 
 
 POOL = Pool()

@@ -54,7 +54,7 @@ class ConfigProto(Options):
     """Options of a session.
 
     Args:
-      intra_op_parallelism_threads: threads per kernel; 0 lets the runtime choose.
+      intra_op_parallelism_threads: threads per kernel, 64 at most; 0 lets the runtime choose.
       graph_options: see `GraphOptions`.
     """
 

@@ -8,6 +8,8 @@ from contextlib import AbstractContextManager, contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from staticgraph.errors import (
     FeedError,
     GraphGrowthWarning,
@@ -75,7 +77,7 @@ class BaseSession(Specialising):
         self._growing = 0
         level = getattr(self.config.graph_options.optimizer_options, "opt_level", 0)  # type: ignore[attr-defined]
         self._optimize = level >= 0
-        self._threads = int(getattr(self.config, "intra_op_parallelism_threads", 0) or 0)
+        self._threads = _threads(self.config)
 
     @property
     def graph(self) -> Graph:
@@ -354,6 +356,15 @@ class BaseSession(Specialising):
             else f"{len(self._store.arrays)} variables, {len(self.executables())} executables"
         )
         return f"<tf.{type(self).__name__} of {self._graph!r}, {state}>"
+
+
+def _threads(config: ConfigProto) -> int:
+    """The number of threads that the options ask for; 0 leaves it to the runtime."""
+    wanted = getattr(config, "intra_op_parallelism_threads", 0) or 0
+    if not isinstance(wanted, int | np.integer) or wanted < 0:
+        message = f"intra_op_parallelism_threads is {wanted!r}, which is no number of threads"
+        raise UsageError(message, loc=loc.caller(), hint="0 lets the runtime choose")
+    return int(wanted)
 
 
 _native = partial(native_entry, BaseSession, "_words", BaseSession.run)

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 
 from staticgraph.codegen.pool import (
     BLOCK_WORDS,
+    MOST_THREADS,
     POOL,
     default_threads,
     launch_address,
@@ -39,7 +40,7 @@ def bytes_like_flops(flops: int, size: int) -> int:
 
 def threads_of(wanted: int) -> int:
     """The number of threads to use: what was asked for, or what the environment allows."""
-    return wanted if wanted > 0 else default_threads()
+    return min(wanted, MOST_THREADS) if wanted > 0 else default_threads()
 
 
 def chunk(row: Row, threads: int, least: int = SHARE_FROM) -> int:

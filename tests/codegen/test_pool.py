@@ -12,7 +12,14 @@ import numpy as np
 import pytest
 
 from staticgraph.codegen.cache import ir_address, kernel_address
-from staticgraph.codegen.pool import POOL, Pool, default_threads, launch_address
+from staticgraph.codegen.pool import (
+    MOST_THREADS,
+    POOL,
+    Pool,
+    default_threads,
+    launch_address,
+)
+from staticgraph.errors import ThreadsWarning
 
 COUNT = """def kernel(args, lo, hi):
     a0 = ptr_i64(args[0])
@@ -167,5 +174,42 @@ def test_a_forked_child_works_alone_and_can_have_workers_again() -> None:
 def test_the_number_of_threads_comes_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("STATICGRAPH_NUM_THREADS", "3")
     assert default_threads() == 3
-    monkeypatch.setenv("STATICGRAPH_NUM_THREADS", "zero")
-    assert default_threads() >= 1
+    monkeypatch.setenv("STATICGRAPH_NUM_THREADS", "1000000")
+    assert default_threads() == MOST_THREADS
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(5)), raising=False)
+    for nothing in ("", "0", " "):
+        monkeypatch.setenv("STATICGRAPH_NUM_THREADS", nothing)
+        assert default_threads() == 5
+
+
+@pytest.mark.parametrize("wrong", ["zero", "-1", "1.5", "\uff12", "2 2"])
+def test_what_is_no_number_of_threads_is_told_once(
+    wrong: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("STATICGRAPH_NUM_THREADS", wrong)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(5)), raising=False)
+    with pytest.warns(ThreadsWarning, match=f"is '{wrong}', which is no number") as told:
+        assert default_threads() == 5
+    assert told[0].filename == __file__
+    assert default_threads() == 5  # a second warning would fail the test
+
+
+def test_where_no_more_threads_can_be_started_there_are_fewer(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    start = threading.Thread.start
+
+    def refuse(thread: threading.Thread) -> None:
+        if thread.name.endswith("worker-1"):
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    pool = Pool()
+    KEPT.append(pool)
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    with pytest.warns(ThreadsWarning, match="2 threads are used instead of 4"):
+        pool.ensure(4)
+    assert len(pool.workers) == 1
+    out = np.zeros(1000, np.int64)
+    assert launch(pool, COUNT, np.array([out.ctypes.data, 0, 0], np.int64), 0, 1000, 10) == 0
+    np.testing.assert_array_equal(out, np.arange(1000))

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 import staticgraph as tf
-from staticgraph.errors import OutOfBoundsError
+from staticgraph.codegen.pool import MOST_THREADS
+from staticgraph.errors import OutOfBoundsError, UsageError
 from staticgraph.runtime.row import Row
 from staticgraph.runtime.session import Session
 from staticgraph.runtime.threads import SHARE_AWAKE, SHARE_FROM, chunk, chunks
@@ -44,6 +45,21 @@ def run(threads: int, n: int) -> list[np.ndarray]:
 def test_results_do_not_depend_on_the_number_of_threads(threads: int) -> None:
     for one, many in zip(run(1, 2000), run(threads, 2000), strict=True):
         assert np.asarray(one).tobytes() == np.asarray(many).tobytes()
+
+
+@pytest.mark.parametrize("wrong", ["x", "2", 2.7, -1, [2]])
+def test_what_is_no_number_of_threads_is_refused(wrong: object) -> None:
+    with pytest.raises(UsageError, match="which is no number of threads") as told:
+        Session(config=tf.ConfigProto(intra_op_parallelism_threads=wrong))
+    assert "test_threads.py" in str(told.value)
+
+
+@pytest.mark.parametrize(("wanted", "used"), [(1, 1), (np.int64(3), 3), (100_000, MOST_THREADS)])
+def test_a_number_of_threads_is_taken_as_it_is_up_to_a_limit(wanted: int, used: int) -> None:
+    with Session(config=tf.ConfigProto(intra_op_parallelism_threads=wanted)) as sess:
+        x = tf.placeholder(tf.float32, [])
+        sess.run(tf.exp(x), {x: 0.0})
+        assert [e.threads for e in sess.executables()] == [used]
 
 
 def test_small_steps_are_not_shared() -> None:
