@@ -157,13 +157,10 @@ with _without_collection():  # nothing of what a package makes is garbage
         dtypes,
         initializers,
         linalg,
-        losses,
         math,
         nest,
-        nn,
         random,
         sparse,
-        train,
         version,
     )
     from staticgraph.version import COMPILER_VERSION, GIT_VERSION, VERSION
@@ -177,9 +174,12 @@ if _TYPE_CHECKING:
         flags,
         gfile,
         logging,
+        losses,
         manip,
+        nn,
         python,
         test,
+        train,
     )
 
 half = float16
@@ -188,8 +188,10 @@ double = float64
 __version__ = VERSION
 
 
-_LATER = frozenset("app compat contrib debugging flags gfile logging manip python test".split())
-"""Imported when first asked for: most programs do without, and what they need takes time."""
+_LATER = frozenset(
+    "app compat contrib debugging flags gfile logging losses manip nn python test train".split()
+)
+"""Imported when first asked for: many programs do without, and what they need takes time."""
 
 
 def __getattr__(name: str) -> _Any:

@@ -71,16 +71,20 @@ def test_importing_the_package_loads_no_heavy_package(tmp_path: Path) -> None:
 
 
 def test_what_most_programs_do_without_is_imported_when_asked_for(tmp_path: Path) -> None:
-    later = ["app", "compat", "contrib", "flags", "gfile", "logging", "python", "test"]
+    later = ["app", "compat", "contrib", "flags", "gfile", "logging", "losses", "nn", "python"]
+    later += ["test", "train"]
     program = f"""
 import sys
 import staticgraph as tf
 
 there = lambda: [n for n in {later} if "staticgraph." + n in sys.modules]
 assert not there(), there()
-assert {{*{later}, "nn", "Session"}} <= {{*dir(tf)}}
+assert {{*{later}, "math", "Session"}} <= {{*dir(tf)}}
+assert tf.nn.relu and there() == ["nn"], there()
+assert tf.train.GradientDescentOptimizer and there() == ["nn", "train"], there()
+assert tf.losses.mean_squared_error and there() == ["losses", "nn", "train"], there()
 assert tf.contrib.rnn.BasicLSTMCell and tf.logging.INFO == 20 and tf.test.TestCase
-assert there() == ["contrib", "logging", "test"], there()
+assert there() == ["contrib", "logging", "losses", "nn", "test", "train"], there()
 try:
     tf.nothing
 except AttributeError as e:

@@ -23,7 +23,7 @@ compiler.  ``*name`` takes a list of tensors.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any, Final, Generic, Literal, Protocol, TypeVar
 
 import numpy as np
@@ -67,7 +67,7 @@ class Guard:
         return f"{self.a} {self.kind} {self.b}"
 
 
-@dataclass
+@record()
 class Infer:
     """The context of one inference: records guards, makes fresh symbols.
 

@@ -3,7 +3,7 @@
 Importing the package makes a hundred dataclasses.  `dataclasses.dataclass` compiles five or six
 functions for each, which takes a sixth of the time of the import.  A record is a dataclass, too,
 for `dataclasses.fields` and `replace`, for `match` and for type checkers; of its methods only
-``__init__`` is compiled, and all others are shared.
+``__init__`` is compiled, when there is the first instance, and all others are shared.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def record(
         fields = dataclasses.fields(cls)  # type: ignore[arg-type]
         methods: dict[str, Any] = {"__repr__": _repr}
         if init:
-            methods["__init__"] = _init(cls, fields, frozen)
+            methods["__init__"] = _later(cls, fields, frozen)
         if eq:
             get = _getter([f.name for f in fields if f.compare])
             methods["__eq__"] = _equality(get)
@@ -64,6 +64,17 @@ def record(
         return cls
 
     return make
+
+
+def _later(cls: type, fields: tuple[dataclasses.Field[Any], ...], frozen: bool) -> Any:
+    """An ``__init__`` that is compiled when there is the first instance; many classes get none."""
+
+    def __init__(self: Any, *args: Any, **more: Any) -> None:
+        made = _init(cls, fields, frozen)
+        cls.__init__ = made  # type: ignore[misc]
+        made(self, *args, **more)
+
+    return __init__
 
 
 def _init(cls: type, fields: tuple[dataclasses.Field[Any], ...], frozen: bool) -> Any:

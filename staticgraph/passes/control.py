@@ -19,7 +19,7 @@ arguments of kernels, can be told while the run goes on; see `late`.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import lru_cache
 from typing import Any, Literal
 
@@ -196,7 +196,7 @@ class Arrangement:
     inner: Mapping[int, tuple[LoopLayout | BranchLayout, int]]
 
 
-@dataclass
+@record()
 class LoopLayout:
     """A loop with known sizes.
 
@@ -251,7 +251,7 @@ class LoopLayout:
         return _aligned(room(_shape(b.dims, self.env)) * b.dtype.size)
 
 
-@dataclass
+@record()
 class BranchLayout:
     """A branch with known sizes: for each program its sizes, arrangement and what is bound."""
 

@@ -22,7 +22,7 @@ iterations of a loop, one after the other, do not.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import lru_cache
 from typing import Any
 
@@ -77,7 +77,7 @@ class _Unfit(Exception):
     """The loop is not of the form that one kernel can take."""
 
 
-@dataclass
+@record()
 class _Writer:
     body: Program
     launch: Launch

@@ -10,8 +10,10 @@ tells them all.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TYPE_CHECKING, Any
+
+from staticgraph.ir.record import record
 
 if TYPE_CHECKING:
     from staticgraph.runtime.profile import Profile
@@ -19,7 +21,7 @@ if TYPE_CHECKING:
 DEVICE = "/job:localhost/replica:0/task:0/device:CPU:0"
 
 
-@dataclass(slots=True)
+@record(slots=True)
 class NodeExecStats:
     """When a node ran: a kernel, a library call, a host step, or the copying of feeds and results.
 
@@ -69,7 +71,7 @@ class NodeExecStats:
         return self.scheduled_nanos // 1000
 
 
-@dataclass(slots=True)
+@record(slots=True)
 class DeviceStepStats:
     """What ran on one device."""
 
@@ -78,7 +80,7 @@ class DeviceStepStats:
     thread_names: dict[int, str] = field(default_factory=dict)
 
 
-@dataclass(slots=True)
+@record(slots=True)
 class StepStats:
     """What ran, by device."""
 

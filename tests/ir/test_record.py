@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import inspect
 import pickle
 import weakref
 from collections.abc import Callable
@@ -150,3 +151,22 @@ def test_a_record_that_holds_itself_has_a_text() -> None:
     n = Node()
     n.next = n
     assert repr(n).endswith("Node(next=...)")
+
+
+def test_init_is_compiled_with_the_first_instance() -> None:
+    @record(frozen=True)
+    class Base:
+        x: int
+        y: list[int] = field(default_factory=list)
+
+    class More(Base):
+        pass
+
+    later = Base.__init__  # type: ignore[misc]
+    with pytest.raises(TypeError, match=r"Base.__init__\(\) missing 1 required .* 'x'"):
+        Base()  # type: ignore[call-arg]
+    assert Base.__init__ is not later  # type: ignore[misc]
+    assert list(inspect.signature(Base).parameters) == ["x", "y"]
+    assert (More(1).x, Base(2, [3]).y, More(x=4).y) == (1, [3], [])
+    assert Base(1).y is not Base(1).y
+    assert "__init__" not in vars(More)
