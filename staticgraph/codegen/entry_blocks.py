@@ -44,8 +44,9 @@ FEED = tuple(
 """A feed.  A patch is the address of a word, and bytes to add to the array's address in it; what
 `rounds` takes arrays of float64 for float32; a plan is bound to the `value` of what is a `size`."""
 
-RESULT = tuple("type rank sizes bytes source".split())
-"""A result, and where it is."""
+RESULT = tuple("type rank sizes bytes source keeper capsule make patches patched".split())
+"""A result, and where it is; or, where there is a `keeper`, what makes the array that kernels write
+straight into, and patches for its address.  See `codegen.result_source`."""
 
 COPY = tuple("to source bytes".split())
 """What is copied after the last step."""

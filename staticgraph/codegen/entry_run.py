@@ -9,7 +9,7 @@ start:
   %results = call ptr @pointer(ptr %plan, i64 $plan_shown)
   br label %next
 next:
-  %i = phi i64 [ 0, %start ], [ %j, %one ], [ %j, %array ]
+  %i = phi i64 [ 0, %start ], [ %j, %one ], [ %j, %array ], [ %j, %point ]
   %more = icmp slt i64 %i, %n
   br i1 %more, label %one, label %yes
 one:
@@ -20,12 +20,31 @@ one:
   store ptr null, ptr %slot
   %j = add i64 %i, 1
   %scalar = icmp eq i64 %rank, 0
-  br i1 %scalar, label %next, label %array
-array:
+  br i1 %scalar, label %next, label %several
+several:
   %type = call ptr @pointer(ptr %result, i64 $result_type)
+  %sizes = call ptr @pointer(ptr %result, i64 $result_sizes)
+  %keeper = call ptr @pointer(ptr %result, i64 $result_keeper)
+  %copied = icmp eq ptr %keeper, null
+  br i1 %copied, label %array, label %direct
+direct:
+  %bytes = call i64 @number(ptr %result, i64 $result_bytes)
+  %capsule = call ptr @pointer(ptr %result, i64 $result_capsule)
+  %make = call ptr @pointer(ptr %result, i64 $result_make)
+  %own = call ptr %make(ptr %keeper, ptr %capsule, ptr %type, i64 %rank, ptr %sizes, i64 %bytes)
+  store ptr %own, ptr %slot
+  %none = icmp eq ptr %own, null
+  br i1 %none, label %failed, label %point
+point:
+  %data = call ptr @data(ptr %own)
+  %address = ptrtoint ptr %data to i64
+  %patches = call i64 @number(ptr %result, i64 $result_patches)
+  %patched = call ptr @pointer(ptr %result, i64 $result_patched)
+  call void @patch_all(i64 %patches, ptr %patched, i64 %address)
+  br label %next
+array:
   call void @take(ptr %type) ; the call gives it back
   %class = call ptr @known(i64 $api_array)
-  %sizes = call ptr @pointer(ptr %result, i64 $result_sizes)
   %rank.32 = trunc i64 %rank to i32
   %new = call ptr @known(i64 $api_new_array)
   %made = call ptr %new(ptr %class, ptr %type, i32 %rank.32, ptr %sizes, ptr null, ptr null,
@@ -46,7 +65,7 @@ start:
   %results = call ptr @pointer(ptr %plan, i64 $plan_shown)
   br label %next
 next:
-  %i = phi i64 [ 0, %start ], [ %j, %fill ], [ %j, %make ]
+  %i = phi i64 [ 0, %start ], [ %j, %look ], [ %j, %fill ], [ %j, %make ]
   %more = icmp slt i64 %i, %n
   br i1 %more, label %one, label %yes
 one:
@@ -57,7 +76,11 @@ one:
   %array = load ptr, ptr %slot
   %j = add i64 %i, 1
   %scalar = icmp eq ptr %array, null
-  br i1 %scalar, label %make, label %fill
+  br i1 %scalar, label %make, label %look
+look:
+  %keeper = call ptr @pointer(ptr %result, i64 $result_keeper)
+  %copied = icmp eq ptr %keeper, null
+  br i1 %copied, label %fill, label %next ; or it is there
 fill:
   %bytes = call i64 @number(ptr %result, i64 $result_bytes)
   %data = call ptr @data(ptr %array)

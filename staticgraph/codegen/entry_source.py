@@ -145,10 +145,15 @@ define internal ptr @invoke(ptr %callable, ptr %arguments, i64 %n, ptr %keywords
   ret ptr %r
 }
 
-define internal void @patch(ptr %feed, i64 %address) {
-start:
+define internal void @patch(ptr %feed, i64 %address) alwaysinline {
   %n = call i64 @number(ptr %feed, i64 $feed_patches)
   %patches = call ptr @pointer(ptr %feed, i64 $feed_patched)
+  call void @patch_all(i64 %n, ptr %patches, i64 %address)
+  ret void
+}
+
+define internal void @patch_all(i64 %n, ptr %patches, i64 %address) {
+start:
   br label %next
 next:
   %i = phi i64 [ 0, %start ], [ %j, %one ]

@@ -37,6 +37,7 @@ from staticgraph.ir.program import (
 from staticgraph.passes.control import is_native, late
 from staticgraph.runtime.binding import Code
 from staticgraph.runtime.plan import Plan, RoomError, fed_sizes
+from staticgraph.runtime.results import Results
 from staticgraph.runtime.stepwise import (
     Native,
     RunCounts,
@@ -109,6 +110,7 @@ class Executable:
         fed = fed_sizes(program) if self.bound else []
         self.repeatable = self.bound and all(not o.element or (s, o) in fed for s, o in sources)
         self.last: Plan | None = None
+        self._handing = Results()
         self.known = False  # sizes have come that were there before
         self.running = False  # a run of a plan is under way, by this thread: its arena is in use
         self._sources = sources
@@ -184,7 +186,7 @@ class Executable:
             arena, least = (None, 0) if self.running else self._shared()
             plan = Plan(
                 self.program, self.code, env, store, self.constants, self.threads, self.rooms,
-                arena, least,
+                arena, least, self._handing,
             )  # fmt: skip
             self._counts.plans += 1
             if self.running:  # from a signal's handler, say: on the side, and then forgotten
@@ -266,6 +268,8 @@ class Executable:
 
     def _walk(self, plan: Plan, kept: Mapping[Buffer, np.ndarray], store: Store) -> list[Any]:
         """Run a plan whose feeds are placed; `kept` are those that are read where they are."""
+        if plan.keepers:
+            kept = {**kept, **plan.hand_out()}
         if plan.final:  # nothing to assign afterwards, nothing that an interrupt could cut in two
             plan.walk()
             counts = self._counts
@@ -306,8 +310,16 @@ class Executable:
     def _results(self, plan: Plan, kept: Mapping[Buffer, np.ndarray]) -> list[Any]:
         if not kept:
             return [take() for take in plan.takes]
-        views = (kept.get(b, v) for b, v in zip(self.program.results, plan.results, strict=True))
-        return [v.copy() if v.ndim else v[()] for v in views]
+        made = set(plan.keepers)  # for this run, and so handed out as they are, but each once
+        out: list[Any] = []
+        for b, v in zip(self.program.results, plan.results, strict=True):
+            found = kept.get(b, v)
+            if b in made:
+                made.remove(b)
+                out.append(found)
+            else:
+                out.append(found.copy() if v.ndim else found[()])
+        return out
 
     def _values(
         self, plan: Plan, kept: Mapping[Buffer, np.ndarray]

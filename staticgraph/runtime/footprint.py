@@ -1,9 +1,10 @@
 """Where a program's arrays go and what memory that takes, known before anything is allocated.
 
-A `Layout` decides where every value lives: in the arena, in place of a variable's old value, or in
-the variable itself.  A `Footprint` counts the bytes of all arrays that a run needs at its end,
-when it needs most: plan and constants, the variables, and what it hands out.  Not among them are
-the arrays that are fed, machine code, the interpreter, and the stacks of threads.
+A `Layout` decides where every value lives: in the arena, in place of a variable's old value, in the
+variable itself, or in an array that is handed out.  A `Footprint` counts the bytes of all arrays
+that a run needs at its end, when it needs most: plan and constants, the variables, and what it
+hands out, whose memory later runs use again when the user has let go of it.  Not among them are the
+arrays that are fed, machine code, the interpreter, and the stacks of threads.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from staticgraph.ir.program import Buffer, Launch, Program
 from staticgraph.ir.record import record
 from staticgraph.passes.control import NO_ROOMS, Arrangement, Rooms, arrange, with_rooms
 from staticgraph.passes.memory import donations, overwritten
+from staticgraph.runtime.results import direct_results
 from staticgraph.runtime.store import Store
 
 DIRECT_FEED = 1 << 16  # bytes: larger feeds are read in place
@@ -34,19 +36,26 @@ class Layout:
       shapes: of every buffer whose rank is known.
       donated: new values of variables that take the place of the old one, and that.
       replaced: new values that are written straight into a variable, and its name.
+      handed: results that are written straight into arrays that are handed out.
       arrangement: places of temporaries in the arena, those of loops and branches included.
     """
 
     shapes: Mapping[Buffer, tuple[int, ...]]
     donated: Mapping[Buffer, Buffer]
     replaced: Mapping[Buffer, str]
+    handed: frozenset[Buffer]
     arrangement: Arrangement
 
     @classmethod
     def of(
-        cls, program: Program, env: Mapping[Symbol, int], store: Store, rooms: Rooms = NO_ROOMS
-    ) -> Layout:
-        """Lay out a program whose sizes are known, for the variables that there are."""
+        cls, program: Program, env: Mapping[Symbol, int], store: Store, rooms: Rooms = NO_ROOMS,
+        hands_out: bool = False,
+    ) -> Layout:  # fmt: skip
+        """Lay out a program whose sizes are known, for the variables that there are.
+
+        Args:
+          hands_out: what the program results in is handed out, not read by other segments.
+        """
         env = with_rooms(program, env, rooms)
         shapes = {
             b: tuple(D.evaluate(d, env) for d in b.dims)
@@ -63,7 +72,9 @@ class Layout:
             if _holds(store.get(name), shapes[b], b)
         }
         skip = frozenset(donated) | frozenset(replaced) | {q.buffer for q in program.params}
-        return cls(shapes, donated, replaced, arrange(program, env, skip, rooms))
+        handed = direct_results(program, shapes) - skip if hands_out else frozenset()
+        arrangement = arrange(program, env, skip | handed, rooms)
+        return cls(shapes, donated, replaced, handed, arrangement)
 
     def footprint(self, program: Program, store: Store) -> Footprint:
         """The memory that a run of the program takes."""

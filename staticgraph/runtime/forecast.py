@@ -41,9 +41,10 @@ def footprint(program: Program, env: Mapping[Symbol, int], store: Store) -> Foot
         return None
     if any(isinstance(item, Repeat | Branch) for item in items):  # run step by step
         return None
-    layout = Layout.of(program, env, store)
+    stepwise = any(isinstance(item, Host) for item in items)
+    layout = Layout.of(program, env, store, hands_out=not stepwise)
     whole = layout.footprint(program, store)
-    if not any(isinstance(item, Host) for item in items):
+    if not stepwise:
         return whole
     parts = [
         Layout.of(item.program, env, store).footprint(item.program, store)

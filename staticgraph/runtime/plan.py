@@ -41,6 +41,7 @@ from staticgraph.passes.control import (
 from staticgraph.runtime.binding import Code
 from staticgraph.runtime.footprint import DIRECT_FEED, Layout
 from staticgraph.runtime.library import draws
+from staticgraph.runtime.results import Results, unplaced
 from staticgraph.runtime.row import Row
 from staticgraph.runtime.store import Store, address, aligned_empty
 from staticgraph.runtime.table import Spot, Table
@@ -78,6 +79,8 @@ class Plan:
         from one run to the next.
       arena_bytes: what the plan itself needs of it.
       footprint: all memory that a run takes.
+      keepers: of the results that are written straight into what is handed out: where their
+        arrays come from, or None where it is numpy.
       final: the table does everything; no variable or random stream is left to advance.
       call: how native code knows it, once it does; see `runtime.quick`.
       refuses: a body in it cannot take the sizes at hand.
@@ -93,21 +96,23 @@ class Plan:
     def __init__(
         self, program: Program, code: Code, env: Mapping[Symbol, int], store: Store,
         constants: Mapping[Buffer, np.ndarray], threads: int = 1, rooms: Rooms = NO_ROOMS,
-        arena: np.ndarray | None = None, least: int = 0,
+        arena: np.ndarray | None = None, least: int = 0, handing: Results | None = None,
     ) -> None:  # fmt: skip
         self.threads = threads
         env = with_rooms(program, env, rooms)
         self.program, self.env, self.generation = program, dict(env), store.generation
         self.views: dict[Buffer, np.ndarray] = {}
+        layout = Layout.of(program, env, store, rooms, hands_out=handing is not None)
+        moving = [q.buffer for q in program.params if q.kind == "feed"]
         self.pointers: dict[Buffer, list[tuple[int, int]]] = {
-            q.buffer: [] for q in program.params if q.kind == "feed"
-        }  # of feeds: words in the table's arguments, and bytes from the start of the array
+            b: [] for b in (*moving, *layout.handed)
+        }  # of feeds and results: words in the table's arguments, and bytes from the array's start
         self.direct: dict[Buffer, list[tuple[int, int]]] = {}
-        layout = Layout.of(program, env, store, rooms)
         shapes, donated, replaced = layout.shapes, layout.donated, layout.replaced
         arrangement, placement = layout.arrangement, layout.arrangement.placement
         self.arena_bytes = placement.size
         self.arena = _arena(placement.size, arena, least)
+        self.views |= {b: unplaced(shapes[b], b.dtype.np) for b in layout.handed}
         self._views(program, shapes, placement.offsets, store, constants)
         for new, old in donated.items():
             self.views[new] = self.views[old]
@@ -124,6 +129,9 @@ class Plan:
         self.final = not self.counters and not self.commits and not self.before
         self.results = [self.views[b] for b in program.results]
         self.takes = [v.copy if v.ndim else partial(v.__getitem__, ()) for v in self.results]
+        self.keepers = {
+            b: handing.keeper(b) for b in program.results if handing and b in layout.handed
+        }
         self.places = [self._place(q.buffer) for q in program.params if q.kind == "feed"]
         # fed numbers that are sizes, and what they are here
         self.told = {o.buffer: env[s] for s, o in fed_sizes(program) if s in env}
@@ -353,6 +361,22 @@ class Plan:
         for w, offset in words:
             self.words[w] = where + offset
         return value
+
+    def hand_out(self) -> dict[Buffer, np.ndarray]:
+        """New arrays for the results that the next walk writes in place.
+
+        Raises:
+          MemoryError: there is none for them.
+        """
+        made: dict[Buffer, np.ndarray] = {}
+        for b, keeper in self.keepers.items():
+            shape, dtype = self.views[b].shape, b.dtype.np
+            array = np.empty(shape, dtype) if keeper is None else keeper.array(shape, dtype)
+            where = address(array)
+            for w, offset in self.pointers[b]:
+                self.words[w] = where + offset
+            made[b] = array
+        return made
 
     def describe(self) -> str:
         """Sizes, steps and memory in a few lines."""

@@ -104,6 +104,7 @@ class Call:
         }
         results = self._results(plan)
         copies = self._copies(plan, store)
+        self._placed(plan, results)
         feeds = self._feeds(plan)
         streams = np.array(
             [(address(plan.words) + 8 * word, address(store.counters.words(name)), n)
@@ -133,6 +134,8 @@ class Call:
             return False
         if plan.long or plan.refuses or plan.tight or plan.before:
             return False
+        if any(keeper is None for keeper in plan.keepers.values()):
+            return False  # whose arrays only Python can make
         arrays = (store.get(name) for name, _ in plan.commits)
         views = (plan.views[b] for _, b in plan.commits)
         return all(
@@ -146,20 +149,34 @@ class Call:
         return address(sizes)
 
     def _results(self, plan: Plan) -> np.ndarray:
-        found = zip(plan.program.results, plan.results, strict=True)
         self._kept += plan.results
         out = _blocks(
             [
                 _block(
                     blocks.RESULT, type=id(v.dtype), rank=v.ndim, sizes=self._sizes(v.shape),
-                    bytes=v.nbytes, source=address(v),
+                    bytes=v.nbytes, source=address(v), keeper=0, capsule=0, make=0, patches=0,
+                    patched=0,
                 )
-                for _, v in found
+                for v in plan.results
             ],
             blocks.RESULT,
         )  # fmt: skip
         self._moving(plan.program.results, out, blocks.RESULT)
         return out
+
+    def _placed(self, plan: Plan, results: np.ndarray) -> None:
+        """Tell of results that are written in place; what is fetched twice is copied once."""
+        for b, keeper in plan.keepers.items():
+            assert keeper is not None
+            patches = np.array(self._patches[b], np.int64)
+            words = {
+                "keeper": keeper.address, "capsule": id(keeper.capsule), "make": keeper.make,
+                "patches": len(patches), "patched": address(patches),
+            }  # fmt: skip
+            result = results[plan.program.results.index(b)]
+            for word, value in words.items():
+                result[blocks.RESULT.index(word)] = value
+            self._kept += [patches, keeper]
 
     def _copies(self, plan: Plan, store: Store) -> np.ndarray:
         """What is assigned when all is done: copied first where another variable holds it."""
