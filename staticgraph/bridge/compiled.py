@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Callable, Sequence
 from typing import Any
+from weakref import WeakSet
 
 import numpy as np
 
@@ -35,6 +37,7 @@ class Runner:
         self.executable: Executable | None = None
         self._store = Store()
         self._lock = threading.Lock()
+        _living.add(self)
 
     def __call__(self, arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
         """Run on one array per parameter; BrokenGuardError where sizes are not as assumed."""
@@ -46,6 +49,23 @@ class Runner:
             if results is None:
                 results = exe.run(arrays, self._store)
         return [np.asarray(r) for r in results]
+
+    def forked(self) -> None:
+        """Go on in a forked child: a call that a thread of the parent makes never ends here."""
+        if self._lock.locked():
+            self._lock = threading.Lock()
+            if self.executable is not None:
+                self.executable.running = False
+
+
+def _after_fork() -> None:
+    for runner in list(_living):
+        runner.forked()
+
+
+_living: WeakSet[Runner] = WeakSet()
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
 
 
 class Compiled:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any
+from weakref import WeakSet
 
 import numpy as np
 
@@ -72,12 +74,13 @@ class BaseSession(Specialising):
         self._words = state_words()
         self._quick = Quick(self._words, self._lock, self._graph.operations, self._store, _native)
         self._entries: dict[Any, RunEntry] = {}
-        self._closed = False
+        self._closed = self._cut = False
         self._seen_version = -1
         self._growing = 0
         level = getattr(self.config.graph_options.optimizer_options, "opt_level", 0)  # type: ignore[attr-defined]
         self._optimize = level >= 0
         self._threads = _threads(self.config)
+        _living.add(self)
 
     @property
     def graph(self) -> Graph:
@@ -183,9 +186,21 @@ class BaseSession(Specialising):
             self._notice_growth()
         return entry
 
+    def _refuse(self) -> None:
+        """Say why nothing can be run.
+
+        Raises:
+          SessionClosedError: always.
+        """
+        if self._cut:
+            text = "the session was running in another thread when this process was forked from its"
+            hint = "fork between runs, or make a session of its own in the child"
+            raise SessionClosedError(f"{text} parent", loc=loc.caller(), hint=hint)
+        raise SessionClosedError("the session is closed", loc=loc.caller())
+
     def _entry(self, key: Any, fetches: Any, feed_dict: Mapping[Any, Any] | None) -> RunEntry:
         if self._closed:
-            raise SessionClosedError("the session is closed", loc=loc.caller())
+            self._refuse()
         plan = FetchPlan(self._graph, fetches)
         tensors = tuple(feed_tensors(self._graph, feed_dict))
         plain = not any(isinstance(k, tuple) or hasattr(k, "components") for k in feed_dict or ())
@@ -242,7 +257,7 @@ class BaseSession(Specialising):
 
         def run_values(values: Sequence[Any]) -> Any:
             if self._closed:
-                raise SessionClosedError("the session is closed", loc=loc.caller())
+                self._refuse()
             return self._run(entry, values)
 
         with self._lock:
@@ -292,6 +307,16 @@ class BaseSession(Specialising):
             self._quick.close()
             self._entries.clear()
             self._store = Store()
+
+    def _forked(self) -> None:
+        """Go on in a forked child: a run that a thread of the parent makes never ends here."""
+        if self._lock.acquire(blocking=False):
+            self._lock.release()
+            return
+        self._lock._at_fork_reinit()  # type: ignore[attr-defined]  # in place: native code has it
+        self._words[BUSY] = 0
+        self._cut = True
+        self.close()
 
     def as_default(self) -> Any:
         """A context in which `eval` and `run` use this session."""
@@ -366,6 +391,15 @@ def _threads(config: ConfigProto) -> int:
         raise UsageError(message, loc=loc.caller(), hint="0 lets the runtime choose")
     return int(wanted)
 
+
+def _after_fork() -> None:
+    for session in list(_living):
+        session._forked()
+
+
+_living: WeakSet[BaseSession] = WeakSet()
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
 
 _native = partial(native_entry, BaseSession, "_words", BaseSession.run)
 
