@@ -77,6 +77,14 @@ class Poly:
     def __hash__(self) -> int:
         return self._hash
 
+    @cached_property
+    def _symbols(self) -> frozenset[Symbol]:
+        found: set[Symbol] = set()
+        for m, _ in self.terms:
+            for a in m:
+                found |= {a} if isinstance(a, Symbol) else symbols_of(a.a) | symbols_of(a.b)
+        return frozenset(found)
+
     def __add__(self, other: Dim) -> Dim:
         return _from_terms(_merge(self.terms, _terms(other))) if _ok(other) else NotImplemented
 
@@ -92,7 +100,11 @@ class Poly:
         return (-self) + other
 
     def __mul__(self, other: Dim) -> Dim:
-        if not _ok(other):
+        if isinstance(other, int):  # most are: the order of the terms stays as it is
+            if other in (0, 1):
+                return self if other else 0
+            return Poly(tuple([(m, c * int(other)) for m, c in self.terms]))
+        if not isinstance(other, Poly):
             return NotImplemented
         out: dict[Monomial, int] = {}
         for m, c in self.terms:
@@ -287,18 +299,7 @@ def product(dims: Iterable[Dim]) -> Dim:
 
 def symbols_of(d: Dim) -> frozenset[Symbol]:
     """Every symbol that `d` mentions."""
-    if isinstance(d, int):
-        return frozenset()
-    found: set[Symbol] = set()
-    stack: list[Dim] = [d]
-    while stack:
-        for m, _ in _terms(stack.pop()):
-            for a in m:
-                if isinstance(a, Symbol):
-                    found.add(a)
-                else:
-                    stack += [a.a, a.b]
-    return frozenset(found)
+    return d._symbols if isinstance(d, Poly) else frozenset()
 
 
 def substitute(d: Dim, env: Mapping[Symbol, Dim]) -> Dim:

@@ -44,7 +44,7 @@ def stream(p: Program) -> Program:
     steps: list[Step] = []
     for i, s in enumerate(p.steps):
         marked = set[int]()
-        if isinstance(s, Launch) and _touched(s) > CACHE:
+        if isinstance(s, Launch) and _sizes(s) > CACHE and _touched(s) > CACHE:
             for k, b in _written(s):
                 size = _bytes(b)
                 later = last_read.get(b, -1) > i and size <= CACHE
@@ -58,6 +58,11 @@ def _bytes(b: Buffer) -> int:
     """The size of an array, 0 where it is open."""
     n = D.product(b.dims) if b.dims is not None else 0
     return n * b.dtype.size if isinstance(n, int) else 0
+
+
+def _sizes(s: Launch) -> int:
+    """Bytes of all arrays that a launch may touch, which is quicker to tell than what it does."""
+    return sum(map(_bytes, {b for b in s.args if isinstance(b, Buffer)}))
 
 
 def _touched(s: Launch) -> int:
