@@ -9,7 +9,7 @@ from staticgraph.api.array import zeros
 from staticgraph.api.loop_arrays import Late, size_in
 from staticgraph.api.loop_gradient import control_gradient
 from staticgraph.errors import DtypeError, ShapeError
-from staticgraph.ir import dtypes, loc
+from staticgraph.ir import dims, dtypes, loc
 from staticgraph.ir.body import BodyGraph, set_body_gradient
 from staticgraph.ir.build import convert
 from staticgraph.ir.graph import Graph, get_default_graph
@@ -17,6 +17,7 @@ from staticgraph.ir.op import lookup
 from staticgraph.ir.record import record
 from staticgraph.ir.tensor import Operation, Tensor
 from staticgraph.ir.types import TensorType
+from staticgraph.ops.boxes import no_boxes
 
 set_body_gradient(control_gradient)
 
@@ -95,13 +96,14 @@ def build_loop(
         )
         body.names = tuple(n for k, n in enumerate(names) if k not in steady)
         results += [_inside(convert(y)) for y in outputs]
-        results += kept_for_gradients(body, results)
+        first = 1 if conditional else 0
+        more_results, histories = kept_of_loop(body, carries, slices, results, first)
+        results += more_results
     body.params[:] = [*carries, *slices, *body.captures.values()]
     body.close(results)
     if length is None:
         length = -1 if conditional else leading(sequences[0])
     n, count = len(start), len(outputs)
-    histories = tuple(range(1 if conditional else 0, n))
     attrs = {
         "body": body, "sizes": (), "carries": n, "sequences": len(sequences), "reverse": reverse,
         "histories": histories, "conditional": conditional,
@@ -174,7 +176,55 @@ def add_operation(
         return graph.create_operation(lookup(kind), inputs, attrs, name, bodies[0].loc)
 
 
+def kept_of_loop(
+    body: BodyGraph, carries: Sequence[Tensor], slices: Sequence[Tensor],
+    results: Sequence[Tensor], first: int = 0,
+) -> tuple[list[Tensor], tuple[int, ...]]:  # fmt: skip
+    """What a loop gives for its gradient: further results of its body, and carries to stack.
+
+    A carry whose sizes are not known to stay does not stack; it is kept in a box, and so is every
+    other value that has sizes of its own in each iteration.  In the default graph.
+
+    Args:
+      first: the first carry that may be needed.
+    """
+    moving = [
+        k for k in range(first, len(carries)) if _differs(carries[k].type, results[k].type)
+    ]  # fmt: skip
+    steady = [c for k, c in enumerate(carries) if k not in moving]
+    sizes = {s for t in (*steady, *slices, *body.captures) for s in _symbols(t.type)}
+    values = _not_had_again(body, results)
+    values = [
+        t if t.type.shape is None or _symbols(t.type) <= sizes else lookup("Box")(t)
+        for t in values
+    ]  # fmt: skip
+    values += [lookup("Box")(carries[k]) for k in moving]
+    _note_kept(body, results, values)
+    return values, tuple(k for k in range(first, len(carries)) if k not in moving)
+
+
+def _differs(enters: TensorType, leaves: TensorType) -> bool:
+    """True of types of one rank whose sizes are not surely equal."""
+    a, b = enters.shape, leaves.shape
+    return a is not None and b is not None and a != b
+
+
+def _symbols(t: TensorType) -> set[dims.Symbol]:
+    return {s for d in t.shape or () for s in dims.symbols_of(d)}
+
+
+def _note_kept(body: BodyGraph, results: Sequence[Tensor], values: Sequence[Tensor]) -> None:
+    body.residuals.update({t: len(results) + i for i, t in enumerate(values)})
+
+
 def kept_for_gradients(body: BodyGraph, results: Sequence[Tensor]) -> list[Tensor]:
+    """Results of a branch that its gradient needs; see `_not_had_again`."""
+    values = _not_had_again(body, results)
+    _note_kept(body, results, values)
+    return values
+
+
+def _not_had_again(body: BodyGraph, results: Sequence[Tensor]) -> list[Tensor]:
     """Values that a gradient cannot compute again: draws, and what prints and writes give.
 
     Nor can it read elements of an array that is carried, but from a copy for each iteration.
@@ -196,8 +246,7 @@ def kept_for_gradients(body: BodyGraph, results: Sequence[Tensor]) -> list[Tenso
         read = writes and op.type == "Identity" and op.inputs[0].type.dtype.is_ref
         element = op.type == "TensorArrayRead" and op.inputs[0] not in body.sources
         if read or element or is_effectful(op):
-            out += [t for t in op.outputs if t.type.dtype.base.np != object]
-    body.residuals.update({t: len(results) + i for i, t in enumerate(out)})
+            out += [t for t in op.outputs if t.dtype.base is not dtypes.string]
     return out
 
 
@@ -218,6 +267,8 @@ def keep_in_branches(bodies: Sequence[BodyGraph]) -> None:
 
 def _nothing(t: Tensor, body: BodyGraph) -> Tensor:
     """Zeros of the dtype and shape of `t`, a size that `body` cannot know being 0."""
+    if t.dtype.base is dtypes.variant:
+        return no_boxes()
     sizes = [size_in(d, body) for d in t.type.shape or ()]
     zero: Tensor = lookup("Fill")([0 if n is None else n for n in sizes], zeros([], t.dtype.base))
     return zero
@@ -301,4 +352,4 @@ def _carry(new: Tensor, old: Tensor, name: str, body: BodyGraph, hint: str | Non
     return new
 
 
-__all__ = ["Looped", "build_branches", "build_loop", "kept_for_gradients", "leading", "new_body"]
+__all__ = ["Looped", "build_branches", "build_loop", "kept_of_loop", "leading", "new_body"]

@@ -15,15 +15,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from staticgraph.errors import UnimplementedError
-from staticgraph.ir import dims, dtypes, loc
+from staticgraph.ir import dtypes, loc
 from staticgraph.ir.body import BodyGraph
 from staticgraph.ir.build import constant
 from staticgraph.ir.graph import get_default_graph
 from staticgraph.ir.op import lookup
 from staticgraph.ir.tensor import Operation, Tensor
 from staticgraph.ir.types import TensorType
-from staticgraph.passes.autodiff import Application, backward
+from staticgraph.ops.boxes import no_boxes, unboxed
+from staticgraph.passes.autodiff import Application, added, backward
 
 
 def control_gradient(
@@ -90,7 +90,7 @@ def _differentiate(
     grads: dict[Tensor, Tensor] = {}
     for k, g in cotangents.items():
         t = env[body.results[k]]
-        grads[t] = grads[t] + g if t in grads else g
+        grads[t] = added(grads[t], g) if t in grads else g
     reached = {env[t] for t in wrt}
     for app in apps:
         if any(t in reached for t in app.inputs):
@@ -107,7 +107,15 @@ def _float_type(t: Tensor) -> TensorType:
     return TensorType(t.dtype.base, t.type.shape)
 
 
+def _leaving(body: BodyGraph, carry: int) -> Tensor:
+    """A carry as it leaves an iteration, which may differ in size from what enters."""
+    param, result = body.params[carry], body.results[carry]
+    return param if result.type.shape is None else result
+
+
 def _zeros(t: Tensor) -> Tensor:
+    if t.dtype.base is dtypes.variant:
+        return no_boxes()  # of a branch that is not chosen, like what was kept in it
     out: Tensor = lookup("ZerosLike")(t)
     return out
 
@@ -213,7 +221,8 @@ class _Backward:
         self.active = set(active)
         with self.body.as_default(), self.body.name_scope(scope):
             self.cots = {
-                k: self.body.param(_float_type(forward.params[k]), f"cotangent_{k}") for k in active
+                k: self.body.param(_float_type(_leaving(forward, k)), f"cotangent_{k}")
+                for k in active
             }
             results = self._parameters()
             wrt = [p for p, d in zip(forward.params, differentiable, strict=True) if d]
@@ -237,7 +246,10 @@ class _Backward:
         for k in range(n, n + m):
             env[params[k]] = self._sequence(loop.cut[k], f"slice_{k - n}")
         for t, x in loop.kept.items():
-            env[t] = self._sequence(x, "kept")
+            env[t] = kept = self._sequence(x, "kept")
+            if t.op.type == "Box":
+                value = t.op.inputs[0]
+                env[value] = unboxed(kept, value)
         results: dict[int, Tensor] = dict(self.cots)
         for k, g in enumerate(loop.g_outputs):
             if g is not None:
@@ -281,7 +293,7 @@ class _Backward:
 
     def build(self) -> tuple[Tensor | None, ...]:
         """Add the loop; the cotangents of the forward loop's operands."""
-        from staticgraph.api.loop_body import add_operation, convert_length, kept_for_gradients
+        from staticgraph.api.loop_body import add_operation, convert_length, kept_of_loop
 
         loop, body = self.loop, self.body
         body.segments = loop.body.segments
@@ -298,14 +310,15 @@ class _Backward:
         captured = list(body.captures)
         body.params[:] = [*declared, *(body.captures[t] for t in captured)]
         results = [*self.after, *self.totals, *self.per_slice.values()]
-        self._refuse_growing(results)
         with body.as_default(), body.name_scope(self.scope):
-            results += kept_for_gradients(body, results)
+            slices = body.params[len(start) : len(declared)]
+            kept, histories = kept_of_loop(body, declared[: len(start)], slices, results)
+            results += kept
         body.close(results)
         n = len(start)
         attrs = {
             "body": body, "sizes": (), "carries": n, "sequences": len(self.sequences),
-            "reverse": not loop.attrs["reverse"], "histories": tuple(range(n)),
+            "reverse": not loop.attrs["reverse"], "histories": histories,
             "conditional": False,
         }  # fmt: skip
         inputs = [convert_length(loop.trips()), *start, *self.sequences, *captured]
@@ -318,45 +331,6 @@ class _Backward:
         for i, k in enumerate(self.per_slice, n):
             out[k] = loop.padded(k, made[i])
         return tuple(out)
-
-    def _refuse_growing(self, results: Sequence[Tensor]) -> None:
-        """Refuse what would need each value of a carry whose size changes: they do not stack.
-
-        Raises:
-          UnimplementedError: the backward body has, or reads, such a carry.
-        """
-        forward = self.loop.body
-        growing = {
-            k for k in self.loop.histories
-            if _grows(forward.params[k].type.shape, forward.results[k].type.shape)
-        }  # fmt: skip
-        if not growing:
-            return
-        seen: set[Tensor] = set()
-        stack = list(results)
-        while stack:
-            t = stack.pop()
-            if t not in seen:
-                seen.add(t)
-                stack += t.op.inputs
-        for k in sorted(growing):
-            if k in self.carries or self.env[forward.params[k]] in seen:
-                enters, leaves = forward.params[k], forward.results[k]
-                name = forward.names[k] if k < len(forward.names) else f"carry {k}"
-                raise UnimplementedError(
-                    f"gradients: {name} of {forward.what} changes its size, and its values of all "
-                    "iterations would be needed",
-                    loc=loc.caller(),
-                    operands=(f"enters: {enters.type.public()}", f"leaves: {leaves.describe()}"),
-                    hint="write the parts to a TensorArray; its stack() or concat() has a gradient",
-                )
-
-
-def _grows(enters: Any, leaves: Any) -> bool:
-    """True of shapes that surely differ."""
-    if enters is None or leaves is None:
-        return False
-    return len(enters) != len(leaves) or any(map(dims.apart, enters, leaves))
 
 
 def _taken(g: Tensor, at: int) -> Tensor | None:
@@ -396,11 +370,7 @@ def _branch(
             }
             env |= {t: body.capture(ys[k]) for t, k in forward.residuals.items()}
             wrt = [p for p, d in zip(forward.params, wanted, strict=True) if d]
-            own = {
-                k: body.capture(g) for k, g in cotangents.items()
-                if forward.results[k] not in forward.residuals or k == forward.residuals[
-                    forward.results[k]]
-            }  # fmt: skip
+            own = {k: body.capture(g) for k, g in cotangents.items()}
             made = dict(zip(wrt, _differentiate(forward, env, own, wrt), strict=True))
         bodies.append(body)
         found.append([made.get(p) for p in forward.params])

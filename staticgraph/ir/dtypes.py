@@ -28,7 +28,7 @@ class DType:
     name: str
     short: str
     np: np.dtype
-    kind: str  # one of "float", "int", "uint", "bool", "complex", "string"
+    kind: str  # one of "float", "int", "uint", "bool", "complex", "string", "variant"
     size: int
     is_ref: bool
 
@@ -86,7 +86,7 @@ class DType:
     @property
     def is_differentiable(self) -> bool:
         """True where a gradient can flow."""
-        return self.kind in ("float", "complex")
+        return self.kind in ("float", "complex", "variant")
 
     @property
     def min(self) -> float | int:
@@ -143,6 +143,7 @@ bool_: Final = DType("bool", "bool", np.bool_, "bool")
 complex64: Final = DType("complex64", "c64", np.complex64, "complex")
 complex128: Final = DType("complex128", "c128", np.complex128, "complex")
 string: Final = DType("string", "str", object, "string")
+variant: Final = DType("variant", "variant", object, "variant")  # a box; see `ops.boxes`
 
 ALL: Final = (
     float16, bfloat16, float32, float64, int8, int16, int32, int64,
@@ -157,6 +158,7 @@ for _d in ALL:
 
 _BY_NAME: dict[str, DType] = {d.name: d for d in ALL} | {d.short: d for d in ALL}
 _BY_NAME |= {r.name: r for r in _REFS.values()}
+_BY_NAME[variant.name] = variant
 _BY_NAME |= {"half": float16, "float": float32, "double": float64}
 _BY_NP: dict[object, DType] = {d.np: d for d in ALL}
 # The numbers that TensorFlow's serialised graphs, and some programs, write for types.

@@ -18,6 +18,7 @@ from staticgraph.ir.tokens import Reader, Token
 from staticgraph.ir.types import ConstantArray, TensorType
 
 _DTYPES = {d.short: d for d in dtypes.ALL} | {d.short + "_ref": dtypes.ref(d) for d in dtypes.ALL}
+_DTYPES[dtypes.variant.short] = dtypes.variant
 _FUNCTIONS = {"floordiv": D.floordiv, "mod": D.mod, "max": D.maximum, "min": D.minimum}
 _WORDS = {"True": True, "False": False, "None": None}
 

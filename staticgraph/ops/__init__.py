@@ -4,6 +4,7 @@ from staticgraph.ops import (
     activation,
     arithmetic,
     bias,
+    boxes,
     branch,
     cast,
     comparison,
@@ -33,6 +34,7 @@ from staticgraph.ops import (
     pooling,
     random,
     reduce,
+    rows,
     scatter,
     scatter_points,
     segment,
@@ -53,10 +55,11 @@ from staticgraph.ops import (
 )  # fmt: skip
 
 __all__ = [
-    "activation", "arithmetic", "bias", "branch", "cast", "comparison", "constant", "conv", "ctc",
-    "ctc_decode", "cumulative", "decomposition", "depthwise", "diagonal", "effects", "fill",
+    "activation", "arithmetic", "bias", "boxes", "branch", "cast", "comparison", "constant", "conv",
+    "ctc", "ctc_decode", "cumulative", "decomposition", "depthwise", "diagonal", "effects", "fill",
     "gather", "identity", "index", "join", "like", "linalg", "logical", "loops", "losses", "lrn",
-    "masking", "matmul", "padding", "pooling", "random", "reduce", "scatter", "scatter_points",
-    "segment", "select", "sequence", "shape", "slicing", "softmax", "sorting", "space", "sparse",
-    "special", "state", "tensor_array", "transcendental", "vectorized", "windows",
+    "masking", "matmul", "padding", "pooling", "random", "reduce", "rows", "scatter",
+    "scatter_points", "segment", "select", "sequence", "shape", "slicing", "softmax", "sorting",
+    "space", "sparse", "special", "state", "tensor_array", "transcendental", "vectorized",
+    "windows",
 ]  # fmt: skip

@@ -12,6 +12,7 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 from staticgraph.errors import GraphError
+from staticgraph.ir import dtypes
 from staticgraph.ir.function import Builder, Function, Value
 from staticgraph.ir.op import Op, lookup
 from staticgraph.ir.record import record
@@ -55,6 +56,11 @@ def cotangents_of(app: Application, gs: tuple[Any, ...]) -> tuple[Any, ...]:
     return out
 
 
+def added(a: Any, b: Any) -> Any:
+    """The sum of two cotangents."""
+    return lookup("BoxSum")(a, b) if a.dtype.base is dtypes.variant else a + b
+
+
 def backward(
     applications: Iterable[Application],
     cotangents: MutableMapping[Any, Any],
@@ -78,7 +84,7 @@ def backward(
                 if d is None or not wanted(x) or not x.dtype.base.is_differentiable:
                     continue
                 have = cotangents.get(x)
-                cotangents[x] = d if have is None else have + d
+                cotangents[x] = d if have is None else added(have, d)
 
 
 def vjp(function: Function, wrt: Iterable[Value] | None = None) -> Function:

@@ -14,6 +14,7 @@ from typing import ClassVar
 import numpy as np
 
 from staticgraph.errors import StaticGraphError, VerificationError
+from staticgraph.ir import dtypes
 from staticgraph.ir.compare import attribute_key
 from staticgraph.ir.dims import Dim, Poly, Symbol, substitute, symbols_of
 from staticgraph.ir.function import (
@@ -112,7 +113,7 @@ class Fold:
         op = node.op
         if op.control or op.name == "Const" or op.effect != "pure" or op.numpy is None:
             return None
-        if len(node.outputs) != 1:
+        if len(node.outputs) != 1 or node.output.dtype is dtypes.variant:  # no text holds a box
             return None
         for v in node.inputs:
             if env.get(v, v) not in constants:

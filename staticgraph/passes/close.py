@@ -41,6 +41,7 @@ from staticgraph.ir.loc import Loc
 from staticgraph.ir.op import Guard, RuleError, fold_sizes
 from staticgraph.ir.tensor import Operation, Tensor, rule_error
 from staticgraph.ir.types import TensorType
+from staticgraph.passes.close_boxes import BOXES, close_box
 
 # what puts integers together without computing any: it cannot overflow
 PUT_TOGETHER = frozenset({
@@ -266,6 +267,8 @@ class Closing:
             from staticgraph.passes.close_control import close_control  # which imports this module
 
             close_control(self, op)
+            return
+        if op.type in BOXES and close_box(self, op):
             return
         self._plain(op)
 

@@ -32,6 +32,7 @@ from staticgraph.ir.types import TensorType
 from staticgraph.ops.loops import SEGMENTS
 from staticgraph.passes.cleanup import Prune
 from staticgraph.passes.close import Closing, bodies_of, needed_operations, writes_of
+from staticgraph.passes.close_boxes import settle_branches
 from staticgraph.passes.counted import counted
 
 Open = frozenset[tuple[int, int | None]]  # parameters' axes whose size may change; None: all
@@ -414,6 +415,8 @@ class _Control:
         outer = self.outer
         types = {k: v.type for k, v in self.values.items()}
         closed = [self._close_branch(b, types) for b in self.bodies]
+        inners = [c.inner for c in closed]
+        settle_branches([b.results for b in self.bodies], inners, [c.results for c in closed])
         variables, streams = self._threaded(closed)
         written = [v for v in variables if any(v in c.inner.latest for c in closed)]
         branches, given = [], list(dict.fromkeys(d for c in closed for d in c.inner.given))

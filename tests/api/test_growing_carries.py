@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 
 import staticgraph as tf
-from staticgraph.errors import UnimplementedError
 
 Shape = tf.TensorShape
 
@@ -80,39 +79,8 @@ def test_rows_that_are_added_to_none() -> None:
     np.testing.assert_array_equal(run(rows, {x: value}), value[::-1])
 
 
-# ---------------------------------------------------------------- gradients
-def collected(x: Any) -> Any:
-    return tf.while_loop(
-        lambda i, a: i < tf.shape(x)[0],
-        lambda i, a: (i + 1, tf.concat([a, x[i : i + 1] * 2.0], 0)), [0, x[:0]],
-        shape_invariants=[Shape([]), Shape([None])],
-    )[1]  # fmt: skip
-
-
-def remembered(v: Any) -> Any:
-    return tf.while_loop(
-        lambda i, c, s: i < 4,
-        lambda i, c, s: (
-            i + 1, tf.concat([c, tf.expand_dims(s * v, 0)], 0), s + tf.reduce_sum(c * c) * v,
-        ),
-        [0, tf.ones([1, 2]), tf.ones([2])],
-        shape_invariants=[Shape([]), Shape([None, 2]), Shape([2])],
-    )[2]  # fmt: skip
-
-
-@pytest.mark.parametrize("program", [collected, remembered])
-def test_their_gradient_is_refused_where_it_is_asked_for(program: Any) -> None:
-    x = tf.placeholder(tf.float32, [2])
-    y = program(x)
-    with pytest.raises(UnimplementedError) as found:
-        tf.gradients(y, x)  # here
-    message = str(found.value)
-    assert "loop variable 1 of the loop 'while' changes its size" in message
-    assert "tf.gradients(y, x)  # here" in message
-    assert "hint: write the parts to a TensorArray" in message
-
-
-def test_the_remedy_has_a_gradient() -> None:
+# ---------------------------------------------------------------- gradients beside them
+def test_an_array_instead_has_a_gradient() -> None:
     x = tf.placeholder(tf.float32, [None])
     _, parts = tf.while_loop(
         lambda i, a: i < tf.shape(x)[0], lambda i, a: (i + 1, a.write(i, x[i] * 2.0)),
