@@ -40,6 +40,7 @@ def language_model(training: bool, batch: int, steps: int) -> dict[str, Any]:
 
 
 def test_two_models_share_variables_and_states_are_carried_over() -> None:
+    tf.set_random_seed(5)  # the dropout's
     start = tf.random_uniform_initializer(-0.1, 0.1, seed=3)
     with tf.name_scope("Train"), tf.variable_scope("Model", initializer=start):
         train = language_model(True, 4, 3)
@@ -51,7 +52,7 @@ def test_two_models_share_variables_and_states_are_carried_over() -> None:
         "Model/RNN/multi_rnn_cell/cell_0/basic_lstm_cell/kernel",
         "Model/RNN/multi_rnn_cell/cell_0/basic_lstm_cell/bias",
     ]
-    step = tf.train.GradientDescentOptimizer(0.1).minimize(train["loss"])
+    step = tf.train.GradientDescentOptimizer(1.0).minimize(train["loss"])
     with tf.Session() as sess:
         sess.run(tf.global_variables_initializer())
         words = np.arange(12).reshape(4, 3) % 7
@@ -66,7 +67,7 @@ def test_two_models_share_variables_and_states_are_carried_over() -> None:
         for word in (1, 2, 3):  # a state fed as a whole
             fetches = [valid["final"], valid["loss"]]
             state, value = sess.run(fetches, {valid["words"]: [[word]], valid["initial"]: state})
-    assert losses[-1] < losses[0]
+    assert losses[-1] < losses[0] - 0.5
     assert state[1].h.shape == (1, 6)
     assert np.isfinite(value)
 
