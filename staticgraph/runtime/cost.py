@@ -25,7 +25,7 @@ from staticgraph.ir.kernel import (
     expressions,
     subexpressions,
 )
-from staticgraph.ir.program import Buffer, Launch, Library, Step
+from staticgraph.ir.program import Buffer, Launch, Library, Repeat, Step
 from staticgraph.ir.record import record
 from staticgraph.ir.scalar import Expr, Lit, Load, Prim
 from staticgraph.runtime.row import Sizes, nbytes
@@ -52,23 +52,42 @@ class Cost:
 def step_cost(step: Step, env: Sizes) -> Cost:
     """The cost of a step whose sizes are known.
 
-    Of a host step, and of one that is made of others, it tells what goes in and what comes out.
+    Of a host step, and of one that is made of others, it tells what goes in and what comes out; of
+    a loop whose length is known also the operations of all iterations.
     """
     match step:
         case Launch():
             return _launch(step, env)
         case Library():
             return _library(step, env)
+        case Repeat():
+            flops = _iterations(step, env)
+            return Cost(_total(step.reads, env), _total(step.writes, env), flops)
         case _:
             return Cost(_total(step.reads, env), _total(step.writes, env))
+
+
+def _iterations(step: Repeat, env: Sizes) -> int:
+    """Operations of all iterations; 0 where data tell how many there are, or what sizes."""
+    if step.conditional:
+        return 0
+    given = step.body.bound(step.attrs["sizes"])
+    length = step.attrs["length"]
+    if given.keys() != step.body.sizes.keys() or not _known((*given.values(), length), env):
+        return 0
+    inside = {s: D.evaluate(d, env) for s, d in given.items()}
+    once = sum(step_cost(s, inside).flops for s in step.body.steps)
+    return int(D.evaluate(length, env)) * once
+
+
+def _known(sizes: Iterable[D.Dim], env: Sizes) -> bool:
+    return all(D.symbols_of(d) <= env.keys() for d in sizes)
 
 
 def _total(buffers: Iterable[Buffer], env: Sizes) -> int:
     """Bytes of distinct buffers; one whose sizes are not known counts nothing."""
     return sum(
-        nbytes(b, env)
-        for b in dict.fromkeys(buffers)
-        if b.dims is not None and all(D.symbols_of(d) <= env.keys() for d in b.dims)
+        nbytes(b, env) for b in dict.fromkeys(buffers) if b.dims is not None and _known(b.dims, env)
     )
 
 

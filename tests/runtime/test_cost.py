@@ -123,3 +123,26 @@ def test_host_steps_tell_what_goes_in() -> None:
     assert host.read == 64
     assert str(Cost(1000, 8, 2000)) == "reads 1,000 bytes, writes 8, 2,000 flops"
     assert str(Cost(1, 1)) == "reads 1 bytes, writes 1"
+
+
+def test_a_loop_computes_what_its_iterations_do() -> None:
+    w = tf.placeholder(tf.float32, [32, 32])
+    e = tf.placeholder(tf.float32, [None, 4, 32])
+    last = tf.scan(lambda h, x: tf.tanh(tf.matmul(h, w) + x), e, initializer=tf.zeros([4, 32]))
+    for n in (0, 1, 7):
+        assert sum(c.flops for c in _costs(last, n)) == n * (2 * 4 * 32 * 32 + 2 * 4 * 32)
+    grown = tf.scan(
+        lambda h, _: tf.scan(lambda g, _: tf.tanh(tf.matmul(g, w)), tf.zeros([3]), h)[-1],
+        tf.zeros([5]), tf.ones([4, 32]),
+    )  # fmt: skip
+    assert sum(c.flops for c in _costs(grown)) == 5 * 3 * (2 * 4 * 32 * 32 + 4 * 32)
+
+
+def test_how_often_a_loop_turns_may_be_told_by_data() -> None:
+    w = tf.placeholder(tf.float32, [32, 32])
+    end = tf.while_loop(
+        lambda h: tf.reduce_sum(h) > 1.0, lambda h: tf.matmul(h, w), [tf.ones([4, 32])]
+    )
+    (loop,) = [c for c in _costs(end) if c.read > 4096]
+    assert loop.read >= 4 * (4 * 32 + 32 * 32)
+    assert loop.flops == 0
