@@ -7,7 +7,6 @@ It relies on numpy's memory handlers (NEP 49) and on what `codegen.entry` relies
 from __future__ import annotations
 
 import ctypes
-import warnings
 from collections.abc import Sequence
 from functools import cache
 from typing import Any
@@ -25,6 +24,7 @@ from staticgraph.codegen.entry import (
 )
 from staticgraph.codegen.result_source import API, KEEPER, MEM_HANDLER, OWN, WORDS, source
 from staticgraph.errors import CompileError, CompileFallbackWarning
+from staticgraph.ir import loc
 
 _GET_HANDLER, _DEFAULT_HANDLER = 305, 306  # places in numpy's table
 _NAME = ctypes.create_string_buffer(b"mem_handler")  # of all capsules, which keep its address
@@ -76,18 +76,24 @@ class Keeper:
 
 def keeper() -> Keeper | None:
     """A keeper, or None where there can be none."""
+    return Keeper() if _usable() else None
+
+
+@cache
+def _usable() -> bool:
+    """True where there can be keepers; a reason that nobody expects is told once."""
     if not _handlers_hold():
-        return None
+        return False
     try:
-        return Keeper()
+        _started()
     except CompileError as e:
-        warnings.warn(
+        loc.warn(
             CompileFallbackWarning(
                 f"{e.message}; large results are in memory that is new for each, which takes longer"
-            ),
-            stacklevel=2,
+            )
         )
-        return None
+        return False
+    return True
 
 
 def _no_memory() -> int:

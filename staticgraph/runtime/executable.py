@@ -110,7 +110,7 @@ class Executable:
         fed = fed_sizes(program) if self.bound else []
         self.repeatable = self.bound and all(not o.element or (s, o) in fed for s, o in sources)
         self.last: Plan | None = None
-        self._handing = Results()
+        self._handing = Results(program.results)
         self.known = False  # sizes have come that were there before
         self.running = False  # a run of a plan is under way, by this thread: its arena is in use
         self._sources = sources
@@ -341,7 +341,9 @@ class Executable:
 
     def _new_stepwise(self) -> Stepwise:
         assert self.code is not None
-        return Stepwise(self.program, self.code, self.constants, self.threads, self.native)
+        return Stepwise(
+            self.program, self.code, self.constants, self.threads, self.native, hands_out=True
+        )
 
     def _reference(self, feeds: Sequence[np.ndarray], store: Store) -> list[Any]:
         values = iter(feeds)

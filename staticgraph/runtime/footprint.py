@@ -49,12 +49,12 @@ class Layout:
     @classmethod
     def of(
         cls, program: Program, env: Mapping[Symbol, int], store: Store, rooms: Rooms = NO_ROOMS,
-        hands_out: bool = False,
+        wanted: frozenset[Buffer] = frozenset(),
     ) -> Layout:  # fmt: skip
         """Lay out a program whose sizes are known, for the variables that there are.
 
         Args:
-          hands_out: what the program results in is handed out, not read by other segments.
+          wanted: results that are handed out, and that nothing else may keep.
         """
         env = with_rooms(program, env, rooms)
         shapes = {
@@ -72,7 +72,7 @@ class Layout:
             if _holds(store.get(name), shapes[b], b)
         }
         skip = frozenset(donated) | frozenset(replaced) | {q.buffer for q in program.params}
-        handed = direct_results(program, shapes) - skip if hands_out else frozenset()
+        handed = direct_results(program, shapes, wanted) - skip
         arrangement = arrange(program, env, skip | handed, rooms)
         return cls(shapes, donated, replaced, handed, arrangement)
 

@@ -36,18 +36,19 @@ def footprint(program: Program, env: Mapping[Symbol, int], store: Store) -> Foot
 
     A program with host steps is counted segment by segment; see `runtime.stepwise`.
     """
-    items = segments(program)
+    items = segments(program, hands_out=True)
     if not all(_known(b, env) for b in program.buffers):
         return None
     if any(isinstance(item, Repeat | Branch) for item in items):  # run step by step
         return None
-    stepwise = any(isinstance(item, Host) for item in items)
-    layout = Layout.of(program, env, store, hands_out=not stepwise)
+    layout = Layout.of(program, env, store, wanted=frozenset(program.results))
     whole = layout.footprint(program, store)
-    if not stepwise:
+    if not any(isinstance(item, Host) for item in items):
         return whole
     parts = [
-        Layout.of(item.program, env, store).footprint(item.program, store)
+        Layout.of(item.program, env, store, wanted=item.handing.wanted).footprint(
+            item.program, store
+        )
         for item in items
         if isinstance(item, Segment)
     ]

@@ -102,7 +102,8 @@ class Plan:
         env = with_rooms(program, env, rooms)
         self.program, self.env, self.generation = program, dict(env), store.generation
         self.views: dict[Buffer, np.ndarray] = {}
-        layout = Layout.of(program, env, store, rooms, hands_out=handing is not None)
+        wanted = handing.wanted if handing is not None else frozenset[Buffer]()
+        layout = Layout.of(program, env, store, rooms, wanted)
         moving = [q.buffer for q in program.params if q.kind == "feed"]
         self.pointers: dict[Buffer, list[tuple[int, int]]] = {
             b: [] for b in (*moving, *layout.handed)

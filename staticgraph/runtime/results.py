@@ -9,7 +9,7 @@ executable holds meanwhile is one array's memory for each of its results at most
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -20,8 +20,10 @@ from staticgraph.ir.program import Buffer, Program, Repeat
 DIRECT_RESULT = 1 << 16  # bytes: larger results are written in place
 
 
-def direct_results(program: Program, shapes: Mapping[Buffer, tuple[int, ...]]) -> frozenset[Buffer]:
-    """The results of a program that can be written where the user gets them.
+def direct_results(
+    program: Program, shapes: Mapping[Buffer, tuple[int, ...]], wanted: frozenset[Buffer]
+) -> frozenset[Buffer]:
+    """Those of the wanted results of a program that can be written where the user gets them.
 
     Not what is fed, constant or a variable's value at the start; and not what a loop keeps on a
     rail, as the values of one of its carries one behind the other: the first or the last of them
@@ -29,7 +31,7 @@ def direct_results(program: Program, shapes: Mapping[Buffer, tuple[int, ...]]) -
     """
     large = [
         b for b in program.results
-        if b.role == "temporary" and b.dtype.np != object and b in shapes
+        if b in wanted and b.role == "temporary" and b.dtype.np != object and b in shapes
         and math.prod(shapes[b]) * b.dtype.size > DIRECT_RESULT
     ]  # fmt: skip
     if not large:
@@ -49,9 +51,14 @@ def _on_rails(s: Repeat) -> list[Buffer]:
 
 
 class Results:
-    """Where the large results of an executable's plans come from."""
+    """Where the large results of an executable's or a segment's plans come from.
 
-    def __init__(self) -> None:
+    Attributes:
+      wanted: results that are handed out, and that nothing else may keep.
+    """
+
+    def __init__(self, wanted: Iterable[Buffer]) -> None:
+        self.wanted = frozenset(wanted)
         self._keepers: dict[Buffer, Keeper | None] = {}
 
     def keeper(self, b: Buffer) -> Keeper | None:

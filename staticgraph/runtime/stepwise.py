@@ -47,6 +47,7 @@ from staticgraph.runtime.binding import Code
 from staticgraph.runtime.growing import Growing
 from staticgraph.runtime.library import draws
 from staticgraph.runtime.plan import Plan, RoomError
+from staticgraph.runtime.results import Results
 from staticgraph.runtime.store import Store, aligned
 
 MAX_PLANS = 8  # plans kept per segment, least recently used dropped
@@ -73,9 +74,13 @@ class Segment:
       program: what they are part of.
       steps: the steps.
       needed: buffers that somebody outside reads.
+      wanted: those that are handed out, and that nothing else may keep.
     """
 
-    def __init__(self, program: Program, steps: Sequence[Step], needed: set[Buffer]) -> None:
+    def __init__(
+        self, program: Program, steps: Sequence[Step], needed: set[Buffer],
+        wanted: frozenset[Buffer] = frozenset(),
+    ) -> None:  # fmt: skip
         self.draws = [s for s in steps if isinstance(s, Library) and s.kind == "philox"]
         positions = {s.outputs[1] for s in self.draws}
         streams = {s.inputs[0] for s in self.draws}
@@ -97,6 +102,7 @@ class Segment:
         self.symbols = sorted(set(_symbols(steps, used)), key=str)
         self.plans: OrderedDict[tuple[int, ...], Plan] = OrderedDict()
         self.rooms: dict[Repeat, int] = {}
+        self.handing = Results(wanted)
 
     def grow(self, e: RoomError) -> None:
         """Make more room in the plans to come."""
@@ -114,7 +120,7 @@ class Segment:
             self.plans.move_to_end(key)
             return plan, False
         plan = self.plans[key] = Plan(
-            self.program, code, env, store, constants, threads, self.rooms
+            self.program, code, env, store, constants, threads, self.rooms, handing=self.handing
         )
         if len(self.plans) > MAX_PLANS:
             self.plans.popitem(last=False)
@@ -146,8 +152,14 @@ Apart = Host | Repeat | Branch  # steps that may end a segment
 Native = Callable[[Step, Program], bool]
 
 
-def segments(program: Program, native: Native = is_native) -> list[Segment | Apart]:
-    """Cut a program's steps into segments and others; see the module's text."""
+def segments(
+    program: Program, native: Native = is_native, hands_out: bool = False
+) -> list[Segment | Apart]:
+    """Cut a program's steps into segments and others; see the module's text.
+
+    Args:
+      hands_out: what the program results in is handed out.
+    """
     sized = {o.buffer for o in program.sizes.values() if isinstance(o, SizeSource)}
     runs: list[list[Step] | Apart] = []
     current: list[Step] = []
@@ -167,13 +179,15 @@ def segments(program: Program, native: Native = is_native) -> list[Segment | Apa
         if not sized.isdisjoint(s.writes):
             current, unready = [], set()
     needed = sized | set(program.results) | set(program.updates.values())
+    apart_reads = {b for run in runs if isinstance(run, Apart) for b in run.reads}
+    wanted = frozenset(program.results if hands_out else ()) - apart_reads  # who may keep them
     out: list[Segment | Apart] = []
     for run in reversed(runs):
         if isinstance(run, Apart):
             out.append(run)
             needed |= set(run.reads)
         else:
-            out.append(Segment(program, run, needed))
+            out.append(Segment(program, run, needed, wanted))
             needed = needed | {b for s in run for b in s.reads}
     return out[::-1]
 
@@ -183,11 +197,12 @@ class Stepwise:
 
     def __init__(
         self, program: Program, code: Code, constants: Mapping[Buffer, np.ndarray], threads: int,
-        native: Native = is_native,
+        native: Native = is_native, hands_out: bool = False,
     ) -> None:  # fmt: skip
         self.program, self.code, self.constants = program, code, constants
         self.threads = threads
-        self.items = segments(program, native)
+        self.items = segments(program, native, hands_out)
+        self._made: set[Buffer] = set()  # results of this run that are handed out as they are
         self.sized: dict[Buffer, list[tuple[Symbol, SizeSource]]] = {}
         for s, o in program.sizes.items():
             if isinstance(o, SizeSource):
@@ -216,6 +231,7 @@ class Stepwise:
             was assumed that they do not: a run that begins again would have them twice.
         """
         arrays, env = self._constants({})
+        self._made.clear()
         rest = iter(feeds)
         for q in self.program.params:
             if q.kind == "feed":
@@ -270,8 +286,15 @@ class Stepwise:
                     self._native(item, arrays, env, store, counts)
 
     def _results(self, arrays: Mapping[Buffer, Any]) -> list[Any]:
-        results = [arrays[b] for b in self.program.results]
-        return [a[()] if a.ndim == 0 else a.copy() for a in results]
+        out: list[Any] = []
+        for b in self.program.results:
+            a = arrays[b]
+            if b in self._made:
+                self._made.remove(b)
+                out.append(a)
+            else:
+                out.append(a[()] if a.ndim == 0 else a.copy())
+        return out
 
     def _commit(self, arrays: Mapping[Buffer, Any], store: Store) -> None:
         # Copies first: one variable's new value may be another's old one.
@@ -355,7 +378,7 @@ class Stepwise:
     ) -> None:  # fmt: skip
         while True:
             try:
-                plan, made = self._walked(segment, arrays, env, store)
+                plan, made, handed = self._walked(segment, arrays, env, store)
                 break
             except RoomError as e:
                 segment.grow(e)
@@ -364,14 +387,20 @@ class Stepwise:
         counts.steps += len(plan.rows)
         found = False
         for b, view in zip(segment.outputs, plan.results, strict=True):
-            found |= self._put(arrays, env, b, view)
+            found |= self._put(arrays, env, b, handed.get(b, view))
+        self._made |= handed.keys()
         if found:
             self._check(env)
 
     def _walked(
         self, segment: Segment, arrays: dict[Buffer, Any], env: Mapping[Symbol, int], store: Store
-    ) -> tuple[Plan, bool]:
-        """Run a segment; the plan that holds its results, and whether it was made for that."""
+    ) -> tuple[Plan, bool, dict[Buffer, np.ndarray]]:
+        """Run a segment.
+
+        Returns:
+          the plan that holds its results, whether it was made for that, and results that it does
+          not hold because they are handed out.
+        """
         plan, made = segment.plan(self.code, env, store, self.constants, self.threads)
         keep = [plan.feed(b, arrays[b]) for b in segment.inputs]
         if segment.draws:
@@ -380,9 +409,10 @@ class Stepwise:
             for s in segment.draws:
                 moved = positions[s.inputs[0]] + draws(s, env)
                 arrays[s.outputs[1]] = np.array(moved, np.int64)
+        handed = plan.hand_out()
         plan.walk()
         del keep
-        return plan, made
+        return plan, made, handed
 
 
 def broadcasting(program: Program, env: Mapping[Symbol, int]) -> Iterator[GuardSite]:

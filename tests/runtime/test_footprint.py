@@ -170,10 +170,11 @@ def test_host_steps_cut_the_arena_in_pieces() -> None:
         before = seen.bytes()
         result = sess.run(fetch, feed)
         step = plan.footprint
-        assert step.arena >= 3 * n  # of both segments, and what the host step hands out
+        # what the host step reads and hands out; the result is written where the user gets it
+        assert 2 * n <= step.arena < 2 * n + 1000
         held = step.total + step.reserved - n  # which is not kept when the run has ended
         assert held == pytest.approx(seen.bytes() - before, rel=0.05)
-        assert [p.footprint.arena >= n for p in sess.explain().executables[0].plans] == [True] * 2
+        assert [p.footprint.arena for p in sess.explain().executables[0].plans] == [n, 0]
     assert result.nbytes == n
 
 

@@ -21,6 +21,7 @@ from staticgraph.codegen.keeper import Keeper, keeper
 from staticgraph.errors import OutOfBoundsError
 from staticgraph.runtime import results
 from staticgraph.runtime.plan import Plan
+from staticgraph.runtime.stepwise import Segment
 from tests.runtime.native_calls import no_python, seen
 
 native = pytest.mark.skipif(not available(), reason="native calls are not for this Python")
@@ -208,18 +209,36 @@ def test_a_result_can_be_fed_to_the_next_run() -> None:
 
 def test_steps_on_the_host_are_between() -> None:
     x = tf.placeholder(tf.float32, SHAPE)
-    y = tf.py_func(lambda a: a * 2.0, [x + 1.0], tf.float32)
+    shown: list[np.ndarray] = []
+
+    def twice(a: np.ndarray) -> np.ndarray:
+        shown.append(a)
+        return a * 2.0
+
+    before = x + 1.0
+    y = tf.py_func(twice, [before], tf.float32)
     y.set_shape(SHAPE)
-    z = y * 3.0
+    z, other = y * 3.0, x - 1.0
+    fetches = [before, y, z, z, tf.reduce_sum(z), other, tf.reduce_max(other + y)]
     held = []
     with tf.Session() as sess:
-        call = sess.make_callable([x + 1.0, y, z, tf.reduce_sum(z)], [x])
+        call = sess.make_callable(fetches, [x])
         for k in range(5):
             held.append(call(values(k)))
-    for k, (a, b, c, _) in enumerate(held):
+        (exe,) = sess.executables()
+        assert exe.stepwise is not None
+        plans = [p for s in exe.stepwise.items if isinstance(s, Segment) for p in s.plans.values()]
+        made = [b for p in plans for b in p.keepers]
+        assert len(made) == 2  # what a function of the user's has seen is copied
+    for k, (a, b, c, d, _, e, _) in enumerate(held):
         np.testing.assert_array_equal(a, values(k) + 1)
         np.testing.assert_array_equal(b, (values(k) + 1) * 2)
         np.testing.assert_array_equal(c, (values(k) + 1) * 6)
+        np.testing.assert_array_equal(e, values(k) - 1)
+        assert c is d
+    arrays = _arrays([(a, b, c, e) for a, b, c, _, _, e, _ in held])
+    for k, one in enumerate(arrays):
+        assert not any(np.shares_memory(one, a) for a in (*arrays[:k], *shown))
 
 
 # ---------------------------------------------------------------- memory
