@@ -50,6 +50,11 @@ class FetchPlan:
             elif type(structure) is list and n == len(structure) and self.slots is not None:
                 self.rebuild = list
 
+    @property
+    def needs(self) -> set[Tensor | Operation]:
+        """What is fetched, in whatever structure."""
+        return {*self.fetches, *self.final}
+
     def _take(self, s: Any) -> Callable[[Sequence[Any], dict[Operation, int]], Any]:
         if hasattr(s, "components"):  # a sparse tensor
             s = s.components()

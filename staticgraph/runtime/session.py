@@ -360,7 +360,7 @@ class BaseSession(Specialising):
             reports = [
                 report(names_of(entry.plan), exe)
                 for entry in self._entries.values()
-                if wanted is None or _needs(entry.plan) == _needs(wanted)
+                if wanted is None or entry.plan.needs == wanted.needs
                 for _, exe in reversed(entry.executables)
             ]
         if wanted is not None and not reports:
@@ -412,10 +412,6 @@ def _default(session: BaseSession) -> Iterator[BaseSession]:
         yield session
     finally:
         stack.remove(session)
-
-
-def _needs(plan: FetchPlan) -> set[Any]:
-    return {*plan.fetches, *plan.final}
 
 
 class Session(BaseSession):

@@ -38,6 +38,7 @@ class Specialising:
 
     _graph: Graph
     _store: Store
+    _entries: dict[Any, RunEntry]
     _optimize: bool
     _threads: int
 
@@ -52,6 +53,7 @@ class Specialising:
             try:
                 results = exe.run(arrays, self._store)
             except BrokenGuardError as e:
+                exe.counts.runs -= 1  # it is run by another one
                 broken.append((types, exe, e))
             else:
                 entry.last = exe
@@ -59,8 +61,24 @@ class Specialising:
         if broken:
             return self._execute_broken(entry, arrays, broken)
         types = tuple(feed_type(t, a) for t, a in zip(entry.tensors, arrays, strict=True))
-        exe = self._add(entry, types, arrays, "first run of these fetches")
+        exe = self._add(entry, types, arrays, self._reason(entry, arrays))
         return self._first_run(entry, exe, arrays)
+
+    def _reason(self, entry: RunEntry, arrays: Sequence[np.ndarray]) -> str:
+        """Why nothing that was compiled takes the arrays."""
+        if not entry.executables:
+            needs = entry.plan.needs
+            same = any(e.executables and e.plan.needs == needs for e in self._entries.values())
+            like = " with feeds that are given like this" if same else ""
+            return f"first run of these fetches{like}"
+        for k, (t, a) in enumerate(zip(entry.tensors, arrays, strict=True)):
+            if not any(admits(types[k], a) for types, _ in entry.executables):
+                return f"first run with {t.name} of the shape {list(a.shape)}"
+        for v in {v for _, exe in entry.executables for v in exe.asked}:
+            rank = self._store.rank(v)
+            if all(exe.asked.get(v, rank) != rank for _, exe in entry.executables):
+                return f"first run with the variable {v!r} of the rank {rank}"
+        return "first run with these shapes"
 
     def _execute_broken(
         self, entry: RunEntry, arrays: Sequence[np.ndarray],
@@ -116,6 +134,7 @@ class Specialising:
         try:
             results = exe.run(arrays, self._store)
         except BrokenGuardError as e:
+            exe.counts.runs -= 1
             error = None if e.ahead else _refusal(exe, e)
             if error is not None:  # the branch is chosen that cannot take them
                 del entry.executables[0]

@@ -16,11 +16,35 @@ def test_executables_are_told_in_order_with_reasons() -> None:
         for n, m in ((3, 3), (5, 5), (1, 4)):
             sess.run(z, {x: np.ones(n), y: np.ones(m)})
         first, second = sess.explain().executables
-    assert (first.reason, first.runs) == ("first run of these fetches", 3)
+    assert (first.reason, first.runs) == ("first run of these fetches", 2)
+    assert second.runs == 1
     assert "broke the assumption n0 == n1" in second.reason
     assert [p.sizes for p in first.plans] == [{"n0": 3, "n1": 3}, {"n0": 5, "n1": 5}]
     assert first.fetches == ("z:0",)
     assert second.feeds == ("x:0: f32[1]", "y:0: f32[n0]")
+
+
+def test_the_reason_tells_what_is_new() -> None:
+    x = tf.placeholder(tf.float32, name="x")
+    y = tf.reduce_sum(x, -1, name="y")
+    v = tf.Variable(np.ones(2, np.float32), validate_shape=False, name="v")
+    z = tf.reduce_sum(v, -1, name="z")
+    with tf.Session() as sess:
+        for shape in ((3,), (2, 3), (4,), (5, 3)):
+            sess.run(y, {x: np.ones(shape)})
+        sess.run(y, {"x:0": np.ones(3)})
+        assert [(e.reason, e.runs) for e in sess.explain(y).executables] == [
+            ("first run of these fetches", 2),
+            ("first run with x:0 of the shape [2, 3]", 2),
+            ("first run of these fetches with feeds that are given like this", 1),
+        ]
+        for value in (np.ones(2), np.ones((2, 2)), np.ones(3)):
+            sess.run(tf.assign(v, value.astype(np.float32), validate_shape=False))
+            sess.run(z)
+        assert [e.reason for e in sess.explain(z).executables] == [
+            "first run of these fetches",
+            "first run with the variable 'v' of the rank 2",
+        ]
 
 
 def test_kernels_name_the_users_lines_and_show_their_source() -> None:
