@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import os
 import threading
-from collections.abc import Callable, Container, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,7 +21,7 @@ from staticgraph.codegen.loader import load
 from staticgraph.errors import CompileError
 
 if TYPE_CHECKING:
-    from staticgraph.codegen.workers import Results
+    from staticgraph.codegen.workers import Later, Results
 
 __all__ = [
     "CacheStats", "KernelCache", "compiled_count", "disk_cache", "ir_address", "kernel_address",
@@ -70,6 +70,7 @@ def kernel_addresses(
     direct: Mapping[str, Callable[[], str]] | None = None,
     machinery: Sequence[str] = (),
     likely: Sequence[str] = (),
+    later: Sequence[str] = (),
 ) -> list[int]:
     """Return the addresses of the native functions for Numba sources.
 
@@ -81,17 +82,19 @@ def kernel_addresses(
         then compiled without Numba.  How a kernel was made is a part of its key.
       machinery: LLVM IR that is compiled along with them, so that `ir_address` need not wait.
       likely: the same, but left alone where all of those are there already.
+      later: the same, but not waited for: it is compiled on the side, or when it is asked for.
 
     Raises:
       CompileError: a source could not be compiled.  The others are, and asking for them by
         themselves gives their addresses.
     """
-    if not direct:
+    if not direct and not machinery:
         return _addresses_of(sources, _compile_numba, counted=sources)
+    direct = direct or {}
     emitters = {_DIRECT + source: emit for source, emit in direct.items()}
     quick = {text: partial(str, text) for text in (*machinery, *likely)}
     texts = [_DIRECT + source if source in direct else source for source in sources]
-    build = partial(_compile_either, emitters | quick, quick)
+    build = partial(_compile_either, emitters | quick, quick, later)
     return _addresses_of([*texts, *machinery], build, texts, likely)[: len(texts)]
 
 
@@ -105,8 +108,9 @@ def _compile_numba(texts: dict[str, str]) -> Results:
 
 
 def _compile_either(
-    emitters: Mapping[str, Callable[[], str]], machinery: Container[str], texts: dict[str, str]
-) -> Results:
+    emitters: Mapping[str, Callable[[], str]], machinery: Container[str], later: Sequence[str],
+    texts: dict[str, str],
+) -> Results:  # fmt: skip
     out: Results = {}
     numba = {symbol: text for symbol, text in texts.items() if text not in emitters}
     if numba:
@@ -117,8 +121,27 @@ def _compile_either(
         from staticgraph.codegen.workers import compile_many_ir
 
         quick = [symbol for symbol, text in texts.items() if text in machinery]
-        out.update(compile_many_ir(written, quick))
+        out.update(compile_many_ir(written, quick, _later(later)))
     return out
+
+
+def _later(texts: Sequence[str]) -> Later | None:
+    """What is to be compiled on the side; who asks for one of these meanwhile waits for it."""
+    mine, _ = _claim({symbol_of(text): text for text in texts})
+    missing = _not_on_disk(mine)
+    _release(mine.keys() - missing.keys())
+    if not missing:
+        return None
+    left = set(missing)
+    from staticgraph.codegen.workers import Later
+
+    def deliver(symbol: str, code: bytes) -> None:
+        if _load(symbol, code):
+            disk_cache().put(symbol, code)
+        left.discard(symbol)
+        _release((symbol,))
+
+    return Later(missing, deliver, lambda: _release(left))
 
 
 def ir_address(text: str) -> int:
@@ -187,7 +210,7 @@ def _claim(wanted: dict[str, str]) -> tuple[dict[str, str], list[threading.Event
     return mine, others
 
 
-def _release(mine: dict[str, str]) -> None:
+def _release(mine: Iterable[str]) -> None:
     with _lock:
         for symbol in mine:
             _building.pop(symbol).set()

@@ -56,36 +56,48 @@ def compile_many(sources: dict[str, str]) -> Results:
 
 
 def compile_many_ir(
-    emitters: Mapping[str, Callable[[], str]], quick: Sequence[str] = ()
-) -> Results:
+    emitters: Mapping[str, Callable[[], str]], quick: Sequence[str] = (),
+    later: Later | None = None,
+) -> Results:  # fmt: skip
     """The same for LLVM IR that defines ``@entry``.
 
     Args:
       emitters: by symbol, who writes the text.
       quick: symbols of what is no kernel; see `native.compile_ir`.
+      later: what a helper goes on with, if there is one, when this has returned.
     """
-    helpers = [_Helper(numba=False) for _ in range(ir_helper_count(len(emitters)))]
+    helpers: list[_Helper] = []
     try:
+        helpers += [_Helper(numba=False) for _ in range(ir_helper_count(len(emitters)))]
         # written while helpers get ready
         texts = {s: _QUICK + emit() if s in quick else emit() for s, emit in emitters.items()}
     except BaseException:
         _stop(helpers)
+        if later is not None:
+            later.over()
         raise
     # The largest first: what is left in the end is small, so that nobody waits long.
     largest = sorted(texts.items(), key=lambda item: -len(item[1]))
-    return _shared(dict(largest), helpers, _compile_ir)
+    return _shared(dict(largest), helpers, _compile_ir, later)
 
 
-def _shared(sources: dict[str, str], helpers: list[_Helper], compile_: _Compiler) -> Results:
+def _shared(
+    sources: dict[str, str], helpers: list[_Helper], compile_: _Compiler,
+    later: Later | None = None,
+) -> Results:  # fmt: skip
     batch = _Batch(sources)
     try:
         for helper in helpers:
-            helper.begin(batch)
+            helper.begin(batch, later)
+            later = None  # it is for the first one
         while (kernel := batch.take_or_wait()) is not None:
             batch.done(kernel, compile_(*kernel))
+        helpers = [helper for helper in helpers if not helper.goes_on]
         return batch.results
     finally:
         _stop(helpers)
+        if later is not None:
+            later.over()
 
 
 def _stop(helpers: list[_Helper]) -> None:
@@ -141,6 +153,22 @@ def _compile_ir(symbol: str, text: str) -> bytes | CompileError:
         return e
 
 
+class Later:
+    """LLVM IR that is compiled while the program runs: no kernels, and nobody waits for it yet.
+
+    Args:
+      texts: by symbol.
+      deliver: is given symbol and object code, in another thread.
+      over: is called when nothing more comes.
+    """
+
+    def __init__(
+        self, texts: Mapping[str, str], deliver: Callable[[str, bytes], None],
+        over: Callable[[], None],
+    ) -> None:  # fmt: skip
+        self.texts, self.deliver, self.over = texts, deliver, over
+
+
 class _Batch:
     """Kernels to compile, which several threads take one at a time."""
 
@@ -192,6 +220,7 @@ class _Helper:
     def __init__(self, numba: bool) -> None:
         self._process: subprocess.Popen[bytes] | None = None
         self._thread: threading.Thread | None = None
+        self.goes_on = False  # with what is for later; it then ends by itself
         package = list(sys.modules["staticgraph"].__path__)
         with contextlib.suppress(OSError, RuntimeError):  # no memory, processes or threads left
             self._process = subprocess.Popen(
@@ -208,25 +237,52 @@ class _Helper:
                 creationflags=getattr(subprocess, "CREATE_NO_WINDOW", 0),
             )
 
-    def begin(self, batch: _Batch) -> None:
-        """Take kernels of a batch from now on."""
-        if self._process is None:
-            return
-        with contextlib.suppress(RuntimeError):  # no threads left
-            thread = threading.Thread(
-                target=self._feed, args=(batch,), name="staticgraph-compile", daemon=True
-            )
-            thread.start()
-            self._thread = thread
+    def begin(self, batch: _Batch, later: Later | None = None) -> None:
+        """Take kernels of a batch from now on, and then what is for later."""
+        run, arguments = (self._feed, (batch,)) if later is None else (self._last, (batch, later))
+        try:
+            if self._process is not None:
+                thread = threading.Thread(
+                    target=run, args=arguments, name="staticgraph-compile", daemon=True
+                )
+                thread.start()
+                self._thread, self.goes_on = thread, later is not None
+        except RuntimeError:  # no threads left
+            pass
+        if later is not None and not self.goes_on:
+            later.over()
 
-    def _feed(self, batch: _Batch) -> None:
+    def _last(self, batch: _Batch, later: Later) -> None:
+        try:
+            if self._feed(batch):
+                for symbol, text in later.texts.items():
+                    later.deliver(symbol, self._ask(symbol, _QUICK + text))
+        except (OSError, EOFError, ValueError, CompileError):  # made when it is asked for
+            pass
+        finally:
+            self._thread = None
+            self.stop()
+            later.over()
+
+    def _ask(self, symbol: str, text: str) -> bytes:
+        assert self._process is not None
+        to, back = self._process.stdin, self._process.stdout
+        assert to is not None and back is not None
+        _write(to, symbol.encode(), text.encode())
+        code, failed = _read(back)
+        if failed:
+            raise CompileError(f"function {symbol} could not be compiled")
+        return code
+
+    def _feed(self, batch: _Batch) -> bool:
+        """Hand out kernels until there are none; False if the helper is of no use."""
         assert self._process is not None
         to, back = self._process.stdin, self._process.stdout
         assert to is not None and back is not None
         sent: deque[tuple[str, str]] = deque()
         try:
             if _read(back)[0] != _compiler():  # would make other code
-                return
+                return False
             while True:
                 # A second kernel waits in the pipe, so that the helper need not wait.  It has to be
                 # small: if both ends wrote more than a pipe holds, each would wait for the other.
@@ -237,13 +293,13 @@ class _Helper:
                     sent.append(kernel)
                     _write(to, kernel[0].encode(), kernel[1].encode())
                 if not sent:
-                    return
+                    return True
                 code, failed = _read(back)
                 if failed:  # compiled again by this process, which then has the cause
-                    return
+                    return False
                 batch.done(sent.popleft(), code)
         except (OSError, EOFError, ValueError):  # the helper died, or was stopped
-            return
+            return False
         finally:
             for kernel in sent:
                 batch.put_back(kernel)
@@ -252,9 +308,10 @@ class _Helper:
         """End the process, in whatever state it is."""
         if self._process is None:
             return
+        thread = self._thread  # which may just be ending by itself
         self._process.kill()
-        if self._thread is not None:
-            self._thread.join()
+        if thread is not None:
+            thread.join()
         for pipe in (self._process.stdin, self._process.stdout):
             if pipe is not None:
                 with contextlib.suppress(OSError):

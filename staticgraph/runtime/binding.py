@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 
 from staticgraph.codegen import driver, loop_source, pool
-from staticgraph.codegen.cache import ir_address, kernel_addresses
+from staticgraph.codegen.cache import kernel_addresses
 from staticgraph.codegen.cpu import SIGNATURE_WORDS, kernel_source
 from staticgraph.errors import CompileError
 from staticgraph.ir import dims as D
@@ -31,22 +31,24 @@ class Code:
         self.sources: dict[Kernel, str] = {k: kernel_source(k) for k in program.kernels()}
         texts = dict.fromkeys(self.sources.values())
         machinery: dict[str, None] = {}
+        later: dict[str, None] = {}
         for s in program.every_step():
             if isinstance(s, Library):
                 texts |= dict.fromkeys(LIBRARY[s.kind].sources(s))
                 machinery |= dict.fromkeys(LIBRARY[s.kind].machinery(s))
+                later |= dict.fromkeys(LIBRARY[s.kind].later(s))
         direct: dict[str, Callable[[], str]] = {}
         if emits_ir():
             direct = {s: partial(_source_ir, s) for s in texts}
             direct |= {s: partial(_kernel_ir, k) for k, s in self.sources.items()}
         try:
             found = (
-                kernel_addresses(list(texts), direct, list(machinery), _likely(program))
-                if direct or texts
+                kernel_addresses(
+                    list(texts), direct, list(machinery), _likely(program), list(later)
+                )
+                if texts or machinery
                 else []
             )
-            for text in machinery:  # there already, unless no kernel was compiled
-                ir_address(text)
         except CompileError as e:
             bad = {text for text in texts if not _compiles(text, direct)}
             raise self._naming(e, program, bad) from (e.__cause__ or e)

@@ -14,6 +14,7 @@ import numpy as np
 from staticgraph.codegen import library_source, philox_source
 from staticgraph.ir import dims as D
 from staticgraph.ir import philox
+from staticgraph.ir.dims import Dim
 from staticgraph.ir.program import Buffer, Library
 from staticgraph.ir.record import record
 from staticgraph.runtime import convolution
@@ -36,11 +37,13 @@ class Kind:
       sources: the texts of the kernels a call needs.
       rows: the rows of a call, given its position among the steps and the kernels' addresses.
       machinery: LLVM IR that a call needs beside them, whatever the program.
+      later: the same, for sizes that may come some day.
     """
 
     sources: Callable[[Library], tuple[str, ...]]
     rows: Callable[[Library, int, Addresses, Sizes, AddressOf], list[Row]]
     machinery: Callable[[Library], tuple[str, ...]] = lambda _: ()
+    later: Callable[[Library], tuple[str, ...]] = lambda _: ()
 
 
 def _copy(
@@ -131,16 +134,28 @@ def _matmul_sources(step: Library) -> tuple[str, ...]:
     return (library_source.copy(step.outputs[0].dtype),) if step.attrs["op"] == "GemmAdd" else ()
 
 
-def _matmul_machinery(step: Library) -> tuple[str, ...]:
-    """What the sizes need that are known; a size that needs more gets it when it comes."""
+def _matmul_machinery(step: Library, opened: int = OPEN) -> tuple[str, ...]:
+    """What the sizes need, with a guess at those that are open."""
     out = step.outputs[0]
     transposed = _transposed(step)
-    dims = (*(out.dims or ())[-2:], step.shape(len(step.inputs) - 2)[-2 if transposed[0] else -1])
-    m, n, k = (d if type(d) is int else OPEN for d in dims)
+    m, n, k = (d if type(d) is int else opened for d in _sizes_of(step))
     product = matrix_product(out.dtype, (m, n, k), transposed)
-    if type(dims[0 if product.swapped else 1]) is int:
+    if type(_sizes_of(step)[0 if product.swapped else 1]) is int:
         return product.texts()
     return product.texts() + tile_texts(out.dtype, None)
+
+
+def _matmul_later(step: Library) -> tuple[str, ...]:
+    """What open sizes need where there is a single row, or a few."""
+    if all(type(d) is int for d in _sizes_of(step)):
+        return ()
+    return _matmul_machinery(step, 1) + _matmul_machinery(step, 2)
+
+
+def _sizes_of(step: Library) -> tuple[Dim, ...]:
+    """Rows and columns of the result, and how many products are added up."""
+    depth = step.shape(len(step.inputs) - 2)[-2 if _transposed(step)[0] else -1]
+    return *(step.outputs[0].dims or ())[-2:], depth
 
 
 def _transposed(step: Library) -> tuple[bool, bool]:
@@ -206,7 +221,7 @@ def _general_batches(
 
 
 LIBRARY: Mapping[str, Kind] = {
-    "matmul": Kind(_matmul_sources, _matmul, _matmul_machinery),
+    "matmul": Kind(_matmul_sources, _matmul, _matmul_machinery, _matmul_later),
     "philox": Kind(lambda step: (_random_source(step),), _random),
     "scatter": Kind(_scatter_sources, _scatter),
     "cumulative": Kind(lambda step: (_cumulative_source(step),), _cumulative),

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import threading
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from staticgraph.codegen import cache, native, workers
-from tests.codegen.kernels import finish, python
+from tests.codegen.kernels import call, finish, python
 
 TEXT = "define i64 @entry(ptr %args, i64 %lo, i64 %hi) {{\n  ret i64 {}\n}}\n"
 
@@ -29,7 +31,7 @@ from staticgraph.codegen import workers
 seen = []
 begin = workers._Helper.__init__
 workers._Helper.__init__ = lambda self, numba: seen.append("llvmlite.binding" in sys.modules)
-workers._helpers = lambda wanted: 1
+workers._helpers, workers._Helper.goes_on = lambda wanted: 1, False
 workers._Helper.begin = workers._Helper.stop = lambda self, *batch: None
 text = "define i64 @entry(ptr %args, i64 %lo, i64 %hi) {\\n  ret i64 0\\n}\\n"
 assert all(workers.compile_many_ir({"cold_one": lambda: text}).values())
@@ -66,9 +68,9 @@ def test_what_is_likely_is_compiled_along_with_what_is_missing(
     made: list[list[str]] = []
     compile_many_ir = workers.compile_many_ir
 
-    def watched(emitters: dict[str, object], quick: list[str]) -> workers.Results:
+    def watched(emitters: dict[str, object], *more: object) -> workers.Results:
         made.append(sorted(emitters))
-        return compile_many_ir(emitters, quick)  # type: ignore[arg-type]
+        return compile_many_ir(emitters, *more)  # type: ignore[arg-type]
 
     monkeypatch.setattr(workers, "compile_many_ir", watched)
     here = Counted(native.compile_ir)
@@ -84,6 +86,69 @@ def test_what_is_likely_is_compiled_along_with_what_is_missing(
     assert (len(made), here.calls) == (1, alone), "nothing was missing"
 
 
+def compile_with(later: list[str], number: int, fails: bool = False) -> None:
+    """Compile something new, with texts for later."""
+    texts = {f"# later {number}": partial(TEXT.format, number)}
+    if fails:
+        texts["# never written"] = lambda: str(1 / 0)
+    cache.kernel_addresses(list(texts), texts, later=later)
+
+
+def wait_for_helpers() -> None:
+    for thread in threading.enumerate():
+        if thread.name == "staticgraph-compile":
+            thread.join(60)
+
+
+def test_what_is_for_later_is_compiled_on_the_side(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("STATICGRAPH_CACHE", str(tmp_path / "kernels"))
+    monkeypatch.setattr(workers, "_helpers", lambda wanted: 1)
+    later = [TEXT.format(800 + i) for i in range(2)]
+    here = Counted(native.compile_ir)
+    monkeypatch.setattr(native, "compile_ir", here)
+    compile_with(later, 810)
+    first = cache.ir_address(later[0])  # waits for it, if it is not there yet
+    wait_for_helpers()
+    assert here.calls <= 1, "only the kernel may have been compiled here"
+    assert cache.ir_address(later[0]) == first
+    for text, number in zip(later, (800, 801), strict=True):
+        assert call(cache.ir_address(text), np.zeros(1, np.int64), 0, 1) == number
+    assert here.calls <= 1
+    names = {path.stem for path in (tmp_path / "kernels").rglob("*.o")}
+    assert {cache.symbol_of(text) for text in later} <= names
+    assert not cache._building
+
+
+@pytest.mark.parametrize("command", ["", "raise SystemExit(3)", "not python"])
+def test_what_nobody_compiled_on_the_side_is_compiled_when_it_is_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
+    monkeypatch.setenv("STATICGRAPH_CACHE", str(tmp_path / "kernels"))
+    monkeypatch.setattr(workers, "_helpers", lambda wanted: bool(command))
+    monkeypatch.setattr(workers, "_COMMAND", command)
+    number = 820 + len(command)
+    compile_with([TEXT.format(number)], 1000 + number)
+    wait_for_helpers()
+    assert not cache._building
+    assert call(cache.ir_address(TEXT.format(number)), np.zeros(1, np.int64), 0, 1) == number
+
+
+@pytest.mark.parametrize("helpers", [0, 1])
+def test_a_text_that_cannot_be_written_leaves_nothing_under_way(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, helpers: int
+) -> None:
+    monkeypatch.setenv("STATICGRAPH_CACHE", str(tmp_path / "kernels"))
+    monkeypatch.setattr(workers, "_helpers", lambda wanted: helpers)
+    later = TEXT.format(850 + helpers)
+    with pytest.raises(ZeroDivisionError):
+        compile_with([later], 860 + helpers, fails=True)
+    wait_for_helpers()
+    assert not cache._building
+    assert cache.ir_address(later)
+
+
 STEP = """
 import sys
 import numpy as np
@@ -93,8 +158,8 @@ from staticgraph.codegen import cache, workers
 alone, batches = [], []
 compile_alone, compile_many_ir = cache._compile_ir, workers.compile_many_ir
 cache._compile_ir = lambda texts: alone.append(len(texts)) or compile_alone(texts)
-workers.compile_many_ir = lambda texts, quick=(): (
-    batches.append(sorted(len(texts[s]()) for s in quick)) or compile_many_ir(texts, quick)
+workers.compile_many_ir = lambda texts, quick=(), later=None: (
+    batches.append(sorted(len(texts[s]()) for s in quick)) or compile_many_ir(texts, quick, later)
 )
 x = tf.placeholder(tf.float32, [None, 70])
 w = tf.Variable(tf.ones([70, 10]))
