@@ -251,7 +251,7 @@ def _explained(sources: bool) -> Iterator[list[Any]]:
     In the order in which they were opened, and behind them what compiled functions tell.
     """
     from staticgraph.bridge.compiled import Runner
-    from staticgraph.runtime.explain import Explanation, report
+    from staticgraph.runtime.explain import explanation, report
     from staticgraph.runtime.session import BaseSession
 
     opened: list[Any] = []
@@ -277,7 +277,7 @@ def _explained(sources: bool) -> Iterator[list[Any]]:
         told += [seen] if seen is not None else []
     compiled = [(r.function.name, r.executable) for r in functions if r.executable is not None]
     if compiled:
-        told.append(Explanation(tuple(report([name], exe) for name, exe in compiled), sources))
+        told.append(explanation([report([name], exe) for name, exe in compiled], sources))
 
 
 @contextmanager

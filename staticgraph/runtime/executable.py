@@ -36,13 +36,13 @@ from staticgraph.ir.program import (
 )
 from staticgraph.passes.control import is_native, late
 from staticgraph.runtime.binding import Code
+from staticgraph.runtime.constants import constants_of
 from staticgraph.runtime.plan import Plan, RoomError, fed_sizes
 from staticgraph.runtime.results import Results
 from staticgraph.runtime.stepwise import (
     Native,
     RunCounts,
     Stepwise,
-    constants_of,
     host_rule,
     read_size,
 )

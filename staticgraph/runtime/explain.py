@@ -1,6 +1,6 @@
 """What a session has compiled, why, and what each kernel computes: `Session.explain`.
 
-1 executable, 2 kernels, 12,480 bytes planned
+1 executable, 2 kernels, 13,408 bytes planned, 608 of them for calls
 executable 0: cost:0, train
   compiled: first run of these fetches; 20 runs, each one native call
   feeds x:0: f32[n0, 784]
@@ -10,20 +10,22 @@ executable 0: cost:0, train
       Mean at train.py:14
       with n0=64: reads 4,096 bytes, writes 4, 2,048 flops
   plans
-    n0=64: 3 steps, 12,480 bytes planned: arena 4,096, staging 4,096, variables 4,096, table 192
+    n0=64: 3 steps, 12,800 bytes planned: arena 4,160, staging 4,224, variables 4,224, table 192
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import field, replace
 
 import numpy as np
 
 from staticgraph.codegen.cpu import kernel_source
 from staticgraph.ir.dims import Symbol
+from staticgraph.ir.graph import Graph
 from staticgraph.ir.program import (
     Branch,
+    Buffer,
     Launch,
     Origin,
     Program,
@@ -35,12 +37,14 @@ from staticgraph.ir.program import (
 from staticgraph.ir.record import record
 from staticgraph.ir.text import type_text
 from staticgraph.ir.types import TensorType
+from staticgraph.runtime.constants import graph_memory, memory_of, program_memory
 from staticgraph.runtime.cost import Cost, step_cost
+from staticgraph.runtime.entries import RunEntry
 from staticgraph.runtime.executable import Executable
 from staticgraph.runtime.fetches import FetchPlan
 from staticgraph.runtime.footprint import Footprint
 from staticgraph.runtime.forecast import footprint, sizes_of
-from staticgraph.runtime.stepwise import Segment
+from staticgraph.runtime.plan import Plan
 from staticgraph.runtime.store import Store
 
 
@@ -108,6 +112,7 @@ class ExecutableReport:
       constants: bytes of the program's constants, which all plans share.
       sizes: those that the costs of the steps are told for.
       arenas: bytes of all plans' arenas; plans for different sizes share one.
+      results: bytes that one run hands out, or copies to assign variables, at the most.
     """
 
     fetches: tuple[str, ...]
@@ -122,6 +127,7 @@ class ExecutableReport:
     constants: int = 0
     sizes: dict[str, int] = field(default_factory=dict)
     arenas: int = 0
+    results: int = 0
 
     def text(self, number: int, sources: bool) -> str:
         """The lines of the report."""
@@ -154,21 +160,29 @@ class Explanation:
 
     Attributes:
       variables: bytes that the session's variables take now.
+      constants: bytes of constants, each of which counts once: of the programs and, where the
+        whole session is explained, of the graph.
+      calls: bytes by which the session knows runs that come again.
     """
 
     executables: tuple[ExecutableReport, ...]
     sources: bool = False
     variables: int = 0
+    constants: int = 0
+    calls: int = 0
 
     @property
     def planned(self) -> int:
-        """Bytes of all plans together; variables and an executable's constants count once."""
-        variables, rest = self.variables, 0
+        """Bytes of all plans together; variables and constants count once.
+
+        Of an executable, whose plans share an arena, the results of one run count.
+        """
+        variables, rest = self.variables, self.constants + self.calls
         for e in self.executables:
             prints = [p.footprint for p in e.plans]
             variables = max([variables, *(f.variables for f in prints)])
-            rest += e.constants + e.arenas
-            rest += sum(f.total - f.variables - f.constants - f.arena for f in prints)
+            rest += e.arenas + e.results
+            rest += sum(f.staging + f.table for f in prints)
         return variables + rest
 
     def __str__(self) -> str:
@@ -176,6 +190,7 @@ class Explanation:
         head = f"{_count(len(self.executables), 'executable')}, {_count(len(kernels), 'kernel')}"
         if any(e.plans for e in self.executables):
             head += f", {self.planned:,} bytes planned"
+            head += f", {self.calls:,} of them for calls" if self.calls else ""
         return "\n".join([head, *(e.text(i, self.sources) for i, e in enumerate(self.executables))])
 
 
@@ -196,17 +211,59 @@ def report(names: Sequence[str], exe: Executable) -> ExecutableReport:
         mode = "each one native call"
     else:
         mode = "native segments between host steps"
-    plans = list(exe.plans.values())
+    apart = [list(exe.plans.values())]
     if exe.stepwise is not None:
-        inner = [i.plans for i in exe.stepwise.items if isinstance(i, Segment)]
-        plans = [p for found in inner for p in found.values()]
+        apart = [list(s.plans.values()) for s in exe.stepwise.segments()]
+    plans = [p for found in apart for p in found]
+    # Between segments results go as they are, and only the last of them are copied.
+    out = frozenset(exe.program.results)
+    results = sum(max((_handed(p, out) for p in found), default=0) for found in apart)
     env: dict[Symbol, int] = {}
     for p in plans:
         env |= p.env
     reports = tuple(PlanReport(_named(p.env), len(p.rows), p.footprint) for p in plans)
-    arenas = exe.arena_bytes if exe.stepwise is None else None
+    arenas = sum(memory_of(p.arena for p in plans).values())
     runs = exe.counts.runs
-    return program_report(names, exe.program, exe.reason, mode, runs, reports, env, arenas)
+    made = program_report(names, exe.program, exe.reason, mode, runs, reports, env)
+    return replace(made, arenas=arenas, results=results)
+
+
+def _handed(p: Plan, results: frozenset[Buffer]) -> int:
+    """What a plan's run takes to hand out those of its results."""
+    inner = sum(
+        v.nbytes for b, v in zip(p.program.results, p.results, strict=True) if b not in results
+    )
+    return p.footprint.results - inner
+
+
+def call_bytes(words: np.ndarray, store: Store, entries: Iterable[RunEntry]) -> int:
+    """What a session takes to know runs that come again.
+
+    Args:
+      words: by which native code knows the session.
+    """
+    kept = [words, store.mark, *(store.counters.words(name) for name in store.counters)]
+    there = list(store.arrays.values())
+    for entry in entries:
+        kept += [] if entry.quick is None else entry.quick.arrays
+        for _, exe in entry.executables:
+            kept.append(exe.quick)
+            for p in exe.plans.values():
+                there += p.views.values()
+                kept += [p.failed, *([] if p.call is None else p.call.arrays)]
+    counted = memory_of(there)
+    return sum(n for place, n in memory_of(kept).items() if place not in counted)
+
+
+def explanation(
+    reports: Sequence[ExecutableReport], sources: bool, variables: int = 0,
+    graph: Graph | None = None, calls: int = 0,
+) -> Explanation:  # fmt: skip
+    """What is told of executables, and of their session; see `Explanation`."""
+    constants = {} if graph is None else dict(graph_memory(graph))
+    for r in reports:
+        constants |= program_memory(r.program)
+    return Explanation(tuple(reports), sources, variables, sum(constants.values()), calls)
 
 
 def forecast(
@@ -223,14 +280,11 @@ def forecast(
 def program_report(
     names: Sequence[str], program: Program, reason: str, mode: str, runs: int = 0,
     plans: tuple[PlanReport, ...] = (), env: Mapping[Symbol, int] | None = None,
-    arenas: int | None = None,
 ) -> ExecutableReport:  # fmt: skip
     """The report of a program, compiled to machine code or not."""
     text = ProgramText(program)
     sizes = env or {}
-    constants = sum(
-        b.data.nbytes for b in program.buffers if b.role == "constant" and b.data is not None
-    )
+    constants = sum(program_memory(program).values())
 
     def step(s: Step) -> StepReport:
         kernel = text.kernels[s.kernel] if isinstance(s, Launch) else None
@@ -248,7 +302,7 @@ def program_report(
         reason, mode, runs, tuple(map(step, program.steps)),
         tuple(KernelReport(n, k.form, kernel_source(k)) for k, n in text.kernels.items()),
         plans, program, constants, _named(sizes),
-        sum(p.footprint.arena for p in plans) if arenas is None else arenas,
+        sum(p.footprint.arena for p in plans), sum(p.footprint.results for p in plans),
     )  # fmt: skip
 
 

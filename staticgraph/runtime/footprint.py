@@ -16,11 +16,13 @@ from dataclasses import fields
 import numpy as np
 
 from staticgraph.ir import dims as D
+from staticgraph.ir.arrays import taken
 from staticgraph.ir.dims import Symbol
 from staticgraph.ir.program import Buffer, Launch, Program
 from staticgraph.ir.record import record
 from staticgraph.passes.control import NO_ROOMS, Arrangement, Rooms, arrange, with_rooms
 from staticgraph.passes.memory import donations, overwritten
+from staticgraph.runtime.constants import program_memory
 from staticgraph.runtime.results import direct_results
 from staticgraph.runtime.store import Store
 
@@ -78,36 +80,39 @@ class Layout:
 
     def footprint(self, program: Program, store: Store) -> Footprint:
         """The memory that a run of the program takes."""
-        feeds = [self.bytes_of(q.buffer) for q in program.params if q.kind == "feed"]
-        streams = sum(self.bytes_of(q.buffer) for q in program.params if q.kind == "counter")
-        constants = sum(
-            b.data.nbytes for b in program.buffers if b.role == "constant" and b.data is not None
-        )
+        places = [q.buffer for q in program.params if q.kind != "variable"]
+        direct = {
+            q.buffer for q in program.params
+            if q.kind == "feed" and self.bytes_of(q.buffer) > DIRECT_FEED
+        }  # fmt: skip
         variables, copies = self._variables(program, store)
         launches = (
             len(s.args) + 2 if isinstance(s, Launch) else _CALL_WORDS for s in program.steps
         )
         return Footprint(
-            arena=self.arrangement.placement.size,
-            staging=streams + sum(n for n in feeds if n <= DIRECT_FEED),
-            constants=constants,
+            arena=taken((self.arrangement.placement.size,), np.dtype(np.uint8)),
+            staging=sum(self._taken(b) for b in places if b not in direct),
+            constants=sum(program_memory(program).values()),
             variables=variables,
             results=copies + sum(map(self.bytes_of, program.results)),
             table=8 * (sum(launches) + 4 * len(program.steps)),
-            reserved=sum(n for n in feeds if n > DIRECT_FEED),
+            reserved=sum(map(self._taken, direct)),
         )
 
     def bytes_of(self, b: Buffer) -> int:
         """Bytes of a buffer's elements."""
         return math.prod(self.shapes[b]) * b.dtype.size if b in self.shapes else 0
 
+    def _taken(self, b: Buffer) -> int:
+        """Bytes of an array of its own, which begins at a boundary."""
+        return taken(self.shapes[b], b.dtype.np) if b in self.shapes else 0
+
     def _variables(self, program: Program, store: Store) -> tuple[int, int]:
         """Bytes of the variables when the run ends, and of copies made to assign them."""
         names = {q.buffer: q.name for q in program.params if q.kind == "variable"}
         held: dict[str, int] = {}
         for name in (*names.values(), *program.updates):
-            have = store.get(name)
-            held[name] = 0 if have is None else have.nbytes
+            held[name] = store.taken(name)
         copied = []
         for name, b in program.updates.items():
             old = self.donated.get(b)
@@ -117,7 +122,7 @@ class Layout:
                 continue
             have = store.get(name)
             if have is None or have.shape != self.shapes.get(b) or have.dtype != b.dtype.np:
-                held[name] += self.bytes_of(b)  # the old value goes when the new one is there
+                held[name] += self._taken(b)  # the old value goes when the new one is there
             copied.append(b)
         moved = [b for b in copied if b in names] if len(copied) > 1 else []
         return sum(held.values()), sum(map(self.bytes_of, moved))
@@ -125,12 +130,12 @@ class Layout:
 
 @record(frozen=True, slots=True)
 class Footprint:
-    """Bytes that a run needs, by what for.
+    """Bytes that a run needs, by what for, those before an array's boundary among them.
 
     Attributes:
       arena: temporaries and scratch.
       staging: copies of feeds.
-      constants: of the program.
+      constants: of the program, with copies of those that kernels cannot read as they lie.
       variables: that it reads or assigns.
       results: arrays that it hands out, and copies made to assign variables.
       table: what native code walks.

@@ -123,6 +123,11 @@ class Call:
             ends=address(ends), fail=id(fail),
         )  # fmt: skip
 
+    @property
+    def arrays(self) -> list[np.ndarray]:
+        """What it keeps, the plan's views and variables among them."""
+        return [self.block, *(a for a in self._kept if isinstance(a, np.ndarray))]
+
     def retire(self) -> None:
         """Leave all runs of the plan to Python from now on."""
         self.block[blocks.PLAN.index("generation")] = -1
@@ -292,6 +297,12 @@ class QuickEntry:
             slots=address(places), fetched=address(what), keys=len(keys), keyed=address(by),
             slow=0, rebuild=id(plan.rebuild), owner=id(self),
         )  # fmt: skip
+
+    @property
+    def arrays(self) -> list[np.ndarray]:
+        """What it keeps."""
+        kept = (a for a in self._kept if isinstance(a, np.ndarray))
+        return [self.block, self._bound, *kept]
 
     def point(self, exe: Executable, store: Store) -> None:
         """Let native code run the plans of an executable, first of all the one used last."""

@@ -26,7 +26,14 @@ from staticgraph.runtime.compile import function_stages
 from staticgraph.runtime.config import ConfigProto
 from staticgraph.runtime.entries import RunEntry
 from staticgraph.runtime.executable import Executable
-from staticgraph.runtime.explain import Explanation, forecast, names_of, report
+from staticgraph.runtime.explain import (
+    Explanation,
+    call_bytes,
+    explanation,
+    forecast,
+    names_of,
+    report,
+)
 from staticgraph.runtime.fetches import FetchPlan, check_feed_dict, feed_tensors
 from staticgraph.runtime.fetches import fed_array as _array
 from staticgraph.runtime.fetches import frozen as _frozen
@@ -344,7 +351,7 @@ class BaseSession(Specialising):
         ...     y = tf.exp(-x, name="y")
         ...     _ = sess.run(y, {x: [1.0, 2.0]})
         ...     print(sess.explain())
-        1 executable, 1 kernel, 144 bytes planned
+        1 executable, 1 kernel, ... bytes planned, ... of them for calls
         executable 0: y:0
           compiled: first run of these fetches; 1 run, each one native call
           feeds x:0: f32[n0]
@@ -353,7 +360,7 @@ class BaseSession(Specialising):
               Neg, Exp at ...
               with n0=2: reads 8 bytes, writes 8, 4 flops
           plans
-            n0=2: 1 step, 144 bytes planned: arena 64, staging 8, results 8, table 64
+            n0=2: 1 step, 272 bytes planned: arena 128, staging 72, results 8, table 64
         """
         with self._lock:
             wanted = None if fetches is None else FetchPlan(self._graph, fetches)
@@ -372,7 +379,9 @@ class BaseSession(Specialising):
             )  # fmt: skip
             assert made.program is not None
             reports = [forecast(wanted, made.program, arrays, self._store)]
-        return Explanation(tuple(reports), sources, self._store.nbytes)
+        graph = self._graph if fetches is None else None
+        calls = call_bytes(self._words, self._store, self._entries.values())
+        return explanation(reports, sources, self._store.held, graph, calls)
 
     def __repr__(self) -> str:
         state = (

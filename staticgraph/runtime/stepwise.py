@@ -48,7 +48,7 @@ from staticgraph.runtime.growing import Growing
 from staticgraph.runtime.library import draws
 from staticgraph.runtime.plan import Plan, RoomError
 from staticgraph.runtime.results import Results
-from staticgraph.runtime.store import Store, aligned
+from staticgraph.runtime.store import Store
 
 MAX_PLANS = 8  # plans kept per segment, least recently used dropped
 MAX_CHECKED = 256  # combinations of sizes remembered to meet the guards
@@ -220,6 +220,16 @@ class Stepwise:
             for s in self.items
             if isinstance(s, Repeat) and native is is_native and is_growing(s, program)
         }
+
+    def segments(self) -> Iterator[Segment]:
+        """Its segments, those of growing loops and of bodies that are run step by step."""
+        for item in self.items:
+            if isinstance(item, Segment):
+                yield item
+            elif item in self.growing:
+                yield self.growing[item].segment
+            for body in self.inner.get(item, ()) if not isinstance(item, Segment) else ():
+                yield from body.segments()
 
     def run(
         self, feeds: Sequence[np.ndarray], store: Store, counts: RunCounts, ahead: bool = False
@@ -466,24 +476,6 @@ class Body:
         env = {s: D.evaluate(d, {}) for s, d in program.bound(self.sizes).items()}
         known = (D.evaluate(d, env) if D.symbols_of(d) <= env.keys() else 0 for d in b.dims or ())
         return np.zeros((0, *known), b.dtype.np)
-
-
-def constants_in(program: Program) -> Iterator[Buffer]:
-    """The constants of a program and of those in it; several may be one array."""
-    inner = [p for s in program.every_step() if isinstance(s, Repeat | Branch) for p in s.programs]
-    return (b for p in (program, *inner) for b in p.buffers if b.role == "constant")
-
-
-def constants_of(program: Program) -> dict[Buffer, np.ndarray]:
-    """The constants of a program and of those in it, where kernels can read them."""
-    there: dict[int, np.ndarray] = {}
-    out: dict[Buffer, np.ndarray] = {}
-    for b in constants_in(program):
-        if id(b.data) not in there:
-            data = np.asarray(b.data)
-            there[id(b.data)] = data if data.dtype == object else aligned(data)
-        out[b] = there[id(b.data)]
-    return out
 
 
 def read_size(o: SizeSource, array: np.ndarray) -> int:

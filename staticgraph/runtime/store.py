@@ -172,6 +172,19 @@ class Store:
         """Bytes of all variables."""
         return sum(a.nbytes for a in self.arrays.values())
 
+    def taken(self, name: str) -> int:
+        """Bytes that a variable takes, of a block what is its own; 0 before it has a value."""
+        a = self.arrays.get(name)
+        if a is None:
+            return 0
+        whole = taken(a.shape, a.dtype)
+        return whole if owner(a).nbytes <= whole else up(a.nbytes)
+
+    @property
+    def held(self) -> int:
+        """Bytes of the memory that they take, in which a block counts as a whole."""
+        return sum({id(o): o.nbytes for o in map(owner, self.arrays.values())}.values())
+
 
 def fresh(kinds: Sequence[Kind]) -> list[np.ndarray]:
     """Arrays for new variables, where kernels can read them; those of `LARGE` bytes hold zeros.
@@ -226,8 +239,11 @@ def _exhausted(kinds: Mapping[str, Kind]) -> ResourceExhaustedError:
 
 
 def ready(value: np.ndarray) -> bool:
-    """True where kernels can read an array as it lies."""
-    if not value.flags.c_contiguous or not value.size:
+    """True where kernels can read an array as it lies.
+
+    False of short ones, wherever they lie: how much memory a program takes is not left to chance.
+    """
+    if not value.flags.c_contiguous or value.nbytes <= ALIGNMENT:
         return False
     return address(value) % (16 if value.nbytes > LARGE else ALIGNMENT) == 0
 
