@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import difflib
+import io
 import signal
 import sys
 import time
@@ -68,6 +69,8 @@ def _names(known: Iterable[str], *others: str) -> Callable[[str], list[str]]:
         for n in given:
             if n not in names:
                 close = difflib.get_close_matches(n, [*names, *others], 1)
+                if n in PEERS:
+                    close = [f"--peers {n}"]
                 hint = f"; did you mean {close[0]!r}?" if close else ""
                 raise argparse.ArgumentTypeError(f"{n!r} is none of {', '.join(names)}{hint}")
         return given
@@ -242,6 +245,8 @@ def _stoppable() -> Iterator[None]:
 def main(argv: Sequence[str] | None = None) -> None:
     """Run the command line."""
     given = list(sys.argv[1:] if argv is None else argv)
+    if isinstance(sys.stdout, io.TextIOWrapper):  # a terminal may have no letter for micro
+        sys.stdout.reconfigure(errors="replace")
     try:
         if given[:1] == ["report"]:
             make_report(given[1:])

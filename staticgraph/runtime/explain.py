@@ -21,6 +21,7 @@ from dataclasses import field, replace
 import numpy as np
 
 from staticgraph.codegen.cpu import kernel_source
+from staticgraph.ir import dims as D
 from staticgraph.ir.dims import Symbol
 from staticgraph.ir.graph import Graph
 from staticgraph.ir.program import (
@@ -288,7 +289,7 @@ def program_report(
 
     def step(s: Step) -> StepReport:
         kernel = text.kernels[s.kernel] if isinstance(s, Launch) else None
-        cost = step_cost(s, sizes) if program.sizes.keys() <= sizes.keys() else None
+        cost = step_cost(s, sizes) if _symbols(s) <= sizes.keys() else None
         bodies = s.programs if isinstance(s, Repeat | Branch) else ()
         inside = tuple(o for p in bodies for t in p.every_step() for o in t.origins)
         return StepReport(text.step(s), kernel, s.origins, cost, inside)
@@ -304,6 +305,14 @@ def program_report(
         plans, program, constants, _named(sizes),
         sum(p.footprint.arena for p in plans), sum(p.footprint.results for p in plans),
     )  # fmt: skip
+
+
+def _symbols(step: Step) -> set[Symbol]:
+    """The symbols that the cost of a step depends on."""
+    dims = [d for b in (*step.reads, *step.writes) for d in b.dims or ()]
+    if isinstance(step, Launch):
+        dims += [step.extent, *(a for a in step.args if not isinstance(a, Buffer))]
+    return {s for d in dims for s in D.symbols_of(d)}
 
 
 def _named(env: Mapping[Symbol, int]) -> dict[str, int]:

@@ -45,6 +45,7 @@ def test_works_are_named_as_arguments_or_with_an_option_and_run_once() -> None:
     ("argv", "message"),
     [
         (["layernorm"], "did you mean 'layer_norm'"),
+        (["jax"], "did you mean '--peers jax'"),
         (["reprot"], "did you mean 'report'"),
         (["--works", "xyz"], "'xyz' is none of scalar"),
         (["--works", " , "], "there is no name in"),
@@ -187,6 +188,18 @@ def test_workers_end_with_the_runner_whatever_they_are_doing(
     assert worker._process.poll() is None
     made.close()
     assert worker._process.poll() is not None
+
+
+def test_tables_are_printed_whatever_the_terminal_can_show(tmp_path: Path) -> None:
+    code = (
+        "from benchmarks import __main__ as c, table, results\n"
+        "c.run = lambda args: print(table.duration(5e-6)) or exit()\n"
+        "c.main(['--quick'])"
+    )
+    env = {**os.environ, "PYTHONIOENCODING": "ascii"}
+    root = Path(__file__).parents[2]
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, cwd=root, env=env)
+    assert (done.stdout, done.stderr) == (b"5.00 ?s\n", b"")
 
 
 def test_progress_stays_out_of_pipes() -> None:

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import staticgraph as tf
+from staticgraph.runtime.cost import Cost
 
 
 def test_executables_are_told_in_order_with_reasons() -> None:
@@ -134,3 +135,19 @@ def test_misuse_of_stages_is_refused() -> None:
         tf.stages(y, stop_after="fuse").sources()
     with pytest.raises(ValueError, match="cannot feed"):
         tf.stages(y, ["nothing:0"])
+
+
+def test_a_step_before_a_host_step_has_a_cost_where_its_own_sizes_are_known() -> None:
+    x = tf.placeholder(tf.float32, [None], name="x")
+    values, _ = tf.unique(tf.exp(x))
+    fixed = tf.reduce_sum(tf.ones([5]) * tf.placeholder(tf.float32, [5]))
+    with tf.Session() as sess:
+        sess.run(values, {x: [1.0, 2.0, 1.0]})
+        (one,) = sess.explain(values).executables
+        ahead = sess.explain([values, fixed]).executables[0]
+    costs = {s.origins[0].op: s.cost for s in one.steps}
+    assert costs["Exp"] == Cost(12, 12, 3)
+    assert costs["Unique"] is None  # how many there are, the last run has told nobody
+    costs = {s.origins[-1].op: s.cost for s in ahead.steps}
+    assert costs["Exp"] is None
+    assert costs["Sum"] == Cost(40, 4, 10)
