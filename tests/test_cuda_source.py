@@ -40,6 +40,31 @@ def test_equal_kernels_give_equal_text() -> None:
     assert "def mine(" in cuda_kernel(one[0], "mine").source
 
 
+def test_a_block_takes_tiles_one_after_the_other_and_waits_between_them() -> None:
+    kernel = parse_kernel("""\
+kernel tile(a0: f32*, a1: mut f32*, a2: mut f32*) parallel p {
+  for t in mul(p, 4:i64) .. minimum(add(mul(p, 4:i64), 4:i64), 100:i64) {
+    b: i64 = mul(t, 512:i64)
+    for j in 0:i64 .. 32:i64 {
+      for i in 0:i64 .. 16:i64 {
+        a1[add(mul(p, 1536:i64), add(mul(j, 48:i64), i))] = a0[add(b, add(mul(j, 16:i64), i))]
+      }
+    }
+    for i in 0:i64 .. 16:i64 {
+      for j in 0:i64 .. 32:i64 {
+        a2[add(b, add(mul(i, 32:i64), j))] = a1[add(mul(p, 1536:i64), add(mul(j, 48:i64), i))]
+      }
+    }
+  }
+}""")
+    lines = [line.strip() for line in cuda_kernel(kernel).source.split("\n")]
+    loops = [k for k, line in enumerate(lines) if line.startswith("while q <")]
+    barriers = [k for k, line in enumerate(lines) if line == "cuda.syncthreads()"]
+    (tiles,) = (k for k, line in enumerate(lines) if line.startswith("for t in range("))
+    assert tiles < loops[0] < barriers[0] < loops[1] < barriers[1]
+    assert (len(loops), len(barriers)) == (2, 2)
+
+
 def test_a_block_takes_the_rows_of_a_chunk_one_after_the_other() -> None:
     kernel = parse_kernel("""\
 kernel row(a0: mut f32*, a1: f32*, a2: mut f32*) parallel p {

@@ -216,12 +216,22 @@ class CudaPrinter(LanePrinter):
                 span = f"{self.expr(s.start)}, {self.expr(s.stop)}"
                 self.lines.append(f"{pad}for row in range({span}):")
                 self.row(s.body, pad + "    ")
+            elif isinstance(s, Loop) and s.var == "t" and self.kernel.form == "tile":
+                self.tiles(s, pad)
             elif isinstance(s, Loop):
                 self.distribute(s, pad)
                 self.combine(s, pad)
             else:
                 self.statement(s, pad)
             self.written |= _stores(s)
+
+    def tiles(self, loop: Loop, pad: str) -> None:
+        """Print a loop over tiles, all threads of the block in one of them at a time."""
+        span = f"{self.expr(loop.start)}, {self.expr(loop.stop)}"
+        self.lines.append(f"{pad}for {loop.var} in range({span}):")
+        self.row(loop.body, pad + "    ")
+        self.lines.append(f"{pad}    cuda.syncthreads()")  # the next tile has the same block
+        self.written = set()
 
     def distribute(self, loop: Loop, pad: str) -> None:
         """Print a loop over the elements of a row, shared among the threads of the block."""

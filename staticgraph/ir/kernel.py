@@ -142,7 +142,7 @@ class Store:
 
 
 Statement = Let | Loop | Init | Accumulate | AccumulateArg | Var | Set | Store
-Form = Literal["flat", "row", "column", "full"]
+Form = Literal["flat", "row", "column", "full", "tile"]
 
 
 @record(frozen=True, slots=True)
@@ -150,7 +150,7 @@ class Kernel:
     """See the module's text.  `form` tells a GPU schedule how the parallel axis was chosen.
 
     flat: one element per iteration; row: one row (with loops over its elements); column: one
-    block of columns; full: one chunk of a long reduction.
+    block of columns; full: one chunk of a long reduction; tile: some tiles, by a loop over `t`.
     """
 
     form: Form

@@ -147,7 +147,12 @@ def _launch(step: Launch, env: Sizes) -> Cost:
         if isinstance(a, Buffer):
             read[a] = max(read.get(a, 0), min(nbytes(a, env), loads * a.dtype.size))
             written[a] = max(written.get(a, 0), min(nbytes(a, env), stores * a.dtype.size))
-    return Cost(sum(read.values()), sum(written.values()), counts.flops)
+    flops = counts.flops
+    if step.kernel.form == "tile":  # more than one loop is cut short: the last turn is no measure
+        for a, loads, stores in zip(step.args, counts.loads, counts.stores, strict=True):
+            if isinstance(a, Buffer) and stores and not loads:
+                flops = counts.flops * (nbytes(a, env) // a.dtype.size) // stores
+    return Cost(sum(read.values()), sum(written.values()), flops)
 
 
 class _Counts:

@@ -56,6 +56,7 @@ FORMS: Final[dict[str, tuple[str, str]]] = {  # kernels by form: cluster fill an
     "flat": ("#E9F5FC", "#3A8FC0"),
     "row": ("#FFF6DC", "#C98A00"),
     "column": ("#E6F5EF", "#00805E"),
+    "tile": ("#F4F2FB", "#5B48A2"),
 }
 
 EDGES: Final[dict[EdgeKind, tuple[str, str, str]]] = {  # colour, line, word of the legend
