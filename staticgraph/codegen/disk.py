@@ -117,7 +117,13 @@ class KernelCache:
         file = self._file(key)
         data = HEADER.pack(MAGIC, FORMAT, len(code), _digest(code)) + code
         try:
-            _write(file, data)
+            try:
+                _write(file, data)
+            except FileNotFoundError:  # somebody has removed the folder: it is made anew
+                self._checked = False
+                if not self._ready(create=True):
+                    return
+                _write(file, data)
         except OSError as e:
             with self._lock:
                 first, self._writable = self._writable, False

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import stat
 import sys
 import tempfile
@@ -84,6 +85,16 @@ def test_only_the_user_can_read(tmp_path: Path) -> None:
     for path, mode in [("a", 0o700), ("a/b", 0o700), ("a/b/key.o", 0o600)]:
         assert stat.S_IMODE((tmp_path / path).stat().st_mode) == mode, path
     assert os.listdir(tmp_path / "a" / "b") == ["key.o"], "no temporary files stay"
+
+
+def test_a_folder_that_is_removed_is_made_anew(tmp_path: Path) -> None:
+    store = KernelCache(tmp_path / "kernels")
+    store.put("key", b"code")
+    shutil.rmtree(tmp_path / "kernels")
+    assert store.get("key") is None
+    store.put("other", b"more")  # a warning would fail the test
+    assert store.get("other") == b"more"
+    assert stat.S_IMODE((tmp_path / "kernels").stat().st_mode) == 0o700
 
 
 def damaged(data: bytes) -> dict[str, bytes]:
