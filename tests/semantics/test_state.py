@@ -324,14 +324,14 @@ def test_an_interrupt_at_the_end_of_a_run_does_not_leave_it_half_done(
 
         made.walks = [interrupted]
     else:
-        put, calls = sess._store.put, iter(range(9))
+        assign, calls = sess._store._assign, iter(range(9))
 
-        def once(name: str, value: np.ndarray) -> None:
+        def once(*changes: Any) -> None:
             if next(calls) == 0:
                 raise KeyboardInterrupt
-            put(name, value)
+            assign(*changes)
 
-        monkeypatch.setattr(sess._store, "put", once)
+        monkeypatch.setattr(sess._store, "_assign", once)
     with pytest.raises(KeyboardInterrupt):
         sess.run(step)
     twin.run(step)
