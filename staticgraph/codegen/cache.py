@@ -11,6 +11,7 @@ import hashlib
 import os
 import threading
 from collections.abc import Callable, Container, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -24,9 +25,11 @@ if TYPE_CHECKING:
     from staticgraph.codegen.workers import Later, Results
 
 __all__ = [
-    "CacheStats", "KernelCache", "compiled_count", "disk_cache", "ir_address", "kernel_address",
-    "kernel_addresses", "loaded_count", "on_compile", "symbol_of",
+    "CacheStats", "KernelCache", "compiled_count", "disk_cache", "expecting", "ir_address",
+    "kernel_address", "kernel_addresses", "loaded_count", "on_compile", "symbol_of",
 ]  # fmt: skip
+
+LARGE = 100  # nodes of a function whose passes take some 10 milliseconds
 
 Build = Callable[[dict[str, str]], "Results"]
 
@@ -159,6 +162,21 @@ def _compile_ir(texts: dict[str, str]) -> Results:
     from staticgraph.codegen import native
 
     return {symbol: native.compile_ir(text, symbol, kernel=False) for symbol, text in texts.items()}
+
+
+def expecting(nodes: int, first: str) -> AbstractContextManager[None]:
+    """Be prepared for a function of so many nodes: its passes take as long as a helper's start.
+
+    Only where nothing has been compiled yet: not even `first`, LLVM IR that everything needs.
+    """
+    if nodes < LARGE or os.environ.get("STATICGRAPH_CODEGEN") == "numba":
+        return nullcontext()
+    symbol = symbol_of(first)
+    if symbol in _addresses or _load(symbol, disk_cache().get(symbol)):
+        return nullcontext()
+    from staticgraph.codegen.workers import helper_ahead
+
+    return helper_ahead()
 
 
 def symbol_of(source: str) -> str:

@@ -16,7 +16,7 @@ import subprocess
 import sys
 import threading
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import IO
 
 from staticgraph.codegen import target
@@ -34,6 +34,8 @@ _SIZES = struct.Struct("<QQ")
 _LARGEST = 1 << 30
 _SMALL = 4000  # characters
 _QUICK = "; no kernel\n"  # a comment that goes with the text to whoever compiles it
+_ahead: deque[_Helper] = deque()
+_strange: list[_Helper] = []  # those of the process that this one was forked from
 _Compiler = Callable[[str, str], "bytes | CompileError"]
 _COMMAND = """\
 import sys, types
@@ -68,7 +70,11 @@ def compile_many_ir(
     """
     helpers: list[_Helper] = []
     try:
-        helpers += [_Helper(numba=False) for _ in range(ir_helper_count(len(emitters)))]
+        wanted = ir_helper_count(len(emitters))
+        with contextlib.suppress(IndexError):  # none is ready, or no more are
+            while len(helpers) < wanted:
+                helpers.append(_ahead.popleft())
+        helpers += [_Helper(numba=False) for _ in range(wanted - len(helpers))]
         # written while helpers get ready
         texts = {s: _QUICK + emit() if s in quick else emit() for s, emit in emitters.items()}
     except BaseException:
@@ -79,6 +85,20 @@ def compile_many_ir(
     # The largest first: what is left in the end is small, so that nobody waits long.
     largest = sorted(texts.items(), key=lambda item: -len(item[1]))
     return _shared(dict(largest), helpers, _compile_ir, later)
+
+
+@contextlib.contextmanager
+def helper_ahead() -> Iterator[None]:
+    """Let a helper get ready meanwhile, for `compile_many_ir`; it ends where nobody took it."""
+    helpers = [_Helper(numba=False) for _ in range(_helpers(1))]
+    _ahead.extend(helpers)
+    try:
+        yield
+    finally:
+        for helper in helpers:
+            with contextlib.suppress(ValueError):  # taken
+                _ahead.remove(helper)
+                helper.stop()
 
 
 def _shared(
@@ -373,3 +393,12 @@ def serve(numba: bool) -> None:
             _write(back, b"", str(result).encode())
         else:
             _write(back, result, b"")
+
+
+def _leave_to_parent() -> None:
+    _strange.extend(_ahead)
+    _ahead.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_leave_to_parent)

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_right
+from functools import cache
 from typing import Literal, NoReturn, cast
 
 from staticgraph.errors import ParseError
@@ -22,8 +23,15 @@ from staticgraph.ir.record import record
 Kind = Literal["value", "control", "string", "float", "hex", "int", "word", "punct", "end"]
 
 NAME_CHARACTERS = r"[A-Za-z0-9_./\-]"
-_TOKEN = re.compile(
-    rf"""
+
+
+@cache
+def _token() -> re.Pattern[str]:
+    """What a token is; a program that parses nothing does without."""
+    return re.compile(_TOKEN, re.VERBOSE)
+
+
+_TOKEN = rf"""
     (?P<space>  [ \t\r\n]+ | \#[^\n]* )
   | (?P<value>  %{NAME_CHARACTERS}+ )
   | (?P<control> \^{NAME_CHARACTERS}+ )
@@ -33,9 +41,7 @@ _TOKEN = re.compile(
   | (?P<int>    -?\d+ )
   | (?P<word>   [A-Za-z_][A-Za-z0-9_./]* )
   | (?P<punct>  <-(?!\d) | -> | <= | == | \.\. | [(){{}}\[\]<>=,;:+*\-@] )
-    """,
-    re.VERBOSE,
-)
+    """
 WORD = re.compile(r"[A-Za-z_][A-Za-z0-9_./]*")
 
 
@@ -65,9 +71,10 @@ class Reader:
 
     def _split(self) -> list[Token]:
         tokens: list[Token] = []
+        pattern = _token()
         at, end = 0, len(self.text)
         while at < end:
-            m = _TOKEN.match(self.text, at)
+            m = pattern.match(self.text, at)
             if m is None:
                 self._fail(at, f"no token starts with {self.text[at]!r}")
             if m.lastgroup != "space":

@@ -8,6 +8,8 @@ from typing import Any, Literal
 
 import numpy as np
 
+from staticgraph.codegen import driver
+from staticgraph.codegen.cache import expecting
 from staticgraph.codegen.cpu import kernel_source
 from staticgraph.errors import UsageError
 from staticgraph.ir import dims as D
@@ -33,9 +35,10 @@ def compile_function(
     threads: int = 0,
 ) -> Executable:  # fmt: skip
     """Compile a closed function."""
-    done = run_pipeline(closed, optimize)
-    assert done.program is not None
-    return Executable(done.function, done.program, reference, reason, threads)
+    with expecting(len(closed.nodes), driver.SOURCE):
+        done = run_pipeline(closed, optimize)
+        assert done.program is not None
+        return Executable(done.function, done.program, reference, reason, threads)
 
 
 @record(slots=True)

@@ -149,6 +149,72 @@ def test_a_text_that_cannot_be_written_leaves_nothing_under_way(
     assert cache.ir_address(later)
 
 
+def test_a_helper_that_is_ready_ahead_is_taken_or_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(workers, "_helpers", lambda wanted: wanted > 0)
+    started: list[workers._Helper] = []
+    start = workers._Helper.__init__
+
+    def watched(self: workers._Helper, numba: bool) -> None:
+        started.append(self)
+        start(self, numba)
+
+    monkeypatch.setattr(workers._Helper, "__init__", watched)
+    texts = {f"cold_ahead_{i}": partial(TEXT.format, i) for i in range(3)}
+    with workers.helper_ahead():
+        assert len(workers._ahead) == 1
+        found = workers.compile_many_ir(texts)
+        assert not workers._ahead
+    assert all(isinstance(code, bytes) for code in found.values()) and len(found) == 3
+    assert len(started) == 1, "the one that was ready"
+    with workers.helper_ahead():
+        pass
+    with pytest.raises(ZeroDivisionError), workers.helper_ahead():
+        raise ZeroDivisionError
+    assert len(started) == 3 and not workers._ahead
+    assert all(helper._process and helper._process.returncode for helper in started)
+
+
+AHEAD = """
+import staticgraph as tf
+from staticgraph.codegen import workers
+
+log = []
+start = workers._Helper.__init__
+def watched(self, numba):
+    log.append("helper")
+    start(self, numba)
+workers._Helper.__init__ = watched
+workers._helpers = lambda wanted: int(wanted > 0)
+import staticgraph.runtime.compile as compiling
+passes = compiling.run_pipeline
+compiling.run_pipeline = lambda *a: (log.append("passes"), passes(*a))[1]
+
+def net(layers):
+    x = tf.placeholder(tf.float32, [None, 3])
+    y = x
+    for i in range(layers):
+        y = tf.tanh(y * float(i + 2))
+    return y, {x: [[1.0, 2.0, 3.0]]}
+
+for layers in (2, 60, 61):  # small, large, and large again, when something is there already
+    y, feed = net(layers)
+    with tf.Session() as sess:
+        log.append(str(layers))
+        if layers == 2:
+            tf.stages(y)
+        else:
+            sess.run(y, feed)
+print(*log)
+"""
+
+
+def test_a_helper_gets_ready_while_a_large_graph_is_compiled_for_the_first_time(
+    tmp_path: Path,
+) -> None:
+    code = python(AHEAD, cache=tmp_path / "kernels", STATICGRAPH_CODEGEN="")
+    assert finish(code) == "2 passes 60 helper passes 61 passes"
+
+
 STEP = """
 import sys
 import numpy as np
