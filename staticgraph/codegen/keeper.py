@@ -7,8 +7,9 @@ It relies on numpy's memory handlers (NEP 49) and on what `codegen.entry` relies
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Sequence
-from functools import cache
+import math
+from collections.abc import Callable, Sequence
+from functools import cache, partial
 from typing import Any
 
 import numpy as np
@@ -22,7 +23,7 @@ from staticgraph.codegen.entry import (
     function_address,
     numpy_table,
 )
-from staticgraph.codegen.result_source import API, KEEPER, MEM_HANDLER, OWN, WORDS, source
+from staticgraph.codegen.result_source import API, DATA, KEEPER, MEM_HANDLER, OWN, WORDS, source
 from staticgraph.errors import CompileError, CompileFallbackWarning
 from staticgraph.ir import loc
 
@@ -61,17 +62,25 @@ class Keeper:
         Raises:
           MemoryError: there is none for it.
         """
+        return self.maker(shape, dtype)()
+
+    def maker(self, shape: Sequence[int], dtype: np.dtype[Any]) -> Callable[[], np.ndarray]:
+        """A function that gives such an array each time."""
         sizes = (ctypes.c_int64 * len(shape))(*shape)
-        nbytes = int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
-        made: np.ndarray = self._make(
-            self.address, self.capsule, dtype, len(shape), ctypes.addressof(sizes), nbytes
-        )
-        return made
+        nbytes = math.prod(shape) * dtype.itemsize
+        return partial(
+            self._make, self.address, self.capsule, dtype, len(shape), sizes, nbytes
+        )  # fmt: skip
 
     @property
     def kept(self) -> int:
         """The address of the block that it holds, or 0."""
         return int(ctypes.c_int64.from_address(self.address + 8 * OWN["kept"]).value)
+
+
+def data(a: np.ndarray) -> int:
+    """The address of an array's first element, where there are keepers."""
+    return _WORD.from_address(id(a) + DATA).value or 0
 
 
 def keeper() -> Keeper | None:
@@ -136,5 +145,5 @@ def _handlers_hold() -> bool:
     if table is None or not _default_handler(table):
         return False
     handler = ctypes.PYFUNCTYPE(ctypes.py_object)(table[_GET_HANDLER])()
-    a = np.empty(3, np.float32)
+    a = np.empty(3, np.float32)  # the rest of it has been looked at
     return ctypes.c_int64.from_address(id(a) + MEM_HANDLER).value == id(handler)

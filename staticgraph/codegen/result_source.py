@@ -29,8 +29,8 @@ WORDS = 24
 DOMAIN = 389047
 """Under which tracemalloc counts the memory of arrays."""
 
-MEM_HANDLER, FLAGS, OWN_DATA = 88, 64, 4
-"""Where an array has its handler and its flags, and the flag of those that own their memory."""
+DATA, FLAGS, MEM_HANDLER, OWN_DATA = 16, 64, 88, 4
+"""Where an array has its address, its flags and its handler, and the flag of owned memory."""
 
 
 @cache

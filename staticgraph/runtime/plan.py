@@ -41,7 +41,7 @@ from staticgraph.passes.control import (
 from staticgraph.runtime.binding import Code
 from staticgraph.runtime.footprint import DIRECT_FEED, Layout
 from staticgraph.runtime.library import draws
-from staticgraph.runtime.results import Results, unplaced
+from staticgraph.runtime.results import Results, maker, unplaced
 from staticgraph.runtime.row import Row
 from staticgraph.runtime.store import Store, address, aligned_empty
 from staticgraph.runtime.table import Spot, Table
@@ -133,6 +133,9 @@ class Plan:
         self.keepers = {
             b: handing.keeper(b) for b in program.results if handing and b in layout.handed
         }
+        self._makers = [
+            (b, *maker(k, shapes[b], b.dtype.np), self.pointers[b]) for b, k in self.keepers.items()
+        ]
         self.places = [self._place(q.buffer) for q in program.params if q.kind == "feed"]
         # fed numbers that are sizes, and what they are here
         self.told = {o.buffer: env[s] for s, o in fed_sizes(program) if s in env}
@@ -370,13 +373,11 @@ class Plan:
           MemoryError: there is none for them.
         """
         made: dict[Buffer, np.ndarray] = {}
-        for b, keeper in self.keepers.items():
-            shape, dtype = self.views[b].shape, b.dtype.np
-            array = np.empty(shape, dtype) if keeper is None else keeper.array(shape, dtype)
-            where = address(array)
-            for w, offset in self.pointers[b]:
+        for b, make, at, words in self._makers:
+            array = made[b] = make()
+            where = at(array)
+            for w, offset in words:
                 self.words[w] = where + offset
-            made[b] = array
         return made
 
     def describe(self) -> str:

@@ -9,15 +9,17 @@ executable holds meanwhile is one array's memory for each of its results at most
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
 
-from staticgraph.codegen.keeper import Keeper, keeper
+from staticgraph.codegen.keeper import Keeper, data, keeper
+from staticgraph.ir.arrays import address
 from staticgraph.ir.program import Buffer, Program, Repeat
 
-DIRECT_RESULT = 1 << 16  # bytes: larger results are written in place
+DIRECT_RESULT = 1 << 14  # bytes: larger results are written in place
 
 
 def direct_results(
@@ -68,9 +70,18 @@ class Results:
         return self._keepers[b]
 
 
+def maker(
+    own: Keeper | None, shape: tuple[int, ...], dtype: np.dtype[Any]
+) -> tuple[Callable[[], np.ndarray], Callable[[np.ndarray], int]]:
+    """What makes the arrays of a result, and what tells the address of each."""
+    if own is None:
+        return partial(np.empty, shape, dtype), address
+    return own.maker(shape, dtype), data
+
+
 def unplaced(shape: tuple[int, ...], dtype: np.dtype[Any]) -> np.ndarray:
     """Stands for an array that each run makes anew: of its shape and dtype, without its memory."""
     return np.broadcast_to(np.empty((), dtype), shape)
 
 
-__all__ = ["DIRECT_RESULT", "Results", "direct_results", "unplaced"]
+__all__ = ["DIRECT_RESULT", "Results", "direct_results", "maker", "unplaced"]
