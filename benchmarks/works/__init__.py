@@ -12,6 +12,7 @@ NAMES = (
     "softmax_xent",
     "layer_norm",
     "column_sums",
+    "transpose",
     "adam",
     "convnet",
     "mlp12",
