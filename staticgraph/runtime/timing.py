@@ -371,7 +371,8 @@ class TimedExecutable(Executable):
         return plan
 
     def _results(self, plan: Plan, kept: Mapping[Buffer, np.ndarray]) -> list[Any]:
-        size = 2 * sum(v.nbytes for v in plan.results)
+        found = zip(plan.program.results, plan.results, strict=True)
+        size = 2 * sum(v.nbytes for b, v in found if b not in plan.keepers)
         return self.recorder.timed("results", super()._results, plan, kept, size=size)
 
     def _values(

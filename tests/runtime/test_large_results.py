@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import gc
 import signal
 import subprocess
@@ -295,12 +296,15 @@ def test_memory_is_not_used_again_while_anything_sees_it(kind: str) -> None:
         del y
         assert where not in [address(call(a * k)) for k in range(5)]
         gc.collect()
-        assert (np.ctypeslib.as_array((np.ctypeslib.ctypes.c_byte * len(copy)).from_address(where))
-                .tobytes() == copy)  # fmt: skip
+        assert ctypes.string_at(where, len(copy)) == copy
+        (own,) = plan_of(sess).keepers.values()
+        assert own is not None
+        other = call(a)  # which leaves room for one
+        assert own.kept == 0
         del view
         gc.collect()
-        held = [call(a) for _ in range(2)]
-        assert where in map(address, held)
+        assert own.kept == where
+        assert address(call(a)) == where != address(other)
 
 
 @native
@@ -496,9 +500,11 @@ def test_profiled_runs_write_in_place_too() -> None:
     with tf.Session() as sess:
         held = [sess.run(x * 0.0 + 2.0, {x: a}) for _ in range(1)]
         y = x * 2.0
-        with sess.profile():
+        with sess.profile() as profile:
             held += [sess.run(y, {x: a * k}) for k in range(1, 4)]
             assert in_place(sess) == 1
+        (handed,) = [r for r in profile.rows if r.name == "results"]
+        assert (handed.calls, handed.bytes) == (3, 0)  # nothing is copied
     assert [h[-1] for h in held] == [2.0, 2.0, 4.0, 6.0]
 
 
