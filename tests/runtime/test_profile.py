@@ -20,8 +20,9 @@ from staticgraph.codegen import driver
 from staticgraph.errors import CompileError, CompileFallbackWarning, OpError, UsageError
 from staticgraph.ir.op import lookup
 from staticgraph.python.client import timeline
-from staticgraph.runtime import binding, profile, timing
+from staticgraph.runtime import binding, profile, quick, timing
 from staticgraph.runtime.profile import Profile, ProfileRow
+from tests.runtime.native_calls import no_python
 
 
 def _net() -> tuple[Any, list[Any]]:
@@ -224,6 +225,25 @@ def test_a_run_that_is_not_profiled_has_not_one_instruction_of_it(
     files = {Path(c.co_filename).stem for seen in before for c in seen}
     assert "session" in files
     assert not files & {"timing", "profile", "profiling", "step_stats"}
+
+
+@pytest.mark.skipif(not quick.wanted(), reason="no native calls here")
+def test_runs_are_native_again_after_profiles_however_they_end() -> None:
+    x = tf.placeholder(tf.float32, [None])
+    y = tf.reduce_sum(tf.exp(x))
+    value = np.zeros(3, np.float32)
+    options, metadata = tf.RunOptions(trace_level=tf.RunOptions.FULL_TRACE), tf.RunMetadata()
+    with tf.Session() as sess:
+        call = sess.make_callable(y, [x])
+        for _ in range(3):
+            assert call(value) == sess.run(y, {x: value}) == 3.0
+        with pytest.raises(KeyboardInterrupt), sess.profile():
+            sess.run(y, {x: value})
+            raise KeyboardInterrupt
+        sess.run(y, {x: value}, options=options, run_metadata=metadata)
+        sess.run(y, {x: value})  # which shows the plan again
+        with no_python():
+            assert call(value) == sess.run(y, {x: value}) == 3.0
 
 
 def test_everything_has_its_own_class_again(monkeypatch: pytest.MonkeyPatch) -> None:
