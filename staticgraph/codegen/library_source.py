@@ -118,6 +118,66 @@ def _combined(kind: str, dtype: DType) -> str:
     return _narrow({**_COMBINE, **own}[kind], dtype)
 
 
+# ---------------------------------------------------------------- distinct rows
+NO_ROWS_WORDS = ("rows", "table", "places", "words of the table")
+DISTINCT_WORDS = ("ids", "place", "rows", "table", "n", "entries", "direct")
+
+NO_ROWS = """\
+def kernel(args, lo, hi):
+    # an empty list and an empty table
+    rows = ptr_i64(args[0])
+    table = ptr_i64(args[1])
+    m, words = args[2], args[3]
+    for k in range(m):
+        rows[k] = -1
+    for k in range(words - 1):
+        table[k] = -1
+    table[words - 1] = 0
+    return 0
+"""
+
+_DISTINCT = """\
+def kernel(args, lo, hi):
+    # append the ids that are new to the list of rows; place[j] is where ids[j] stands in it
+    ids = {pointer}(args[0])
+    place = ptr_i64(args[1])
+    rows = ptr_i64(args[2])
+    table = ptr_i64(args[3])  # entries of a row and its place, then the number of rows
+    n, entries, direct = args[4], args[5], args[6] != 0
+    count = table[2 * entries]
+    for j in range(n):
+        i = np.int64(ids[j])
+        if i < 0:
+            place[j] = -1
+        else:
+            at = i if direct else (((i * {multiplier}) >> 8) & {mask}) * entries >> {bits}
+            known = table[2 * at]
+            while known >= 0 and known != i:
+                at = at + 1 if at + 1 < entries else 0
+                known = table[2 * at]
+            if known < 0:
+                table[2 * at] = i
+                table[2 * at + 1] = count
+                rows[count] = i
+                count += 1
+            place[j] = table[2 * at + 1]
+    table[2 * entries] = count
+    return 0
+"""
+
+
+def distinct_rows(dtype: DType) -> str:
+    """The kernel that lists the distinct ids out of one array, behind those that are known.
+
+    It is serial.  The table has twice as many entries as there are ids in all, so that an empty
+    one is soon found; where it has one for each row (`direct`) the row is the entry's number.
+    Which bits of a product with an odd number lead to an entry changes nothing but time.
+    """
+    return _DISTINCT.format(
+        pointer=_pointer(dtype), multiplier=0x9E3779B97F4B, mask=(1 << 30) - 1, bits=30
+    )
+
+
 # ---------------------------------------------------------------- cumulative operations
 CUMULATIVE_WORDS = ("out", "x", "n", "inner", "blocks of inner", "reverse", "exclusive")
 

@@ -13,7 +13,8 @@ div min max`` combine in the order of n, so that a sum is the same in every run.
 rounds towards zero and gives 0 for a divisor of 0; ``min`` and ``max`` give NaN if either operand
 is.  float16 and bfloat16 are combined in float32 and rounded at each store.  An index outside
 [0, R) is an error of the run, unless `skip_negative` is set: then rows with a negative index are
-passed over.  (b, m, s) may run in parallel, n may not.
+passed over.  (b, m, s) may run in parallel, n may not.  Who knows that all indices are in range
+says so with `checked`; such a scatter cannot fail.
 """
 
 from __future__ import annotations
@@ -202,7 +203,7 @@ scatter = Op(
 
 def _np_blocks(
     base: np.ndarray, indices: np.ndarray, updates: np.ndarray, *, sizes: Any, kind: str,
-    skip_negative: bool,
+    skip_negative: bool, checked: bool,
 ) -> np.ndarray:  # fmt: skip
     b, m, r, t, n = sizes
     out = scatter_into(
@@ -215,7 +216,8 @@ def _np_blocks(
 scatter_blocks: Op = Op(
     "ScatterBlocks", ("base", "indices", "updates", "@sizes"), into_dtypes,
     lambda ctx, base, indices, updates, **_: base.dims, _np_blocks, None, library="scatter",
-    attrs={"kind": REQUIRED, "skip_negative": False}, operand_dtypes={"indices": None}, cheap=False,
+    attrs={"kind": REQUIRED, "skip_negative": False, "checked": False},
+    operand_dtypes={"indices": None}, cheap=False,
     samples=lambda: (
         *(Sample((ints(1, 9, (2, 3), dtype=d), ints(0, 2, (2, 2)), ints(-3, 3, (4, 3), 1, d)),
                  {"kind": k, "sizes": (1, 1, 2, 3, 4)}, grad=False)

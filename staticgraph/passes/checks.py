@@ -7,6 +7,10 @@ makes the last of what they read, and the kernels that use the indices cannot fa
 check of an index that is computed in the same kernel stays where it is.  No check passes a host
 step: an assertion that comes before the use of an index also speaks before the check of it.
 
+A scatter checks all its indices before it writes, but what was written in place before it would be
+lost.  So of a scatter that comes after a new value of a variable the check moves too
+(`of_scatters`): two tables are then both written in place.
+
 Until this pass has run, a check carries the number of the node it belongs to as a third operand,
 so that the user's line is known wherever its expression has been inlined.
 """
@@ -14,13 +18,27 @@ so that the user's line is known wherever its expression has been inlined.
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 
 from staticgraph.ir.dims import Dim, symbols_of
 from staticgraph.ir.function import ElementOf, Function, Node, SizeOf, Value
 from staticgraph.ir.kernel import distinct, subexpressions
 from staticgraph.ir.record import record
-from staticgraph.ir.scalar import Expr, Index, Lit, Load, Operand, Prim, Reduce, Size
+from staticgraph.ir.scalar import (
+    ZERO,
+    Expr,
+    Index,
+    Lit,
+    Load,
+    Operand,
+    Prim,
+    Reduce,
+    Size,
+    cast,
+    prim,
+    size_expr,
+)
 from staticgraph.passes.indexing import I64, rewrite, substitute
 
 
@@ -65,7 +83,7 @@ def refuses(node: Node) -> bool:
     if op.decompose is not None:
         return True  # what it is made of will tell
     if op.library is not None or op.lower is None:
-        return op.library == "scatter"
+        return op.library == "distinct" or (op.library == "scatter" and not node.attrs["checked"])
     if any(v.type.shape is None for v in (*node.inputs, node.output)):
         return True  # nobody knows
     operands = [Operand(k, v.type) for k, v in enumerate(node.inputs)]
@@ -74,6 +92,56 @@ def refuses(node: Node) -> bool:
     if isinstance(out, Reduce):
         out = out.body(tuple(Index(f"r{k}") for k in range(len(out.extents))))
     return has_checks(out)
+
+
+def of_scatters(
+    f: Function, items: Sequence[object], values: list[Value], known: Sequence[Check],
+    native: Callable[[Node], bool],
+) -> tuple[dict[Node, Node], tuple[Check, ...]]:  # fmt: skip
+    """Take the checks of indices out of scatters that come after a new value of a variable.
+
+    Args:
+      items: what was fused: nodes, and regions with members.
+      values: what load numbers stand for; indices that are not among them are appended.
+      known: the checks that are made anyway.
+      native: tells which nodes become library calls.
+
+    Returns:
+      scatters, with what takes their place, and the checks that there are to make now.
+    """
+    new = set(f.updates.values())
+    made: dict[Value, int] = {}
+    checks = {(c.dims, c.index, c.bound): c for c in known}
+    checked: dict[Node, Node] = {}
+    written, host = False, -1
+    for place, item in enumerate(items):
+        node = item if isinstance(item, Node) else None
+        outputs = node.outputs if node is not None else [m.value for m in item.members]  # type: ignore[attr-defined]
+        if node is not None and node.op.library == "scatter" and native(node):
+            if written and not node.attrs["checked"]:
+                check = _of_scatter(node, values, max(made.get(node.inputs[1], -1), host))
+                key = (check.dims, check.index, check.bound)
+                if key not in checks or checks[key].after >= place:
+                    checks[key] = check
+                checked[node] = replace(node, attrs={**node.attrs, "checked": True})
+        elif node is not None and node.op.library is None and node.op.name != "Const":
+            host = place
+        if node is None or node.op.name != "Const":
+            made.update((v, place) for v in outputs)
+        written = written or not new.isdisjoint(outputs)
+    return checked, tuple(sorted(checks.values(), key=lambda c: c.after))
+
+
+def _of_scatter(node: Node, values: list[Value], after: int) -> Check:
+    """The check that a scatter would make, after the step that makes its indices."""
+    indices = node.inputs[1]
+    if indices not in values:
+        values.append(indices)
+    at = tuple(ZERO if d == 1 else Index(f"d{k}") for k, d in enumerate(indices.dims))
+    index = cast(Load(values.index(indices), at, indices.dtype), I64)
+    if node.attrs["skip_negative"]:
+        index = prim("maximum", index, Lit(0, I64))
+    return Check(after, indices.dims, index, size_expr(node.attrs["sizes"][2]), node)
 
 
 class Apart:
@@ -146,4 +214,4 @@ class Apart:
         self.found.setdefault((space, index, bound), Check(after, space, index, bound, node))
 
 
-__all__ = ["Apart", "Check", "has_checks", "numbered", "refuses"]
+__all__ = ["Apart", "Check", "has_checks", "numbered", "of_scatters", "refuses"]

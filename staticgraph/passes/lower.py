@@ -30,7 +30,7 @@ from staticgraph.ir.record import record
 from staticgraph.ir.scalar import PRIMITIVES, Load
 from staticgraph.ir.types import TensorType
 from staticgraph.ops.loops import SEGMENTS
-from staticgraph.passes.checks import Check
+from staticgraph.passes.checks import Check, of_scatters
 from staticgraph.passes.fusion import Fused, Region, fuse, measure
 from staticgraph.passes.kernel_writer import Scheduled
 from staticgraph.passes.loop_kernel import loop_kernel
@@ -72,6 +72,8 @@ class _Lowering:
         self.of: dict[Value, Buffer] = {}
         self.steps: list[Step] = []
         self.producers = f.producers()
+        self.values = list(fused.values)
+        self.checked, self.checks = of_scatters(f, fused.items, self.values, fused.checks, _native)
         self.places = {v: i for i, v in enumerate(self.producers)}
 
     def buffer(self, v: Value, role: Role = "temporary", data: Any = None) -> Buffer:
@@ -89,7 +91,7 @@ class _Lowering:
             for p in self.f.params
         )
         repeated = Repeated(self.fused.values, self._stored())
-        checks = list(reversed(self.fused.checks))
+        checks = list(reversed(self.checks))
         for place, item in enumerate(self.fused.items):
             while checks and checks[-1].after < place:
                 self._check(checks.pop())
@@ -97,7 +99,7 @@ class _Lowering:
                 for kernel in repeated.schedule(item):
                     self._launch(kernel, item)
             else:
-                self._node(item)
+                self._node(self.checked.get(item, item))
         sizes = {s: self._source(o) for s, o in self.f.sizes.items()}
         results = tuple(self.buffer(v) for v in self.f.results)
         updates = {k: self.buffer(v) for k, v in self.f.updates.items()}
@@ -136,7 +138,7 @@ class _Lowering:
         """A launch that looks at indices and writes nothing."""
         origin = (_origin(check.node),)
         cost = D.product(check.dims) * (measure(check.index)[1] + PRIMITIVES["check_index"].cost)
-        for made in schedule_check(check, self.fused.values):
+        for made in schedule_check(check, tuple(self.values)):
             for a in made.args:  # constants stand where they are used first, and this is earlier
                 if isinstance(a, Value) and a in self.producers and a not in self.of:
                     self._node(self.producers[a])
@@ -185,7 +187,7 @@ class _Lowering:
                 attrs["shapes"] = tuple(v.dims for v in node.inputs)
             if "scratch" in attrs:
                 scratch = TensorType(node.outputs[0].dtype, (attrs["scratch"],))
-                outputs += (self.buffer(Value(scratch, f"{node.output.hint}/scratch")),)
+                outputs += (self.buffer(Value(scratch, f"{node.outputs[0].hint}/scratch")),)
             self.steps.append(Library(node.op.library, inputs, outputs, attrs, origin))
         else:
             self.steps.append(Host(node, inputs, outputs))
@@ -253,13 +255,17 @@ def _scatter(node: Node) -> bool:
     return index.name in ("int32", "int64") and _computes(dtype)
 
 
+def _distinct(node: Node) -> bool:
+    return all(v.dtype.name in ("int32", "int64") for v in node.inputs)
+
+
 def _cumulative(node: Node) -> bool:
     return isinstance(node.attrs["axis"], int) and _computes(node.output.dtype)
 
 
 NATIVE: Mapping[str, Callable[[Node], bool]] = {
     "matmul": _matmul, "philox": _philox, "scatter": _scatter, "cumulative": _cumulative,
-    "conv": _matmul,
+    "conv": _matmul, "distinct": _distinct,
 }  # fmt: skip
 
 

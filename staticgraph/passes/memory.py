@@ -106,18 +106,18 @@ def can_fail(s: Step) -> bool:
     match s:
         case Host() | Repeat() | Branch():
             return True
-        case Library(kind):
-            return kind in FALLIBLE
+        case Library():
+            return fails_first(s)
         case Launch():
             return bool(s.checks) or serial(s.kernel) is not None  # which signals may end
 
 
 def fails_first(s: Step) -> bool:
     """True where a step, if it fails, does so before it has written anything."""
-    return isinstance(s, Library) and s.kind in FALLIBLE
+    return isinstance(s, Library) and s.kind in FALLIBLE and not s.attrs.get("checked", False)
 
 
-FALLIBLE = frozenset({"scatter"})  # kinds of library calls that check the indices they are given
+FALLIBLE = frozenset({"scatter", "distinct"})  # kinds of library calls that check given indices
 
 
 def _find_overwritten(p: Program) -> dict[Buffer, str]:

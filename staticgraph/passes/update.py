@@ -25,7 +25,8 @@ from staticgraph.ir.record import record
 class FoldUpdates:
     """Rewrite ``c + s * p`` and ``c - s * p`` where p is a product or a scatter onto zeros.
 
-    For a product s is a constant, for a scatter any scalar.  Only where nothing else reads p.
+    For a product s is a constant, for a scatter any scalar.  Only where nothing else reads p, but
+    for a scatter onto a variable: two tables may have been looked up by the same ids.
     Rounding changes by units in the last place: alpha multiplies inside the product, and an index
     that comes twice is added twice to c, as TensorFlow does it, instead of the sum once.
     """
@@ -38,11 +39,17 @@ class FoldUpdates:
         params = {p.value for p in f.params}
         left = {*f.updates.values(), *f.results}
         folded: dict[Value, Rewrite] = {}
+        written = set(f.updates.values())
+
+        def stepped(node: Node) -> bool:
+            return not written.isdisjoint(node.outputs) and not params.isdisjoint(node.inputs)
+
         for node in f.nodes:
             found = None
             if not left.isdisjoint(node.outputs):
                 found = _match(node, made, uses, params)
-            found = found or _match_scatter(node, made, uses) or _match_put(node, made, uses)
+            found = found or _match_scatter(node, made, None if stepped(node) else uses)
+            found = found or _match_put(node, made, uses)
             if found is not None:
                 folded[node.output] = found
         if not folded:
@@ -120,9 +127,13 @@ def _scaled_product(
     return 1.0, None
 
 
-def _match_scatter(node: Node, made: dict[Value, Node], uses: dict[Value, int]) -> Rewrite | None:
+def _match_scatter(
+    node: Node, made: dict[Value, Node], uses: dict[Value, int] | None
+) -> Rewrite | None:
+    """A scatter onto zeros as a term; with `uses`, one that nothing else reads."""
+
     def alone(v: Value) -> Node | None:
-        return made.get(v) if uses.get(v, 0) == 1 else None
+        return made.get(v) if uses is None or uses.get(v, 0) == 1 else None
 
     def reshaped(v: Value) -> Value:
         while (n := alone(v)) is not None and n.op.name in ("Reshape", "ExpandDims", "Squeeze"):

@@ -84,6 +84,15 @@ def draws(step: Library, env: Sizes) -> int:
 
 
 # ---------------------------------------------------------------- scatter
+def _look(
+    check: int, step: Library, indices: Buffer, bound: int, n: int, index: int, env: Sizes,
+    at: AddressOf,
+) -> Row:  # fmt: skip
+    """The row that looks for an index out of range."""
+    words = (at(indices), bound, int(step.attrs["skip_negative"]), 0, 0)
+    return Row(check, words, n, index, whole((0, indices)), nbytes(indices, env))
+
+
 def _scatter_sources(step: Library) -> tuple[str, ...]:
     dtype, index = step.outputs[0].dtype, step.inputs[1].dtype
     return (
@@ -97,17 +106,44 @@ def _scatter(step: Library, index: int, code: Addresses, env: Sizes, at: Address
     (out,) = step.outputs
     b, m, r, s, n = (D.evaluate(d, env) for d in step.attrs["sizes"])
     _, check, combine = (code[text] for text in _scatter_sources(step))
-    skip = int(step.attrs["skip_negative"])
     blocks = library_source.blocks(s)
     work = nbytes(indices, env)
+    looks = [] if step.attrs["checked"] else [_look(check, step, indices, r, b * n, index, env, at)]
     return [
-        Row(check, (at(indices), r, skip, 0, 0), b * n, index, whole((0, indices)), work),
+        *looks,
         *_copy(base, out, index, code, env, at),
         Row(
             combine, (at(out), at(indices), at(updates), m, r, s, n, blocks), b * m * blocks, index,
             whole((0, out), (1, indices), (2, updates)), work + 3 * nbytes(updates, env), True,
         ),
     ]  # fmt: skip
+
+
+# ---------------------------------------------------------------- distinct rows
+def _distinct_sources(step: Library) -> tuple[str, ...]:
+    kinds = dict.fromkeys(b.dtype for b in step.inputs)
+    looks = (library_source.index_check(d) for d in kinds)
+    return (library_source.NO_ROWS, *looks, *map(library_source.distinct_rows, kinds))
+
+
+def _distinct(step: Library, index: int, code: Addresses, env: Sizes, at: AddressOf) -> list[Row]:
+    rows, *places, table = step.outputs
+    bound, m = D.evaluate(step.attrs["bound"], env), count(rows.dims, env)
+    words = count(table.dims, env)
+    looks, finds = [], []
+    for ids, place in zip(step.inputs, places, strict=True):
+        n, check = count(ids.dims, env), code[library_source.index_check(ids.dtype)]
+        looks.append(_look(check, step, ids, bound, n, index, env, at))
+        finds.append(Row(
+            code[library_source.distinct_rows(ids.dtype)],
+            (at(ids), at(place), at(rows), at(table), n, words // 2, int(bound <= words // 2)),
+            int(n > 0), index, whole((0, ids), (1, place), (2, rows), (3, table)), 32 * n,
+        ))  # fmt: skip
+    clear = Row(
+        code[library_source.NO_ROWS], (at(rows), at(table), m, words), 1, index,
+        whole((0, rows), (1, table)), 8 * (m + words),
+    )  # fmt: skip
+    return [*looks, clear, *finds]
 
 
 # ---------------------------------------------------------------- cumulative operations
@@ -224,6 +260,7 @@ LIBRARY: Mapping[str, Kind] = {
     "matmul": Kind(_matmul_sources, _matmul, _matmul_machinery, _matmul_later),
     "philox": Kind(lambda step: (_random_source(step),), _random),
     "scatter": Kind(_scatter_sources, _scatter),
+    "distinct": Kind(_distinct_sources, _distinct),
     "cumulative": Kind(lambda step: (_cumulative_source(step),), _cumulative),
     "conv": Kind(convolution.sources, convolution.rows, convolution.machinery),
 }

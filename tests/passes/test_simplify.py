@@ -222,7 +222,7 @@ FIRES: list[tuple[str, str, list[str]]] = [
         [
             "%i: i32[4] = Const {value=dense<i32[4]: [2, 0, 1, 2]>, dtype=i32}",
             "%z: f32[3, 2] = ScatterBlocks %x, %i, %u "
-            '{sizes=(1, 1, 3, 2, 4), kind="add", skip_negative=False}',
+            '{sizes=(1, 1, 3, 2, 4), kind="add", skip_negative=False, checked=False}',
             "%z_1: f32[6] = Reshape %z {shape=(6,)}",
             "return %z_1",
         ],
