@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from staticgraph.api.framework import name_scope
+from staticgraph.api.looked_up import slices_of
 from staticgraph.errors import UsageError
 from staticgraph.ir import dtypes, loc
 from staticgraph.ir.build import constant, convert
@@ -68,7 +69,8 @@ def clip_by_norm(t: Any, clip_norm: Any, axes: Any = None, name: str | None = No
     """
     with name_scope(name, "clip_by_norm", [t, clip_norm]) as scope:
         t = convert(t, name="t")
-        squares = lookup("Sum")(t * t, _all_axes(t) if axes is None else axes, keep_dims=True)
+        few = slices_of(t) if axes is None else t
+        squares = lookup("Sum")(few * few, _all_axes(t) if axes is None else axes, keep_dims=True)
         positive = squares > 0
         safe = lookup("Select")(positive, squares, lookup("OnesLike")(squares))
         norm = lookup("Select")(positive, lookup("Sqrt")(safe), squares)
@@ -95,7 +97,7 @@ def global_norm(t_list: Sequence[Any], name: str | None = None) -> Any:
         tensors = [convert(t, name=f"t_{i}") for i, t in enumerate(t_list) if t is not None]
         if not tensors:
             raise UsageError("global_norm: t_list holds no tensor", loc=loc.caller())
-        halves = lookup("Pack")([lookup("L2Loss")(t) for t in tensors], axis=0)
+        halves = lookup("Pack")([lookup("L2Loss")(slices_of(t)) for t in tensors], axis=0)
         total = lookup("Sum")(halves, (0,))
         two = constant(2.0, total.dtype.base)
         return lookup("Sqrt")(total * two, name="global_norm")
@@ -162,6 +164,7 @@ def clip_by_average_norm(t: Any, clip_norm: Any, name: str | None = None) -> Any
         t = convert(t, name="t")
         kind = t.dtype.base
         count = lookup("Cast")(lookup("Size")(t), DstT=kind)
-        inverse = lookup("Rsqrt")(lookup("Sum")(t * t, _all_axes(t)))
+        few = slices_of(t)
+        inverse = lookup("Rsqrt")(lookup("Sum")(few * few, _all_axes(t)))
         least = lookup("Minimum")(inverse * count, constant(1.0, kind) / clip_norm)
         return lookup("Identity")(t * clip_norm * least, name=scope)

@@ -14,7 +14,7 @@ from staticgraph.ir.dtypes import DType
 from staticgraph.ir.graph import Operation, Tensor
 from staticgraph.ir.op import lookup
 from staticgraph.train.optimizer import Optimizer
-from staticgraph.train.rows import only
+from staticgraph.train.rows import Part
 
 
 def _square(x: Any) -> Any:
@@ -31,6 +31,8 @@ def _rsqrt(x: Any) -> Any:
 
 class AdagradOptimizer(Optimizer):
     """``a += g**2``, then ``w -= learning_rate * g / sqrt(a)``."""
+
+    _zero_stays = True
 
     def __init__(
         self,
@@ -54,9 +56,11 @@ class AdagradOptimizer(Optimizer):
     def _prepare(self) -> None:
         self._hyper("learning_rate", self._learning_rate)
 
-    def _apply_dense(self, grad: Tensor, var: Variable) -> Operation:
-        a = self._slot(var, "accumulator", self._name).assign_add(_square(grad))
-        return var.assign_sub(self._in_dtype("learning_rate", var) * grad * _rsqrt(a)).op  # type: ignore[no-any-return]
+    def _apply_part(self, part: Part, var: Variable) -> Operation:
+        grad = part.grad
+        a = part.add(self._slot(var, "accumulator", self._name), _square(grad))
+        part.subtract(var, self._in_dtype("learning_rate", var) * grad * _rsqrt(a))
+        return part.done()
 
 
 class AdadeltaOptimizer(Optimizer):
@@ -87,19 +91,17 @@ class AdadeltaOptimizer(Optimizer):
         self._hyper("rho", self._rho)
         self._hyper("epsilon", self._epsilon)
 
-    _by_rows = True
-
-    def _apply_dense(self, grad: Tensor, var: Variable) -> Operation:
-        return self._apply_rows(grad, var, None)
-
-    def _apply_rows(self, grad: Tensor, var: Variable, rows: Tensor | None) -> Operation:
+    def _apply_part(self, part: Part, var: Variable) -> Operation:
+        grad = part.grad
         rate, rho, epsilon = (self._in_dtype(k, var) for k in ("lr", "rho", "epsilon"))
         gradients = self._slot(var, "accum", self._name)
         steps = self._slot(var, "accum_update", self._name)
-        a = gradients.assign(only(rows, rho * gradients + (1.0 - rho) * _square(grad), gradients))
-        u = _sqrt(steps + epsilon) * _rsqrt(a + epsilon) * grad
-        d = steps.assign(only(rows, rho * steps + (1.0 - rho) * _square(u), steps))
-        return group(d, var.assign_sub(only(rows, rate * u)))
+        a = part.assign(gradients, rho * part.at(gradients) + (1.0 - rho) * _square(grad))
+        old = part.at(steps)
+        u = _sqrt(old + epsilon) * _rsqrt(a + epsilon) * grad
+        part.assign(steps, rho * old + (1.0 - rho) * _square(u))
+        part.subtract(var, rate * u)
+        return part.done()
 
 
 class RMSPropOptimizer(Optimizer):
@@ -139,22 +141,19 @@ class RMSPropOptimizer(Optimizer):
         self._hyper("momentum", self._momentum)
         self._hyper("epsilon", self._epsilon)
 
-    _by_rows = True
-
-    def _apply_dense(self, grad: Tensor, var: Variable) -> Operation:
-        return self._apply_rows(grad, var, None)
-
-    def _apply_rows(self, grad: Tensor, var: Variable, rows: Tensor | None) -> Operation:
+    def _apply_part(self, part: Part, var: Variable) -> Operation:
+        grad = part.grad
         rate, decay = self._in_dtype("learning_rate", var), self._in_dtype("decay", var)
         momentum, epsilon = self._in_dtype("momentum", var), self._in_dtype("epsilon", var)
         rms, slot = self._slot(var, "rms", self._name), self._slot(var, "momentum", self._name)
-        s = rms.assign_add(only(rows, (_square(grad) - rms) * (1.0 - decay)))
+        s = part.add(rms, (_square(grad) - part.at(rms)) * (1.0 - decay))
         spread = s
         if self._centered:
             mean = self._slot(var, "mg", self._name)
-            spread = s - _square(mean.assign_add(only(rows, (grad - mean) * (1.0 - decay))))
-        m = slot.assign(only(rows, slot * momentum + rate * grad * _rsqrt(spread + epsilon), slot))
-        return var.assign_sub(only(rows, m)).op  # type: ignore[no-any-return]
+            spread = s - _square(part.add(mean, (grad - part.at(mean)) * (1.0 - decay)))
+        m = part.assign(slot, part.at(slot) * momentum + rate * grad * _rsqrt(spread + epsilon))
+        part.subtract(var, m)
+        return part.done()
 
 
 class AdamOptimizer(Optimizer):
@@ -292,24 +291,22 @@ class FtrlOptimizer(Optimizer):
     def _raised(self, x: Any) -> Any:
         return _sqrt(x) if self._power == 0.5 else lookup("Pow")(x, self._power)
 
-    _by_rows = True
-
-    def _apply_dense(self, grad: Tensor, var: Variable) -> Operation:
-        return self._apply_rows(grad, var, None)
-
-    def _apply_rows(self, grad: Tensor, var: Variable, rows: Tensor | None) -> Operation:
+    def _apply_part(self, part: Part, var: Variable) -> Operation:
+        grad = part.grad
         rate = self._in_dtype("learning_rate", var)
         l1 = self._in_dtype("l1_regularization_strength", var)
         l2 = self._in_dtype("l2_regularization_strength", var)
         squares = self._slot(var, "accum", self._accum_name)
         linear = self._slot(var, "linear", self._linear_name)
-        total = squares + _square(grad)
-        push = grad + 2.0 * self._shrinkage * var if self._shrinkage else grad
-        pull = (self._raised(total) - self._raised(squares)) / rate * var
-        z = linear.assign_add(only(rows, push - pull))
+        weight, old = part.at(var), part.at(squares)
+        total = old + _square(grad)
+        push = grad + 2.0 * self._shrinkage * weight if self._shrinkage else grad
+        z = part.add(linear, push - (self._raised(total) - self._raised(old)) / rate * weight)
         moved = (lookup("Sign")(z) * l1 - z) / (self._raised(total) / rate + 2.0 * l2)
-        new = lookup("Select")(lookup("Abs")(z) > l1, moved, lookup("ZerosLike")(moved))
-        return group(squares.assign(total), var.assign(only(rows, new, var)))
+        part.assign(squares, total)
+        kept = lookup("Abs")(z) > l1
+        part.assign(var, lookup("Select")(kept, moved, lookup("ZerosLike")(moved)))
+        return part.done()
 
 
 __all__ = [

@@ -24,22 +24,22 @@ from staticgraph.ir.build import convert
 from staticgraph.ir.dtypes import DType
 from staticgraph.ir.graph import Graph, Operation, Tensor, get_default_graph
 from staticgraph.ir.op import lookup
-from staticgraph.train.rows import touched_rows
+from staticgraph.train.rows import Part, part_of
 
 
 class Optimizer:
     """The base of optimizers.
 
-    A subclass gives `_create_slots`, `_prepare` and `_apply_dense`; `_finish` where something is
-    updated once a step, and `_apply_rows` where rows that no look-up named have to be left alone.
+    A subclass gives `_create_slots`, `_prepare` and `_apply_part`, or `_apply_dense` where every
+    step is about all of a variable; `_finish` where something is updated once a step.
 
     Args:
       use_locking: accepted and ignored; writes are always ordered.
       name: names the scope of the updates and the slots.
     """
 
-    # True where a gradient of zero changes a weight or a slot; such optimizers give `_apply_rows`.
-    _by_rows = False
+    # True where a gradient of zero changes no weight and no slot.
+    _zero_stays = False
 
     GATE_NONE = 0
     GATE_OP = 1
@@ -171,11 +171,17 @@ class Optimizer:
         updates: list[Operation] = []
         with name_scope(name, self._name) as scope:
             self._prepare()
+            parts: list[tuple[str, Part, Variable]] = []
             for g, v in pairs:
                 if g is None:
                     continue
-                with name_scope(f"update_{v.op.name}"):
-                    updates.append(self._update(convert(g, v.dtype.base, "gradient"), v))
+                with name_scope(f"update_{v.op.name}") as update:
+                    parts.append((update, self._part(convert(g, v.dtype.base, "gradient")), v))
+            # Ids are looked at for all tables before the first is written, so that all are
+            # written in place: a run whose ids are out of range changes nothing.
+            for update, part, v in parts:
+                with name_scope(update):
+                    updates.append(self._update(part, v))
             if global_step is None:
                 train = self._finish(updates, scope)
             else:
@@ -188,9 +194,12 @@ class Optimizer:
             collection.append(train)
         return train
 
-    def _update(self, g: Tensor, v: Variable) -> Operation:
-        rows = touched_rows(g) if self._by_rows else None
-        done = self._apply_dense(g, v) if rows is None else self._apply_rows(g, v, rows)
+    def _part(self, g: Tensor) -> Part:
+        return part_of(g, self._zero_stays) if self._goes_by_rows(g) else Part(g)
+
+    def _update(self, part: Part, v: Variable) -> Operation:
+        whole = type(part) is Part
+        done = self._apply_dense(part.grad, v) if whole else self._apply_part(part, v)
         if v.constraint is None:
             return done
         with get_default_graph().control_dependencies([done]):
@@ -204,12 +213,16 @@ class Optimizer:
         """Make tensors of hyperparameters; under the name scope of the step."""
 
     def _apply_dense(self, grad: Tensor, var: Variable) -> Operation:
-        """Build one variable's update."""
+        """Build the update of a whole variable."""
+        return self._apply_part(Part(grad), var)
+
+    def _apply_part(self, part: Part, var: Variable) -> Operation:
+        """Build the update of a variable, or of some of its rows."""
         raise NotImplementedError
 
-    def _apply_rows(self, grad: Tensor, var: Variable, rows: Tensor | None) -> Operation:
-        """Build one variable's update that leaves alone what `rows` does not mark."""
-        raise NotImplementedError
+    def _goes_by_rows(self, grad: Tensor) -> bool:
+        """True where a gradient that is about some rows updates only those."""
+        return type(self)._apply_dense is Optimizer._apply_dense
 
     def _finish(self, update_ops: Sequence[Operation], name_scope: str) -> Operation:
         """Build what is done once a step; the result is the whole step."""

@@ -1,74 +1,120 @@
-"""Which rows of a variable a gradient is about.
+"""What one update is about: a whole variable, or the rows of it that look-ups named.
 
-The gradient of a look-up is a tensor like any other here, mostly zeros.  Optimizers whose slots
-decay, or that pull weights towards zero, must not do so to rows that no index named: a word that
-does not occur would move with every batch.
+Optimizers whose slots decay, or that pull weights towards zero, must not do so to rows that no
+index named: a word that does not occur would move with every batch.  And a step must not take
+longer because a table has more rows.  So an update is written once, in terms of a `Part` of the
+variable, and built for all of it or for the named rows.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-from staticgraph.ir import dtypes
-from staticgraph.ir.graph import Tensor, get_default_graph
+from staticgraph.api.framework import group
+from staticgraph.api.looked_up import NamedRows, marks_of, rows_of
+from staticgraph.api.variables import Variable
+from staticgraph.ir.graph import Operation, Tensor
 from staticgraph.ir.op import lookup
 
 
-def touched_rows(grad: Tensor) -> Tensor | None:
-    """A bool vector that marks the rows that look-ups named, or None if all rows are meant.
+class Part:
+    """A variable, as an update sees it, with what it keeps for each element.
 
-    Sums of gradients of look-ups along the first axis, scaled by scalars (clipping by a norm does
-    so), are about the rows named by any of them; everything else is about all.
+    `grad` has the shape of what `at` gives.  Writes are collected; `done` is the operation that
+    does all of them.
     """
-    indices = _indices(grad)
-    if indices is None:
-        return None
-    rows = grad.shape.as_list()[0] if grad.shape.ndims else None
-    flat = [lookup("Reshape")(i, [-1]) for i in indices]
-    if len(flat) > 1:
-        flat = [lookup("ConcatV2")([lookup("Cast")(i, DstT=dtypes.int64) for i in flat], 0)]
-    count = lookup("Shape")(grad)[0] if rows is None else rows
-    ones = lookup("OnesLike")(lookup("Cast")(flat[0], DstT=dtypes.int32))
-    return lookup("UnsortedSegmentSum")(ones, flat[0], count) > 0  # type: ignore[no-any-return]
+
+    def __init__(self, grad: Tensor) -> None:
+        self.grad = grad
+        self.writes: list[Operation] = []
+
+    def at(self, v: Variable) -> Any:
+        """The value of a variable of this shape."""
+        return v
+
+    def assign(self, v: Variable, new: Any) -> Any:
+        """Write, and give what is written."""
+        return self._wrote(v.assign(new))
+
+    def add(self, v: Variable, step: Any) -> Any:
+        """Add, and give the sum."""
+        return self._wrote(v.assign_add(step))
+
+    def subtract(self, v: Variable, step: Any) -> None:
+        """Take `step` away."""
+        self._wrote(v.assign_sub(step))
+
+    def done(self) -> Operation:
+        """All writes."""
+        return self.writes[0] if len(self.writes) == 1 else group(*self.writes)
+
+    def _wrote(self, value: Any) -> Any:
+        self.writes.append(value.op)
+        return value
 
 
-def only(rows: Tensor | None, new: Any, old: Any = None) -> Any:
-    """`new` in the marked rows (None marks all) and `old`, by default 0, in the others."""
-    if rows is None:
+class MarkedPart(Part):
+    """The marked rows of a variable, gone through as a whole: the other rows keep their values."""
+
+    def __init__(self, grad: Tensor, marks: Tensor) -> None:
+        super().__init__(grad)
+        self._marks = marks
+
+    def assign(self, v: Variable, new: Any) -> Any:
+        """Write in the marked rows, and give what stands in all of them then."""
+        return super().assign(v, self._select(new, v))
+
+    def add(self, v: Variable, step: Any) -> Any:
+        """Add in the marked rows, and give what stands in all of them then."""
+        return super().add(v, self._select(step, lookup("ZerosLike")(step)))
+
+    def subtract(self, v: Variable, step: Any) -> None:
+        """Take `step` away in the marked rows."""
+        super().subtract(v, self._select(step, lookup("ZerosLike")(step)))
+
+    def _select(self, new: Any, old: Any) -> Any:
+        return lookup("Select")(self._marks, new, old)
+
+
+class NamedPart(Part):
+    """The rows of a variable that look-ups named."""
+
+    def __init__(self, named: NamedRows) -> None:
+        super().__init__(named.grad)
+        self._rows = named.rows
+
+    def at(self, v: Variable) -> Any:
+        """The rows of a variable; zeros for places that are left over."""
+        return lookup("TakeRows")(v, self._rows)
+
+    def assign(self, v: Variable, new: Any) -> Any:
+        """Write the rows, and give what is written."""
+        self._put(v, new, "update")
         return new
-    return lookup("Select")(rows, new, lookup("ZerosLike")(new) if old is None else old)
+
+    def add(self, v: Variable, step: Any) -> Any:
+        """Add to the rows, and give the sums."""
+        return self.assign(v, self.at(v) + step)
+
+    def subtract(self, v: Variable, step: Any) -> None:
+        """Take `step` away from the rows."""
+        self._put(v, step, "sub")
+
+    def _put(self, v: Variable, values: Any, kind: str) -> None:
+        self._wrote(v.assign(lookup("PutRows")(v, self._rows, values, kind=kind)))
 
 
-def _indices(grad: Tensor) -> list[Tensor] | None:
-    """The indices of the look-ups that `grad` is a sum of."""
-    op = grad.op
-    match op.type:
-        case "GatherGrad":
-            axis = get_default_graph().static_value(op.inputs[3])
-            if op.get_attr("batch_dims") != 0 or axis is None or int(axis) != 0:
-                return None
-            return [op.inputs[1]]
-        case "Add" | "AddN":
-            found: list[Tensor] = []
-            for part in op.inputs:
-                indices = _indices(part)
-                if indices is None:
-                    return None
-                found += [i for i in indices if i not in found]
-            return found
-        case "Identity":
-            return _indices(op.inputs[0])
-        case "Mul" | "RealDiv":
-            parts = [t for t in op.inputs if not _is_scalar(t)]
-            if len(parts) != 1 or (op.type == "RealDiv" and parts[0] is not op.inputs[0]):
-                return None
-            return _indices(parts[0])
-        case _:
-            return None
+def part_of(grad: Tensor, zero_stays: bool) -> Part:
+    """The part of a variable that a gradient is about.
+
+    Args:
+      zero_stays: True where a gradient of zero changes nothing.
+    """
+    named = rows_of(grad)
+    if named is not None:
+        return NamedPart(named)
+    marks = None if zero_stays else marks_of(grad)
+    return Part(grad) if marks is None else MarkedPart(grad, marks)
 
 
-def _is_scalar(t: Tensor) -> bool:
-    return t.shape.ndims is not None and all(d == 1 for d in t.shape.as_list())
-
-
-__all__ = ["only", "touched_rows"]
+__all__ = ["MarkedPart", "NamedPart", "Part", "part_of"]

@@ -9,7 +9,7 @@ from staticgraph.api.variables import Variable
 from staticgraph.ir.graph import Operation, Tensor
 from staticgraph.ir.op import lookup
 from staticgraph.train.optimizer import Optimizer
-from staticgraph.train.rows import only
+from staticgraph.train.rows import Part
 
 
 class GradientDescentOptimizer(Optimizer):
@@ -28,11 +28,18 @@ class GradientDescentOptimizer(Optimizer):
         super().__init__(use_locking, name)
         self._learning_rate = learning_rate
 
+    _zero_stays = True
+
     def _prepare(self) -> None:
         self._hyper("learning_rate", self._learning_rate)
 
-    def _apply_dense(self, grad: Tensor, var: Variable) -> Operation:
-        return var.assign_sub(self._in_dtype("learning_rate", var) * grad).op  # type: ignore[no-any-return]
+    def _apply_part(self, part: Part, var: Variable) -> Operation:
+        part.subtract(var, self._in_dtype("learning_rate", var) * part.grad)
+        return part.done()
+
+    def _goes_by_rows(self, grad: Tensor) -> bool:
+        # The slices of one look-up are subtracted as they come, duplicates one after the other.
+        return grad.op.type != "GatherGrad" and super()._goes_by_rows(grad)
 
 
 class MomentumOptimizer(Optimizer):
@@ -61,17 +68,13 @@ class MomentumOptimizer(Optimizer):
         self._hyper("learning_rate", self._learning_rate)
         self._hyper("momentum", self._momentum)
 
-    _by_rows = True
-
-    def _apply_dense(self, grad: Tensor, var: Variable) -> Operation:
-        return self._apply_rows(grad, var, None)
-
-    def _apply_rows(self, grad: Tensor, var: Variable, rows: Tensor | None) -> Operation:
+    def _apply_part(self, part: Part, var: Variable) -> Operation:
+        grad = part.grad
         rate, momentum = self._in_dtype("learning_rate", var), self._in_dtype("momentum", var)
         slot = self._slot(var, "momentum", self._name)
-        a = slot.assign(only(rows, slot * momentum + grad, slot))
-        step = grad * rate + a * momentum * rate if self._use_nesterov else a * rate
-        return var.assign_sub(only(rows, step)).op  # type: ignore[no-any-return]
+        a = part.assign(slot, part.at(slot) * momentum + grad)
+        part.subtract(var, grad * rate + a * momentum * rate if self._use_nesterov else a * rate)
+        return part.done()
 
 
 def shrink(x: Any, by: Any) -> Any:
@@ -100,17 +103,13 @@ class ProximalGradientDescentOptimizer(Optimizer):
         self._hyper("l1_regularization_strength", self._l1)
         self._hyper("l2_regularization_strength", self._l2)
 
-    _by_rows = True
-
-    def _apply_dense(self, grad: Tensor, var: Variable) -> Operation:
-        return self._apply_rows(grad, var, None)
-
-    def _apply_rows(self, grad: Tensor, var: Variable, rows: Tensor | None) -> Operation:
+    def _apply_part(self, part: Part, var: Variable) -> Operation:
+        grad, here = part.grad, part.at(var)
         rate = self._in_dtype("learning_rate", var)
         l1 = self._in_dtype("l1_regularization_strength", var)
         l2 = self._in_dtype("l2_regularization_strength", var)
-        moved = shrink(var - rate * grad, rate * l1) / (1.0 + rate * l2)
-        return var.assign(only(rows, moved, var)).op  # type: ignore[no-any-return]
+        part.assign(var, shrink(here - rate * grad, rate * l1) / (1.0 + rate * l2))
+        return part.done()
 
 
 class ProximalAdagradOptimizer(Optimizer):
@@ -134,19 +133,15 @@ class ProximalAdagradOptimizer(Optimizer):
         self._hyper("l1_regularization_strength", self._l1)
         self._hyper("l2_regularization_strength", self._l2)
 
-    _by_rows = True
-
-    def _apply_dense(self, grad: Tensor, var: Variable) -> Operation:
-        return self._apply_rows(grad, var, None)
-
-    def _apply_rows(self, grad: Tensor, var: Variable, rows: Tensor | None) -> Operation:
+    def _apply_part(self, part: Part, var: Variable) -> Operation:
+        grad, here = part.grad, part.at(var)
         l1 = self._in_dtype("l1_regularization_strength", var)
         l2 = self._in_dtype("l2_regularization_strength", var)
         slot = self._slot(var, "accumulator", self._name)
-        accumulator = slot.assign_add(lookup("Square")(grad))
+        accumulator = part.add(slot, lookup("Square")(grad))
         rate = self._in_dtype("learning_rate", var) * lookup("Rsqrt")(accumulator)
-        moved = shrink(var - rate * grad, rate * l1) / (1.0 + rate * l2)
-        return var.assign(only(rows, moved, var)).op  # type: ignore[no-any-return]
+        part.assign(var, shrink(here - rate * grad, rate * l1) / (1.0 + rate * l2))
+        return part.done()
 
 
 __all__ = [

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import staticgraph as tf
-from staticgraph.train.rows import touched_rows
+from staticgraph.api.looked_up import marks_of, rows_of
 
 BY_ROWS: dict[str, Callable[[], Any]] = {
     "momentum": lambda: tf.train.MomentumOptimizer(0.1, 0.9),
@@ -62,37 +62,47 @@ def test_the_decay_of_adam_goes_on_for_all_rows_as_in_tensorflow() -> None:
     np.testing.assert_array_equal(two[2:], TABLE[2:])
 
 
-def marked(make: Callable[[Any, Any], Any]) -> list[bool] | None:
-    """The rows that the gradient of what `make` builds of a table and indices is about."""
+def marked(make: Callable[[Any, Any], Any]) -> list[int] | None:
+    """The rows that the gradient of what `make` builds of a table and indices is about.
+
+    Its slices there, and zeros elsewhere, have to be that gradient.
+    """
     table, i = tf.Variable(TABLE), tf.placeholder(tf.int32, [None])
     grad = make(table, i)
-    rows = touched_rows(grad)
-    if rows is None:
+    named = rows_of(grad)
+    if named is None:
         return None
     with tf.Session() as sess:
-        return list(sess.run(rows, {i: [1, 3]}))
+        sess.run(tf.global_variables_initializer())
+        rows, slices, whole = sess.run([named.rows, named.grad, grad], {i: [3, 1]})
+    known = rows >= 0
+    assert not slices[~known].any()
+    expanded = np.zeros_like(whole)
+    expanded[rows[known]] = slices[known]
+    np.testing.assert_allclose(expanded, whole, rtol=1e-6)
+    return list(rows)
 
 
 def gradient(y: Any, x: Any) -> Any:
     return tf.gradients(tf.square(y), x)[0]
 
 
-ROWS: dict[str, tuple[Callable[[Any, Any], Any], list[bool] | None]] = {
-    "look-up": (lambda t, i: gradient(tf.gather(t, i), t), [False, True, False, True, False]),
+ROWS: dict[str, tuple[Callable[[Any, Any], Any], list[int] | None]] = {
+    "look-up": (lambda t, i: gradient(tf.gather(t, i), t), [3, 1]),
     "of a matrix": (
-        lambda t, i: gradient(tf.gather(t, [i, i + 1]), t), [False, True, True, True, True],
+        lambda t, i: gradient(tf.gather(t, [i, i + 1]), t), [3, 1, 4, 2],
     ),
     "of two": (
         lambda t, i: gradient(tf.gather(t, i) + tf.gather(t, tf.cast(i - 1, tf.int64)), t),
-        [True, True, True, True, False],
+        [2, 0, 3, 1],
     ),
     "clipped together": (
         lambda t, i: tf.clip_by_global_norm([gradient(tf.gather(t, i), t)], 0.1)[0][0],
-        [False, True, False, True, False],
+        [3, 1],
     ),
     "clipped alone": (
         lambda t, i: tf.clip_by_norm(gradient(tf.gather(t, i), t), 0.1),
-        [False, True, False, True, False],
+        [3, 1],
     ),
     "with a penalty": (
         lambda t, i: gradient(tf.reduce_sum(tf.gather(t, i)) + tf.nn.l2_loss(t), t), None,
@@ -119,3 +129,12 @@ def test_a_penalty_makes_all_rows_move() -> None:
         sess.run(tf.global_variables_initializer())
         sess.run(step)
         assert (sess.run(table) < TABLE).all()
+
+
+def test_a_table_is_gone_through_whole_where_many_ids_are_known_to_come() -> None:
+    table = tf.Variable(tf.zeros([6, 2]))
+    for count, few in ((2, True), (3, False), (None, True)):
+        ids = tf.placeholder(tf.int32, [count])
+        grad = gradient(tf.gather(table, ids), table)
+        assert (rows_of(grad) is not None) is few
+        assert marks_of(grad) is not None
