@@ -268,13 +268,12 @@ def explanation(
 
 
 def forecast(
-    plan: FetchPlan, program: Program, feeds: Mapping[str, np.ndarray], store: Store
+    plan: FetchPlan, program: Program, feeds: Mapping[str, np.ndarray], store: Store, reason: str
 ) -> ExecutableReport:  # fmt: skip
     """The report of a program that was not run, with its memory where the sizes are known."""
     env = sizes_of(program, feeds, store)
     needed = footprint(program, env, store)
     plans = () if needed is None else (PlanReport(_named(env), len(program.steps), needed),)
-    reason = "no, these fetches were not run"
     return program_report(names_of(plan), program, reason, "", 0, plans, env)
 
 

@@ -343,7 +343,11 @@ class BaseSession(Specialising):
           fetches: tell only of runs of these fetches; if there was none they are compiled as far
             as their program.
           sources: show the kernels' sources too.
-          feed_dict: what a run of fetches that were not run would be fed: tells its memory.
+          feed_dict: what a run of `fetches` would be fed: tells its memory, whatever was run.
+
+        Raises:
+          FetchError, FeedError: as `run` does.
+          UsageError: there is a `feed_dict` and no `fetches`.
 
         >>> import staticgraph as tf
         >>> with tf.Graph().as_default(), tf.Session() as sess:
@@ -362,6 +366,12 @@ class BaseSession(Specialising):
           plans
             n0=2: 1 step, 272 bytes planned: arena 128, staging 72, results 8, table 64
         """
+        check_feed_dict(feed_dict)
+        if feed_dict is not None and fetches is None:
+            raise UsageError(
+                "explain is given a feed_dict without fetches", loc=loc.caller(),
+                hint="it tells of a run ahead: say of which fetches",
+            )  # fmt: skip
         with self._lock:
             wanted = None if fetches is None else FetchPlan(self._graph, fetches)
             reports = [
@@ -370,7 +380,7 @@ class BaseSession(Specialising):
                 if wanted is None or entry.plan.needs == wanted.needs
                 for _, exe in reversed(entry.executables)
             ]
-        if wanted is not None and not reports:
+        if wanted is not None and (feed_dict is not None or not reports):
             fed = {} if feed_dict is None else feed_tensors(self._graph, feed_dict)
             arrays = {t.name: _array(t, v) for t, v in fed.items()}
             made = function_stages(
@@ -378,7 +388,10 @@ class BaseSession(Specialising):
                 optimize=self._optimize,
             )  # fmt: skip
             assert made.program is not None
-            reports = [forecast(wanted, made.program, arrays, self._store)]
+            reason = (
+                "no, this tells of a run ahead" if reports else "no, these fetches were not run"
+            )
+            reports = [forecast(wanted, made.program, arrays, self._store, reason)]
         graph = self._graph if fetches is None else None
         calls = call_bytes(self._words, self._store, self._entries.values())
         return explanation(reports, sources, self._store.held, graph, calls)

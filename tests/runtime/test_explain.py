@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import staticgraph as tf
+from staticgraph.errors import FeedError, UsageError
 from staticgraph.runtime.cost import Cost
 
 
@@ -151,3 +152,22 @@ def test_a_step_before_a_host_step_has_a_cost_where_its_own_sizes_are_known() ->
     costs = {s.origins[-1].op: s.cost for s in ahead.steps}
     assert costs["Exp"] is None
     assert costs["Sum"] == Cost(40, 4, 10)
+
+
+def test_a_run_ahead_is_told_whatever_was_run_before() -> None:
+    x = tf.placeholder(tf.float32, [None, 3], name="x")
+    y = tf.exp(x, name="y")
+    with tf.Session() as sess:
+        for reason in ("no, these fetches were not run", "no, this tells of a run ahead"):
+            (told,) = sess.explain(y, feed_dict={x: np.zeros((9, 3))}).executables
+            assert (told.reason, told.runs) == (reason, 0)
+            assert [p.sizes for p in told.plans] == [{"n0": 9}]
+            sess.run(y, {x: np.zeros((4, 3))})
+        (ran,) = sess.explain(y).executables
+        assert (ran.runs, [p.sizes for p in ran.plans]) == (2, [{"n0": 4}])
+        with pytest.raises(UsageError, match="without fetches"):
+            sess.explain(feed_dict={x: np.zeros((9, 3))})
+        with pytest.raises(FeedError, match="feed_dict must be a dict"):
+            sess.explain(y, feed_dict=[x])
+        with pytest.raises(FeedError, match=r"shape \[9, 4\] is fed for 'x:0'"):
+            sess.explain(y, feed_dict={x: np.zeros((9, 4))})
