@@ -47,6 +47,7 @@ from staticgraph.ops import (
     space,
     sparse,
     special,
+    spread,
     state,
     tensor_array,
     transcendental,
@@ -60,6 +61,6 @@ __all__ = [
     "gather", "identity", "index", "join", "like", "linalg", "logical", "loops", "losses", "lrn",
     "masking", "matmul", "padding", "pooling", "random", "reduce", "rows", "scatter",
     "scatter_points", "segment", "select", "sequence", "shape", "slicing", "softmax", "sorting",
-    "space", "sparse", "special", "state", "tensor_array", "transcendental", "vectorized",
+    "space", "sparse", "special", "spread", "state", "tensor_array", "transcendental", "vectorized",
     "windows",
 ]  # fmt: skip

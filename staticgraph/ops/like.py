@@ -26,7 +26,7 @@ def _first_dtype(*inputs: Any, **_: Any) -> Any:
     return inputs[0]
 
 
-def _np_sum_to(x: np.ndarray, like: np.ndarray) -> np.ndarray:
+def np_sum_to(x: np.ndarray, like: np.ndarray) -> np.ndarray:
     lead = x.ndim - like.ndim
     axes = tuple(range(lead)) + tuple(
         lead + i for i, d in enumerate(like.shape) if d == 1 and x.shape[lead + i] != 1
@@ -55,7 +55,7 @@ def _sum_to_shape(ctx: Infer, x: TensorType, like: TensorType) -> tuple[Dim, ...
 
 
 sum_to_shape_of = Op(
-    "SumToShapeOf", ("x", "like"), same(NUMERIC), _sum_to_shape, _np_sum_to,
+    "SumToShapeOf", ("x", "like"), same(NUMERIC), _sum_to_shape, np_sum_to,
     lambda g, y, x, like: (lookup("BroadcastToShapeOf")(g, x), None),
     decompose=_sum_to,
     samples=lambda: (

@@ -42,6 +42,7 @@ from staticgraph.ir.op import Guard, RuleError, fold_sizes
 from staticgraph.ir.tensor import Operation, Tensor, rule_error
 from staticgraph.ir.types import TensorType
 from staticgraph.passes.close_boxes import BOXES, close_box
+from staticgraph.passes.close_spread import spread
 
 # what puts integers together without computing any: it cannot overflow
 PUT_TOGETHER = frozenset({
@@ -105,7 +106,8 @@ def close(
       values: what variables hold, by name.
       asked: takes each variable on whose rank the result depends, with that rank; None where it
         holds no value.
-      lift: what the bodies of loops assume of sizes is checked before the run, else where they run.
+      lift: what bodies of loops assume of sizes is checked before the run, else where they run, and
+        sizes that are another in each iteration are broadcast as they come.
       refused: takes what is wrong in branches with the sizes fed, an error where they are chosen,
         with the name of the operation.
 
@@ -132,6 +134,8 @@ class Closing:
         # what branches raise if they are chosen, with the name of the operation
         self.refused: list[tuple[str, StaticGraphError]] = []
         self.at = ""  # the operation that is taken over
+        self.around: Closing | None = None  # of the function around, where it is a body
+        self.spreads = not lift  # sizes that are an iteration's own are broadcast as they come
         self.env: dict[Tensor, Value] = {}
         self.known: dict[Value, np.ndarray | None] = {}
         self.copies: dict[Value, Value] = {}  # of what a value is a copy
@@ -267,10 +271,8 @@ class Closing:
             from staticgraph.passes.close_control import close_control  # which imports this module
 
             close_control(self, op)
-            return
-        if op.type in BOXES and close_box(self, op):
-            return
-        self._plain(op)
+        elif op.type not in BOXES or not close_box(self, op):
+            self._plain(op)
 
     def _plain(self, op: Operation) -> None:
         """An operation that is neither a loop nor a branch."""
@@ -286,7 +288,8 @@ class Closing:
         if op.record.effect == "random":
             self._random(op, inputs, attrs)
             return
-        node = self.b.emit(op.record, inputs, attrs, op.name, op.loc)
+        record, inputs = spread(self, op.record, inputs)
+        node = self.b.emit(record, inputs, attrs, op.name, op.loc)
         types, knowns = [x.type for x in inputs], [self.known.get(x) for x in inputs]
         for i, (t, v) in enumerate(zip(op.outputs, node.outputs, strict=True)):
             self.bind(t, v)

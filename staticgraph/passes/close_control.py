@@ -54,6 +54,7 @@ class BodyClosing(Closing):
     def __init__(self, outer: Closing, op: Operation, name: str) -> None:
         super().__init__({}, name, outer.values, outer.asked, outer.b.level + 1, outer.lift)
         self.outer, self.op, self.refused = outer, op, outer.refused
+        self.around, self.spreads = outer, outer.spreads
         self.given: list[Dim] = []
         self.invariant: dict[
             Value, Tensor
@@ -306,8 +307,9 @@ class _Control:
         while True:
             closed = self._close(self.bodies[0], types, opened)
             more = opened | self._changed(closed, n)
-            if more == opened:
+            if more == opened and (self.outer.spreads or not _begins_apart(closed, types, opened)):
                 break
+            self.outer.spreads |= more == opened
             opened = more
         inner = closed.inner
         variables, streams = self._threaded([closed])
@@ -469,6 +471,22 @@ def _is_axis(closing: Closing, s: Symbol) -> bool:
     while isinstance(closing, BodyClosing) and isinstance(closing.b.sizes.get(s), Given):
         closing = closing.outer
     return isinstance(closing.b.sizes.get(s), SizeOf)
+
+
+def _begins_apart(
+    closed: _Closed, types: Mapping[int, TensorType], opened: Open
+) -> bool:  # fmt: skip
+    """True where a carry begins with a size that no iteration takes but by broadcasting."""
+    starts = {}
+    for k, axis in opened:
+        shape, inner = types[k].shape, closed.declared[k].type.shape
+        if axis is not None and shape is not None and inner is not None:
+            starts[inner[axis]] = shape[axis]
+    return any(
+        isinstance(starts.get(a), int) and isinstance(b, int) and starts[a] != b
+        for site in closed.inner.b.guards if site.guard.kind == "=="
+        for a, b in ((site.guard.a, site.guard.b), (site.guard.b, site.guard.a))
+    )  # fmt: skip
 
 
 def _own(inner: BodyClosing, d: Dim) -> bool:

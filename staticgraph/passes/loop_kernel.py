@@ -42,7 +42,7 @@ from staticgraph.ir.kernel import (
     Temp,
     Var,
 )
-from staticgraph.ir.program import Buffer, Launch, Origin, Program
+from staticgraph.ir.program import Buffer, Launch, Origin, Program, SizeSource
 from staticgraph.ir.record import record
 from staticgraph.ir.scalar import Expr, Lit, Load, Prim
 from staticgraph.passes.indexing import rewrite
@@ -62,6 +62,8 @@ def loop_kernel(
     Args:
       constant: the buffer outside for a constant of the body.
     """
+    if any(isinstance(o, SizeSource) for o in body.sizes.values()):  # another in each iteration
+        return None
     if len(body.steps) != 1 or not isinstance(body.steps[0], Launch):
         return None
     launch = body.steps[0]

@@ -6,7 +6,8 @@ done at all is an error at the user's line.  Two things may not be errors though
 fit: a branch that is not chosen, which checks its guards itself where it runs, and a loop that goes
 through no iteration.  Of loops the guards are checked before the run, because work that is done
 before a loop relies on them; where that is in the way, the run gets an executable in which loops
-check them, and nothing is done before them.
+check them, and nothing is done before them.  There a size that is 1 in some iterations of a loop,
+and not in others, is broadcast as it comes.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import numpy as np
 
 from staticgraph.errors import FeedError, StaticGraphError
 from staticgraph.ir.evaluate import BrokenGuardError
+from staticgraph.ir.function import Function, bodies
 from staticgraph.ir.graph import Graph
 from staticgraph.ir.types import TensorType
 from staticgraph.passes.close import OpenRankError, close
@@ -108,9 +110,9 @@ class Specialising:
             if e.ahead:  # no other sizes can be fixed: the branch itself will tell
                 exe.looks_ahead = False
                 return self._execute(entry, arrays)
-        before, _, e = broken[-1]
         error = error or FeedError(broken[0][2].message, loc=broken[0][2].sites[0].loc)
-        return self._execute_careful(entry, before, arrays, e, error)
+        before, exe, e = next((b for b in broken if _within(b[1], b[2])), broken[-1])
+        return self._execute_careful(entry, before, arrays, exe, e, error)
 
     def _add(
         self, entry: RunEntry, types: Types, arrays: Sequence[np.ndarray], reason: str
@@ -139,24 +141,33 @@ class Specialising:
             if error is not None:  # the branch is chosen that cannot take them
                 del entry.executables[0]
                 raise error from None
+            if _within(exe, e):  # where there may have been effects
+                types = next(t for t, x in entry.executables if x is exe)
+                return self._execute_broken(entry, arrays, [(types, exe, e)])
             return self._execute(entry, arrays)
         entry.last = exe
         return results
 
     def _execute_careful(
-        self, entry: RunEntry, types: Types, arrays: Sequence[np.ndarray],
+        self, entry: RunEntry, types: Types, arrays: Sequence[np.ndarray], before: Executable,
         broken: BrokenGuardError, error: StaticGraphError,
     ) -> list[Any]:  # fmt: skip
         """Run with sizes that the bodies of loops cannot take, which may not run at all.
 
+        Or they can, because a size is 1 in some iterations and is broadcast there.
+
         Raises:
-          StaticGraphError: `error`, if one of them does.
+          StaticGraphError: `error`, if they do and cannot; and where the run has had effects
+            before that was known, which must not happen twice.
         """
+        within = _within(before, broken)
         known = any(exe.careful and types == t for t, exe in entry.executables)
-        if known or not _all_lifted(broken):
+        begun = within and _has_effects(before.function)
+        if known or begun or not (within or _all_lifted(broken)):
             raise error from None
         exe = self._compile(entry, types, f"without the assumption {broken}", True)
-        entry.executables.append((types, exe))
+        # one that is sure to break in the middle of a run must not be tried any more
+        entry.executables.insert(0 if within else len(entry.executables), (types, exe))
         try:
             results = exe.run(arrays, self._store)
         except BrokenGuardError:
@@ -188,6 +199,15 @@ class Specialising:
 
 def _all_lifted(broken: BrokenGuardError) -> bool:
     return all(site.lifted for site in broken.sites)
+
+
+def _within(exe: Executable, broken: BrokenGuardError) -> bool:
+    """True where an iteration or a branch has told, and no assumption made before the run."""
+    return not any(site in exe.function.guards for site in broken.sites)
+
+
+def _has_effects(f: Function) -> bool:
+    return any(n.op.effect == "io" or any(map(_has_effects, bodies(n))) for n in f.nodes)
 
 
 def _refusal(exe: Executable, broken: BrokenGuardError) -> StaticGraphError | None:
