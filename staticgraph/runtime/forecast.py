@@ -53,13 +53,12 @@ def footprint(program: Program, env: Mapping[Symbol, int], store: Store) -> Foot
         if isinstance(item, Segment)
     ]
     made = sum(layout.bytes_of(b) for s in program.steps if isinstance(s, Host) for b in s.outputs)
-    assigned = sum(map(layout.bytes_of, program.updates.values()))
     return replace(
         whole,
         arena=made + sum(p.arena for p in parts),
         staging=sum(p.staging for p in parts),
         reserved=sum(p.reserved for p in parts),
-        results=sum(map(layout.bytes_of, program.results)) + assigned,
+        results=sum(map(layout.bytes_of, program.results)),
     )
 
 

@@ -307,8 +307,7 @@ class Stepwise:
         return out
 
     def _commit(self, arrays: Mapping[Buffer, Any], store: Store) -> None:
-        # Copies first: one variable's new value may be another's old one.
-        values = {n: np.array(arrays[b]) for n, b in self.program.updates.items()}
+        values = {n: np.asarray(arrays[b]) for n, b in self.program.updates.items()}
         streams = [n for n in values if n.startswith("counter:")]
         after = [(n.removeprefix("counter:"), int(values.pop(n))) for n in streams]
         store.apply(values.items(), after)

@@ -176,3 +176,31 @@ def test_a_block_counts_as_long_as_one_of_its_variables_is_there() -> None:
         assert sess.explain().variables == block
         sess.run(tf.assign(variables[0], LARGE[:5], validate_shape=False))
         assert sess.explain().variables == block + LARGE[:5].nbytes + 64
+
+
+def test_step_by_step_only_variables_that_change_places_are_copied() -> None:
+    a, b, c = (tf.Variable(np.full((400, 300), k, np.float32)) for k in range(3))
+    with tf.control_dependencies([a.read_value(), b.read_value()]):
+        (told,) = tf.py_func(lambda: [np.float32(1.0)], [], [tf.float32])
+    told.set_shape([])
+    swap = [tf.assign(a, b.read_value()).op, tf.assign(b, a.read_value()).op]
+    swap.append(tf.assign(c, c * 2.0 + told).op)
+    with tf.Session() as sess:
+        sess.run(tf.global_variables_initializer())
+        for k in range(3):
+            sess.run(swap)
+            want = [1.0, 0.0] if k % 2 == 0 else [0.0, 1.0]
+            assert [float(v[-1, -1]) for v in sess.run([a, b])] == want
+            assert (sess.run(a) == want[0]).all() and (sess.run(b) == want[1]).all()
+            assert (sess.run(c) == 2.0 ** (k + 1) * 3 - 1).all()
+        (exe,) = [e for e in sess.executables() if e.stepwise is not None]
+        gc.collect()
+        tracemalloc.start()
+        try:
+            sess.run(swap)
+            most = tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+        n = 4 * 400 * 300
+        assert 2 * n <= most < 3 * n  # the values that change places, and none that is new
+        assert exe.counts.runs == 4
