@@ -263,14 +263,14 @@ class Profile:
             for tid, name in threads
         ]
         zero = runs[0].start if runs else 0
-        for run in runs:
-            # by time, what is around before what is within
-            for site, start, end, args in sorted(_events(run), key=lambda e: (e[1], -e[2])):
-                events.append({
-                    "ph": "X", "name": site.name, "cat": site.kind, "pid": pid,
-                    "tid": run.thread[0], "ts": (start - zero) / 1e3, "dur": (end - start) / 1e3,
-                    "args": {"run": run.number, **args, **_where(site.origins)},
-                })  # fmt: skip
+        spans = [(run, *event) for run in runs for event in _events(run)]
+        # by time, what is around before what is within: runs may be within others, or beside them
+        for run, site, start, end, args in sorted(spans, key=lambda s: (s[2], -s[3])):
+            events.append({
+                "ph": "X", "name": site.name, "cat": site.kind, "pid": pid,
+                "tid": run.thread[0], "ts": (start - zero) / 1e3, "dur": (end - start) / 1e3,
+                "args": {"run": run.number, **args, **_where(site.origins)},
+            })  # fmt: skip
         other = {"runs": len(runs), "runs left out": left_out}
         return {"traceEvents": events, "displayTimeUnit": "ns", "otherData": other}
 
