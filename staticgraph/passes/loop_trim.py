@@ -7,6 +7,7 @@
 - What a body computes from invariants alone is computed once, before the loop.
 - A value passed twice is passed once.
 - A loop that has no iterations is its start, and its stacks are empty.
+- Of values that are kept in boxes the sizes are kept, where only these are read (`loop_sizes`).
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from staticgraph.ir.types import ConstantArray
 from staticgraph.passes.checks import refuses
 from staticgraph.passes.cleanup import FOLD_LIMIT, Prune
 from staticgraph.passes.loop_form import Invariant, LoopForm, is_loop, with_origins
+from staticgraph.passes.loop_sizes import keep_sizes
 
 
 @record(frozen=True)
@@ -43,9 +45,9 @@ class Trim:
         for _ in range(8):
             new = _Trimming(f, self.simplified, self.moves).run()
             if new is f:
-                return f
+                break
             f = Prune()(new)
-        return f
+        return keep_sizes(f) if self.simplified and self.moves else f
 
 
 class _Trimming:

@@ -116,3 +116,40 @@ def test_branches_that_keep_nothing_give_what_the_others_give(grows: bool, kept:
     with tf.Session() as sess:
         assert sess.run(slope, {x: X, p: False}).tolist() == [1.0, 1.0]
         assert (sess.run(slope, {x: X, p: True}) > 0).all()
+
+
+# ---------------------------------------------------------------- sizes alone
+def test_of_what_is_appended_to_the_sizes_are_kept() -> None:
+    x = tf.placeholder(tf.float64, [None])
+    y = loop(lambda a: tf.concat([a, tf.sin(x)], 0), x)
+    f = staged(tf.gradients(y * y, x), {x: X})
+    assert inside(f) == []
+    forward, backward = loops(f)
+    (sizes,) = [v for v in forward.outputs if v.dtype.is_integer]
+    assert sizes.dims == (3, 1)
+    assert sizes in backward.inputs
+
+
+def test_two_axes_and_a_loop_in_a_loop() -> None:
+    x = tf.placeholder(tf.float64, [None])
+
+    def rows(s: Any) -> Any:
+        start = tf.reshape(x, [1, -1]) * s
+        return tf.while_loop(
+            lambda i, a: i < 2, lambda i, a: (i + 1, tf.concat([a, start * start], 0)), [0, start],
+            shape_invariants=[tf.TensorShape([]), tf.TensorShape([None, None])],
+        )[1]  # fmt: skip
+
+    y = tf.scan(lambda s, _: s * tf.reduce_mean(rows(s)), tf.range(3), tf.constant(1.5, tf.float64))
+    slope = tf.gradients(y, x)[0]
+    assert inside(staged(slope, {x: X})) == []
+    with tf.Session() as sess:
+        at = [sess.run(tf.reduce_sum(y), {x: X + np.array([0.0, e])}) for e in (1e-6, -1e-6)]
+        np.testing.assert_allclose(sess.run(slope, {x: X})[1], (at[0] - at[1]) / 2e-6, rtol=1e-6)
+
+
+def test_values_that_another_gradient_asks_for_stay_in_their_boxes() -> None:
+    slope, x = gradient(lambda a, x: tf.concat([a, tf.tanh(a)], 0))
+    second = tf.gradients(slope, x)[0]
+    f = staged([slope, second], {x: X})
+    assert {"Box", "Unbox"} <= set(inside(f))
