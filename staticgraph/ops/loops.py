@@ -194,19 +194,25 @@ def _run(
         for i, ys in enumerate(outputs)
     ]
     stacks += [
-        _stack(ys[::-1] if reverse else ys, np.zeros((0, *arrays[c].shape), arrays[c].dtype))
+        _stack(
+            ys[::-1] if reverse else ys,
+            np.zeros((0, *arrays[c].shape), arrays[c].dtype),
+            "say with shape_invariants which rank the loop variable has",
+        )
         for c, ys in zip(histories, kept, strict=True)
     ]
     return (*state, *([np.asarray(k, np.int64)] if conditional else []), *stacks)
 
 
-def _stack(values: Sequence[np.ndarray], nothing: np.ndarray) -> np.ndarray:
+def _stack(
+    values: Sequence[np.ndarray], nothing: np.ndarray, hint: str | None = None
+) -> np.ndarray:  # fmt: skip
     if not values:
         return nothing
     shapes = {np.shape(v) for v in values}
     if len(shapes) > 1:
         a, b = sorted(shapes)[:2]
-        raise RuleError(f"values of shapes {list(a)} and {list(b)} cannot be stacked")
+        raise RuleError(f"values of shapes {list(a)} and {list(b)} cannot be stacked", hint=hint)
     return np.stack(values)
 
 

@@ -130,6 +130,72 @@ def test_growth_without_an_invariant_is_refused_at_its_line() -> None:
     assert "# here" in message
 
 
+def test_a_gradient_asks_for_the_rank_of_what_grows() -> None:
+    x = tf.placeholder(tf.float64, [None])
+    y = tf.while_loop(  # here
+        lambda i, a: i < 3, lambda i, a: (i + 1, tf.concat([a, a[-1:] * x[:1]], 0)), [0, x],
+        shape_invariants=[tf.TensorShape([]), tf.TensorShape(None)],
+    )[1]  # fmt: skip
+    slope = tf.gradients(y, x)[0]
+    with tf.Session() as sess:
+        assert sess.run(y, {x: X}).shape == (6,)
+        with pytest.raises(tf.errors.OpError) as found:
+            sess.run(slope, {x: X})
+    message = str(found.value)
+    assert "values of shapes [3] and [4] cannot be stacked" in message
+    assert "# here" in message
+    assert "hint: say with shape_invariants which rank the loop variable has" in message
+
+
+def test_weights_are_trained_through_a_memory_that_grows() -> None:
+    w = tf.get_variable("w", initializer=tf.constant([0.5, 0.3]))
+
+    def body(i: Any, memory: Any) -> Any:
+        mean = tf.reduce_mean(memory, 0, keepdims=True)
+        return i + 1, tf.concat([memory, tf.tanh(memory[-1:] * w + mean)], 0)
+
+    memory = tf.while_loop(
+        lambda i, memory: i < 4, body, [0, tf.ones([1, 2])],
+        shape_invariants=[tf.TensorShape([]), tf.TensorShape([None, 2])],
+    )[1]  # fmt: skip
+    loss = tf.reduce_sum((memory - 1.0) ** 2)
+    train = tf.train.AdamOptimizer(0.05).minimize(loss)
+    with tf.Session() as sess:
+        sess.run(tf.global_variables_initializer())
+        before = sess.run(loss)
+        for _ in range(50):
+            sess.run(train)
+        assert sess.run(loss) < 0.1 * before
+
+
+@pytest.mark.parametrize("checkpoint", [None, 2, "auto"])
+def test_a_fold_that_grows(checkpoint: Any) -> None:
+    x, e = tf.placeholder(tf.float64, [None]), tf.placeholder(tf.float64, [None])
+    y = tf.foldl(lambda a, v: tf.concat([a, a[-1:] * v], 0), e, x, checkpoint=checkpoint)
+    slopes_ = tf.gradients(y, [x, e])
+    with tf.Session() as sess:
+        by_x, by_e = sess.run(slopes_, {x: X, e: [2.0, 3.0, 4.0]})
+    np.testing.assert_allclose(by_x, [1, 1, 1 + 2 + 6 + 24])
+    np.testing.assert_allclose(by_e, [1.1 * (1 + 3 + 12), 1.1 * 2 * (1 + 4), 1.1 * 6])
+
+
+def test_variables_are_written_beside() -> None:
+    x, v = tf.placeholder(tf.float64, [None]), tf.get_variable("v", initializer=tf.constant(0.0))
+
+    def body(i: Any, a: Any) -> Any:
+        with tf.control_dependencies([tf.assign_add(v, 1.0)]):
+            return i + 1, tf.concat([a, tf.sin(a[-1:]) * x[:1]], 0)
+
+    y = tf.while_loop(lambda i, a: i < 3, body, [0, x])[1]
+    slope = tf.gradients(y, x)[0]
+    with tf.Session() as sess:
+        sess.run(tf.global_variables_initializer())
+        got, count = sess.run([slope, v], {x: X})
+        assert count == 3.0  # going back writes nothing again
+        want = differences(lambda at: np.sum(sess.run(y, {x: at})), X)
+    np.testing.assert_allclose(got, want, rtol=1e-6)
+
+
 def test_an_error_in_the_backward_loop_names_the_iteration() -> None:
     x, at = tf.placeholder(tf.float64, [3]), tf.placeholder(tf.int32, [])
     y = tf.while_loop(
