@@ -19,7 +19,7 @@ class IndexedSlices:
 
     The gradients of this package are dense.  This is for programs that make such a value, or ask
     whether they have one; where a tensor is needed it becomes one, and slices with equal indices
-    are added.
+    are added.  Optimizers, but for Adam, take it as a gradient that is about the named rows alone.
 
     Args:
       values: the slices.

@@ -11,7 +11,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from staticgraph.api.indexed_slices import IndexedSlices
 from staticgraph.ir import dtypes
+from staticgraph.ir.build import convert
 from staticgraph.ir.graph import Tensor, get_default_graph
 from staticgraph.ir.op import lookup
 from staticgraph.ir.record import record
@@ -48,6 +50,13 @@ def rows_of(grad: Tensor) -> NamedRows | None:
     return NamedRows(rows, _sums(grad, rows, dict(zip(ids, places, strict=True))))
 
 
+def rows_of_slices(slices: IndexedSlices, table: Any) -> NamedRows:
+    """What slices that are given with their places say of the rows of `table`."""
+    values = convert(slices.values, table.dtype.base, "values")
+    rows, place = lookup("DistinctRows")([slices.indices], _length(table), n=1)
+    return NamedRows(rows, lookup("RowSums")(values, place, rows, table))
+
+
 def marks_of(grad: Tensor) -> Tensor | None:
     """A bool vector that marks the rows that look-ups named, or None if all rows are meant."""
     ids = _ids_of(grad)
@@ -66,9 +75,9 @@ def slices_of(grad: Any) -> Any:
     return grad if named is None else named.grad
 
 
-def _length(grad: Tensor) -> Any:
-    size = grad.shape.as_list()[0] if grad.shape.ndims else None
-    return lookup("Shape")(grad)[0] if size is None else size
+def _length(t: Any) -> Any:
+    size = t.shape.as_list()[0] if t.shape.ndims else None
+    return lookup("Shape")(t)[0] if size is None else size
 
 
 def _are_many(grad: Tensor, ids: dict[Tensor, bool]) -> bool:

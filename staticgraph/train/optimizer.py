@@ -14,7 +14,9 @@ from staticgraph.api.casting import cast
 from staticgraph.api.collections import GraphKeys
 from staticgraph.api.framework import flatten, group, init_scope, name_scope
 from staticgraph.api.gradients import gradients
+from staticgraph.api.indexed_slices import IndexedSlices
 from staticgraph.api.initializers import Constant, Initializer, Zeros
+from staticgraph.api.looked_up import rows_of_slices
 from staticgraph.api.state import trainable_variables
 from staticgraph.api.variable_scope import get_variable, variable_scope
 from staticgraph.api.variables import Variable
@@ -24,7 +26,7 @@ from staticgraph.ir.build import convert
 from staticgraph.ir.dtypes import DType
 from staticgraph.ir.graph import Graph, Operation, Tensor, get_default_graph
 from staticgraph.ir.op import lookup
-from staticgraph.train.rows import Part, part_of
+from staticgraph.train.rows import NamedPart, Part, part_of
 
 
 class Optimizer:
@@ -176,7 +178,7 @@ class Optimizer:
                 if g is None:
                     continue
                 with name_scope(f"update_{v.op.name}") as update:
-                    parts.append((update, self._part(convert(g, v.dtype.base, "gradient")), v))
+                    parts.append((update, self._part(g, v), v))
             # Ids are looked at for all tables before the first is written, so that all are
             # written in place: a run whose ids are out of range changes nothing.
             for update, part, v in parts:
@@ -194,7 +196,10 @@ class Optimizer:
             collection.append(train)
         return train
 
-    def _part(self, g: Tensor) -> Part:
+    def _part(self, g: Any, v: Variable) -> Part:
+        if isinstance(g, IndexedSlices) and self._knows_rows():
+            return NamedPart(rows_of_slices(g, v))
+        g = convert(g, v.dtype.base, "gradient")
         return part_of(g, self._zero_stays) if self._goes_by_rows(g) else Part(g)
 
     def _update(self, part: Part, v: Variable) -> Operation:
@@ -222,6 +227,9 @@ class Optimizer:
 
     def _goes_by_rows(self, grad: Tensor) -> bool:
         """True where a gradient that is about some rows updates only those."""
+        return self._knows_rows()
+
+    def _knows_rows(self) -> bool:
         return type(self)._apply_dense is Optimizer._apply_dense
 
     def _finish(self, update_ops: Sequence[Operation], name_scope: str) -> Operation:

@@ -95,6 +95,22 @@ def test_how_many_ids_are_known_to_come_changes_no_value(name: str, rows: int) -
     np.testing.assert_allclose(got, TENSORFLOW[name], rtol=1e-6, atol=1e-7)
 
 
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_slices_that_are_given_with_their_places_are_about_these_rows(name: str) -> None:
+    table = tf.Variable(np.arange(12, dtype=np.float32).reshape(6, 2) / 10.0)
+    ids = tf.placeholder(tf.int32, [None])
+    slices = tf.IndexedSlices(2.0 * tf.gather(table, ids), ids)
+    op = OPTIMIZERS[name]().apply_gradients([(slices, table)])
+    with tf.Session() as sess:
+        sess.run(tf.global_variables_initializer())
+        for k in STEPS:
+            sess.run(op, {ids: k})
+        native(sess)
+        after = sess.run(table)
+    np.testing.assert_allclose(after[[0, 1, 2, 5]].ravel(), TENSORFLOW[name], rtol=1e-6, atol=1e-7)
+    np.testing.assert_array_equal(after[3:5].ravel(), np.array([0.6, 0.7, 0.8, 0.9], np.float32))
+
+
 def step(name: str, rows: int, *, clip: bool = False, tables: int = 1) -> tuple[Any, Any, Any]:
     """A step on tables that are looked up at the same ids; the tables, and the ids."""
     with tf.variable_scope(None, "net"):
