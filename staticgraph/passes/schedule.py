@@ -32,6 +32,7 @@ from staticgraph.passes.checks import Check
 from staticgraph.passes.indexing import I64, add, mul
 from staticgraph.passes.kernel_writer import KernelWriter, Scheduled
 from staticgraph.passes.regions import HALF, Member, Region, as_row, variables
+from staticgraph.passes.split_axes import split_axes
 from staticgraph.passes.tiles import TileWriter, tiling
 
 BLOCK = 4096  # terms of a float sum per partial result
@@ -84,10 +85,12 @@ def _nest(region: Region, values: tuple[Value, ...], stored: frozenset[Value]) -
         return writer.column()
     if region.form == "flat":
         dims = region.dims
-        if len(dims) > 1 and writer.needs_decomposition():
-            tiled = tiling(region, values)
-            if tiled is not None:
-                return TileWriter(region, values, stored, tiled).tiles()
+        apart = split_axes(region)
+        crossing = len(dims) > 1 and writer.needs_decomposition()
+        tiled = tiling(apart, values) if crossing or apart is not region else None
+        if tiled is not None:
+            return TileWriter(apart, values, stored, tiled).tiles()
+        if crossing:
             region = replace(region, form="row", split=len(dims) - 1)
             return _Writer(region, values, stored).row()
         return writer.flat()

@@ -244,3 +244,34 @@ def test_its_text_is_read_back_and_its_cost_is_that_of_the_elements() -> None:
     assert step.kernel.form == "tile"
     assert parse_kernel(str(step.kernel)) == step.kernel
     assert step_cost(step, {}).flops == 2 * 1100 * 130
+
+
+@pytest.mark.parametrize("is_open", [False, True], ids=["known", "open"])
+def test_a_reshape_behind_a_transpose_hides_no_order(is_open: bool) -> None:
+    shape = (9, 24, 24, 64)
+    x = tf.placeholder(tf.float32, [None, *shape[1:]] if is_open else shape)
+    y = tf.reshape(tf.transpose(x, [0, 3, 1, 2]) * 2.0, [-1, 64 * 24 * 24])
+    flat = tf.reshape(tf.transpose(x, [0, 3, 1, 2]), [-1])
+    assert forms(y) == forms(flat) == ["tile"]
+    a = np.random.default_rng(0).normal(size=shape).astype(np.float32)
+    with tf.Session() as sess:
+        two, one = sess.run([y, flat], {x: a})
+    moved = a.transpose(0, 3, 1, 2)
+    np.testing.assert_array_equal(two, moved.reshape(9, -1) * 2)
+    np.testing.assert_array_equal(one, moved.ravel())
+
+
+@pytest.mark.usefixtures("small_tiles")
+@pytest.mark.parametrize("shape", [(-1,), (9, 400), (40, 3, 30)], ids=str)
+def test_reshapes_on_both_sides_of_every_order(shape: tuple[int, ...]) -> None:
+    x = tf.placeholder(tf.int32, [3600])
+    a = np.arange(3600, dtype=np.int32)
+    perms = list(itertools.permutations(range(4)))
+    apart = tf.reshape(x, [6, 15, 4, 10])
+    fetches = [tf.reshape(tf.transpose(apart, p), shape) for p in perms]
+    with tf.Session() as sess:
+        for p, y in zip(perms, fetches, strict=True):  # each alone: together they stay in one piece
+            want = a.reshape(6, 15, 4, 10).transpose(p).reshape(shape)
+            np.testing.assert_array_equal(sess.run(y, {x: a}), want, err_msg=str(p))
+    if shape == (-1,):  # which every order divides evenly
+        assert [forms(y) for y in fetches].count(["tile"]) >= 6
