@@ -166,12 +166,13 @@ class Specialising:
         if known or begun or not (within or _all_lifted(broken)):
             raise error from None
         exe = self._compile(entry, types, f"without the assumption {broken}", True)
-        # one that is sure to break in the middle of a run must not be tried any more
-        entry.executables.insert(0 if within else len(entry.executables), (types, exe))
+        entry.executables.append((types, exe))
         try:
             results = exe.run(arrays, self._store)
         except BrokenGuardError:
             raise error from None
+        if within and not before.counts.runs:  # which would break in the middle of each run
+            entry.executables.insert(0, entry.executables.pop())
         entry.last = exe
         return results
 

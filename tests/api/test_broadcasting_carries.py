@@ -160,6 +160,23 @@ def test_sizes_that_do_not_fit_name_both_and_the_iteration() -> None:
     assert "in iteration 1 of a loop" in str(found.value)
 
 
+def test_sizes_that_fit_are_not_slower_after_some_that_do_not() -> None:
+    x, z = tf.placeholder(F64, [None]), tf.placeholder(F64, [None])
+    p = tf.placeholder(tf.bool, [])
+    y = tf.while_loop(
+        lambda i, a: i < 3, lambda i, a: (i + 1, tf.cond(p, lambda: a + x, lambda: a)), [0, z]
+    )[1]
+    with tf.Session() as sess:
+        good, bad = {x: [1.0, 2.0], z: [3.0, 4.0], p: True}, {x: np.ones(3), z: np.ones(2), p: True}
+        sess.run(y, good)
+        (first,) = sess.executables()
+        with pytest.raises(ValueError, match="do not broadcast"):
+            sess.run(y, bad)
+        runs = first.counts.runs
+        assert sess.run(y, good).tolist() == [6.0, 10.0]
+        assert first.counts.runs == runs + 1
+
+
 def printing(step: Callable[[Any, Any], Any], x: Any, start: Any) -> Any:
     return tf.while_loop(
         lambda i, a: i < 3, lambda i, a: (i + 1, step(tf.Print(a, [i], "seen "), x)), [0, start],
