@@ -248,7 +248,7 @@ _TABLE, _ROWS = floats(shape=(5, 3), dtype="float64"), np.array([3, 0, -1])
 
 put_rows: Op = Op(
     "PutRows", ("current", "rows", "values"), _put_dtypes, _put_shape, _np_put, _put_grad,
-    decompose=_put, attrs={"kind": REQUIRED}, operand_dtypes={"rows": None},
+    decompose=_put, attrs={"kind": REQUIRED}, operand_dtypes={"rows": None, "values": None},
     samples=lambda: (
         *(Sample((_TABLE, _ROWS, floats(shape=(3, 3), seed=1, dtype="float64")), {"kind": k})
           for k in PUTS),
