@@ -48,6 +48,7 @@ from staticgraph.runtime.stepwise import (
 )
 from staticgraph.runtime.store import Store
 from staticgraph.runtime.threads import launch_address, threads_of, worker_address
+from staticgraph.runtime.trim import LARGE_RUN, trim
 
 MAX_PLANS = 32  # plans kept per executable, least recently used dropped
 EXACT_ARENAS = 3  # that are no larger than they have to be
@@ -191,6 +192,8 @@ class Executable:
             self._counts.plans += 1
             if self.running:  # from a signal's handler, say: on the side, and then forgotten
                 return plan
+            if self._counts.plans == 1 and plan.footprint.total >= LARGE_RUN:
+                trim()
             self.plans[key] = plan
             if len(self.plans) > MAX_PLANS:
                 self.plans.popitem(last=False)
