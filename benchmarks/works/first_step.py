@@ -61,6 +61,7 @@ def start(p: Params, peer: str) -> Case:
         caches = Path(folder.name) / (str(count) if p.cold else "warm")
         count += 1
         env = {**os.environ, **{name: str(caches / of) for name, of in CACHES.items()}}
+        env["PYTHONDONTWRITEBYTECODE"] = ""  # of what is installed there is bytecode
         env["PYTENSOR_FLAGS"] = f"base_compiledir={caches / 'pytensor'}"
         begin = time.perf_counter()
         done = subprocess.run(
