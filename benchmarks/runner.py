@@ -146,7 +146,9 @@ class Runner:
             cold = self._built(work, variant, peer, row)  # compiles; a second process is measured
             if cold is None:
                 return row, None
+            self._ask(cold, do="warm", seconds=0.0, warm=0.0)  # what later steps need, too
             cold.remote.end()
+            row.pop("calls", None)
             row["cold_s"] = row.pop("build_s") + row.pop("first_s", 0.0)
             row.pop("result", None)
         entrant = self._built(work, variant, peer, row)
