@@ -42,6 +42,8 @@ class Settings:
       times: how often all rounds are run, some seconds apart; the quietest time counts.
       rounds: of each form, in turn.
       round_s: how long a round shall last at least.
+      settle_s: how long a form runs before a round of its own: threads of the one before, which
+        numpy's and PyTorch's libraries let wait actively, have gone to sleep by then.
       share_s: a form that has taken so long has no more rounds than three.
       counted: steps that are counted.
       processes: in which compiling is measured, with nothing cached and with everything.
@@ -52,13 +54,16 @@ class Settings:
     times: int = 2
     rounds: int = 7
     round_s: float = 0.015
+    settle_s: float = 0.03
     share_s: float = 0.6
     counted: int = 24
     processes: int = 2
     torch: bool = True
 
 
-QUICK = Settings(steps=8, times=1, rounds=3, round_s=0.002, share_s=0.1, counted=6, processes=1)
+QUICK = Settings(
+    steps=8, times=1, rounds=3, round_s=0.002, settle_s=0.0, share_s=0.1, counted=6, processes=1
+)
 
 
 def installed_torch() -> Any:
@@ -151,6 +156,7 @@ def _rounds(pair: Pair, forms: Mapping[str, Step], settings: Settings) -> dict[s
             for name in names[first:] + names[:first]:
                 if number >= 3 and spent[name] > settings.share_s:
                     continue
+                _settle(forms[name], cycle, settings.settle_s)
                 elapsed, steps = _timed(forms[name], cycle * repeats[name])
                 times[name].append(elapsed / steps)
                 spent[name] += elapsed
@@ -166,6 +172,13 @@ def _collected() -> Iterator[None]:
         yield
     finally:
         gc.unfreeze()
+
+
+def _settle(step: Step, cycle: Sequence[Any], seconds: float) -> None:
+    end = time.perf_counter() + seconds
+    while time.perf_counter() < end:
+        for item in cycle:
+            step(item)
 
 
 def _timed(step: Step, items: Sequence[Any]) -> tuple[float, int]:
