@@ -24,7 +24,7 @@ from typing import Any
 from llvmlite import ir  # type: ignore[import-untyped]  # llvmlite ships no stubs
 
 from staticgraph.codegen.llvm_expressions import I64
-from staticgraph.ir.kept import place
+from staticgraph.ir.kept import place, read_params
 from staticgraph.ir.kernel import (
     Accumulate,
     AccumulateArg,
@@ -35,11 +35,8 @@ from staticgraph.ir.kernel import (
     Set,
     Store,
     Var,
-    expressions,
-    subexpressions,
-    walk,
 )
-from staticgraph.ir.scalar import Expr, Lit, Load
+from staticgraph.ir.scalar import Expr, Lit
 
 PIECE = 256  # bytes of an array for which a long loop runs at a time: as many as are registers
 SHORT = 512  # bytes of a loop for which it is not worth the trouble
@@ -60,14 +57,7 @@ def streamed(kernel: Kernel, kept: Collection[int]) -> frozenset[int]:
     }
     if not marked:
         return frozenset()
-    read = {
-        x.operand
-        for s in walk(kernel.body)
-        for e in expressions(s)
-        for x in subexpressions(e)
-        if isinstance(x, Load)
-    }
-    return frozenset(marked - (read - set(kept)))
+    return frozenset(marked - (read_params(kernel) - set(kept)))
 
 
 def streams(loop: Loop, params: Collection[int]) -> dict[int, Expr]:

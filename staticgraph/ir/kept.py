@@ -59,7 +59,7 @@ def kept_rows(kernel: Kernel) -> dict[int, Row]:
     """
     found: dict[int, Row] = {}
     moving = {s.name for s in walk(kernel.body) if isinstance(s, Set | Accumulate | AccumulateArg)}
-    for k in _read(kernel.body):
+    for k in read_params(kernel):
         p = kernel.params[k]
         if not isinstance(p, Pointer) or not p.written:
             continue
@@ -69,6 +69,17 @@ def kept_rows(kernel: Kernel) -> dict[int, Row]:
         if not any(isinstance(x, Temp) and x.name in moving for x in subexpressions(row.first)):
             found[k] = row
     return found
+
+
+def read_params(kernel: Kernel) -> set[int]:
+    """The parameters that a kernel loads elements of."""
+    return {
+        x.operand
+        for s in walk(kernel.body)
+        for e in expressions(s)
+        for x in subexpressions(e)
+        if isinstance(x, Load)
+    }
 
 
 def place(index: Expr, loop: Loop) -> Expr | None:
@@ -141,16 +152,6 @@ def _loads(s: Statement, k: int) -> Iterator[Load]:
                 yield x
 
 
-def _read(body: tuple[Statement, ...]) -> set[int]:
-    return {
-        x.operand
-        for s in walk(body)
-        for e in expressions(s)
-        for x in subexpressions(e)
-        if isinstance(x, Load)
-    }
-
-
 def _less(index: Expr, var: str) -> Expr | None:
     if isinstance(index, Temp):
         return Lit(0, index.dtype) if index.name == var else None
@@ -164,4 +165,4 @@ def _less(index: Expr, var: str) -> Expr | None:
     return None
 
 
-__all__ = ["Row", "kept_rows", "place"]
+__all__ = ["Row", "kept_rows", "place", "read_params"]

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from staticgraph.ir import dims as D
-from staticgraph.ir.kept import kept_rows
+from staticgraph.ir.kept import kept_rows, read_params
 from staticgraph.ir.kernel import (
     Loop,
     Pointer,
@@ -22,7 +22,6 @@ from staticgraph.ir.kernel import (
     Store,
     expressions,
     subexpressions,
-    walk,
 )
 from staticgraph.ir.program import Buffer, Launch, Program, Step
 from staticgraph.ir.scalar import Lit, Load
@@ -93,13 +92,7 @@ def _accesses(body: tuple[Statement, ...], trips: float) -> Iterator[tuple[int, 
 
 def _written(s: Launch) -> list[tuple[int, Buffer]]:
     """The arrays that are written and not read before, each with the number of its parameter."""
-    read = {
-        x.operand
-        for statement in walk(s.kernel.body)
-        for e in expressions(statement)
-        for x in subexpressions(e)
-        if isinstance(x, Load)
-    } - kept_rows(s.kernel).keys()
+    read = read_params(s.kernel) - kept_rows(s.kernel).keys()
     return [
         (k, b)
         for k, (q, b) in enumerate(zip(s.kernel.params, s.args, strict=True))
