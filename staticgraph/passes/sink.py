@@ -91,12 +91,19 @@ def _later(body: Sequence[Statement], i: int, param: int) -> int | None:
         s = body[j]
         if not isinstance(s, Loop):
             continue
-        if any(isinstance(x, Store) and x.param == param for x in walk((s,))):
-            return None
+        if any(_touches(x, param) for x in walk((s,))):
+            return None  # it comes back to the row
         leaf = not any(isinstance(x, _Sums | Loop) for x in s.body)
         if leaf and (s.start, s.stop) == (loop.start, loop.stop):
             return j
     return None
+
+
+def _touches(s: Statement, param: int) -> bool:
+    if isinstance(s, Store) and s.param == param:
+        return True
+    parts = (x for e in expressions(s) for x in subexpressions(e))
+    return any(isinstance(x, Load) and x.operand == param for x in parts)
 
 
 def _slice(

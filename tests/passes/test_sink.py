@@ -8,6 +8,7 @@ import pytest
 import staticgraph as tf
 from staticgraph.codegen import native
 from staticgraph.codegen.llvm import kernel_ir
+from staticgraph.ir.kept import kept_rows
 from staticgraph.ir.kernel import Kernel, Pointer
 from staticgraph.ir.parse_kernel import parse_kernel
 from staticgraph.ir.program import Launch
@@ -73,6 +74,21 @@ def test_a_store_stays(before: str, after: str) -> None:
     k = parse_kernel(NORM.replace(before, after))
     verify_kernel(k)
     assert sink(k, {0, 2}) is k
+
+
+def test_a_store_stays_in_front_of_what_reads_it() -> None:
+    text = NORM.replace("= sub(u, t)", "= a0[add(mul(p, 300:i64), c)]")
+    text = (
+        text[:-1]
+        + """\
+  for d in 0:i64 .. 300:i64 {
+    a0[add(mul(p, 300:i64), d)] = 2.0:f32
+  }
+}"""
+    )
+    k = parse_kernel(text)
+    verify_kernel(k)
+    assert 0 in kept_rows(k) and sink(k, {0, 2}) is k
 
 
 def test_only_what_is_streamed_moves() -> None:
